@@ -51,7 +51,7 @@ def peak_memory_bytes() -> int:
         if on_device:
             return int(on_device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024  # kilobytes everywhere else
+    return peak if sys.platform == "darwin" else peak * 1024  # bytes on macOS, kilobytes elsewhere
 
 
 def print_figures(figures: dict[str, object]) -> None:

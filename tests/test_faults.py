@@ -54,11 +54,11 @@ RECORDED = [
     ("RuntimeError: Both PYTORCH_NPU_ALLOC_CONF and PYTORCH_ALLOC_CONF have been set, please set", "both set"),
     (
         "RuntimeError: aclnnForeachMulScalar or aclnnForeachMulScalarGetWorkspaceSize not in libopapi.so",
-        "does not have an operator",
+        "CANN lacks an operator",
     ),
     ("dcmi module initialize failed. ret is -8005", "cannot talk to the driver"),
     ("NPU function error: aclrtSetDevice, error code is 507899", "driver failed"),
-    ("NPU function error: call aclnnInplaceZero failed, error code is 561103", "do not belong together"),
+    ("NPU function error: call aclnnInplaceZero failed, error code is 561103", "do not match"),
     ("AclSetCompileopt(ACL_PRECISION_MODE), error code is 500001", "Python package"),
     ("RuntimeError: NPU out of memory. Tried to allocate 2.00 GiB (NPU 0; 60.97 GiB total)", "memory is full"),
     ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 MiB.", "memory is full"),
@@ -93,7 +93,7 @@ def test_recorded_texts(text: str, means: str) -> None:
         ("Communication_Error_Get_Socket(EI0006): timeout[120 s]", "HCCL_CONNECT_TIMEOUT"),
         ("Execution Error ROCE CQE(EI0013): An error CQE occurred during operator execution.", "lost packets"),
         ("EJ0001: Failed to initialize the HCCP process.", "earlier run"),
-        ("Bind_Failed(EJ0003): Failed to bind the IP port.", "in use already"),
+        ("Bind_Failed(EJ0003): Failed to bind the IP port.", "already in use"),
     ],
 )
 def test_codes_of_hccl_win_over_general_words(text: str, means: str) -> None:
@@ -127,7 +127,7 @@ def test_code_in_a_traceback_is_not_what_was_raised() -> None:
     ("text", "words"),
     [
         ("[/gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:4021", "connection to another rank"),
-        ("Timed out waiting 1800000ms for recv operation to complete", "until --ddp_timeout"),
+        ("Timed out waiting 1800000ms for recv operation to complete", "longer than --ddp_timeout"),
     ],
 )
 def test_a_lost_rank_is_one_only_in_a_distributed_run(text: str, words: str) -> None:

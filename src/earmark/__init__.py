@@ -1,6 +1,6 @@
 """Train, evaluate and use audio classifiers on Ascend NPUs, NVIDIA GPUs and CPUs, with or without a network.
 
-Importing this package loads neither torch nor NumPy; the first use of a name that needs them does.
+Importing this package does not load torch or NumPy; they load when a name that needs them is first used.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ _DEFINED_IN = {
 class CallablePackage(ModuleType):
     """A package of earmark that is also a public function: ``earmark.train`` and ``earmark.evaluate``.
 
-    Python sets the attribute ``train`` of this package to the package ``earmark.train`` as soon as anything in it is
-    imported. So the package itself passes calls, and questions about signature and documentation, to the function.
+    Importing anything from ``earmark.train`` sets the attribute ``train`` of this package to that subpackage. So the
+    subpackage itself forwards calls, signature and documentation to the function.
     """
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

@@ -1,8 +1,7 @@
-"""The only file that names a backend: which device, which precision, what to call it in results.
+"""Choose the device and the precision, and describe the device in results. Only this file names backends.
 
-Order of preference for ``auto``: npu, cuda, xpu, mps, cpu. A device that was asked for by name and is not there stops
-the program with the reason; nothing ever moves to the CPU on its own. What an NPU is set up with is in
-:mod:`earmark.npu`.
+``auto`` takes the first available of npu, cuda, xpu, mps, cpu. A device that the user names must exist: earmark never
+moves to the CPU by itself. :mod:`earmark.npu` sets up NPUs.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _NAME = re.compile(r"(auto|cpu|npu|cuda|xpu|mps)(?::(\d+))?")
 
 
 def _backend(kind: str) -> Any:
-    """``torch.npu``, ``torch.cuda``...: the module, or ``None`` where this torch does not have it."""
+    """Return the module of a backend, such as ``torch.npu``; ``None`` if this torch does not have it."""
     import torch
 
     return getattr(torch.backends if kind == "mps" else torch, kind, None)
@@ -41,14 +40,14 @@ def is_available(kind: str) -> bool:
 
 
 def select_device(name: str = "auto") -> torch.device:
-    """Turn ``auto|npu|cuda|xpu|mps|cpu[:index]`` into a device that exists.
+    """Return the device that ``auto|npu|cuda|xpu|mps|cpu[:index]`` names.
 
-    Under a launcher (torchrun) an accelerator without an index is the one of this process's ``LOCAL_RANK``. An NPU is
-    set up for work of many shapes, once a process; the log says how. For a CPU, :mod:`earmark.threads.watch` begins to
-    watch how busy the cores are.
+    Under a launcher (torchrun), an accelerator without an index is the one with this process's ``LOCAL_RANK``. An NPU
+    is set up for inputs of many shapes, once per process; the log lists the settings. For a CPU,
+    :mod:`earmark.threads.watch` starts to watch how busy the cores are.
 
     Raises:
-        DeviceError: the name is not a device, or the device is not there.
+        DeviceError: the name is not a device, or this machine has no such device.
     """
     device = _find_device(name)
     if device.type == "npu":
@@ -63,7 +62,9 @@ def _find_device(name: str) -> torch.device:
 
     match = _NAME.fullmatch(name)
     if match is None:
-        raise DeviceError(f"--device {name}: not a device; use auto, cpu, or npu, cuda, xpu, mps with an index (npu:0)")
+        raise DeviceError(
+            f"--device {name}: not a device. Use auto, cpu, npu, cuda, xpu, mps, or an index as in npu:0."
+        )
     kind, index = match.group(1), match.group(2)
     if kind == "auto":
         kind = next((kind for kind in ACCELERATORS if is_available(kind)), "cpu")
@@ -76,74 +77,76 @@ def _find_device(name: str) -> torch.device:
     count = _backend(kind).device_count()
     number = int(index) if index is not None else local_rank()
     if number >= count:
-        there = f"is one {kind} device, {kind}:0" if count == 1 else f"are {count}, {kind}:0 to {kind}:{count - 1}"
-        raise DeviceError(f"--device {name}: not on this machine; there {there}")
+        known = f"{kind}:0" if count == 1 else f"{kind}:0 to {kind}:{count - 1}"
+        raise DeviceError(f"--device {name}: this machine has {counted(count, f'{kind} device')}. Use {known}.")
     return torch.device(kind, number)
 
 
-# kind -> what ONNX Runtime calls it, in the order that ``auto`` takes
+# kind -> execution provider of ONNX Runtime, in the order in which ``auto`` tries them
 _PROVIDERS = {"npu": "CANNExecutionProvider", "cuda": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}
 
 
 def choose_provider(name: str, available: Sequence[str]) -> tuple[str, dict[str, int]]:
-    """ONNX Runtime's execution provider for ``auto|npu|cuda|cpu[:index]``.
+    """Return ONNX Runtime's execution provider for ``auto|npu|cuda|cpu[:index]``.
 
     Args:
-        name: as for :func:`select_device`.
-        available: providers of the runtime that is installed.
+        name: value of ``--device``.
+        available: providers of the installed ONNX Runtime.
 
     Returns:
         ``(provider, options)``.
 
     Raises:
-        DeviceError: the name is not such a device, or the runtime has no provider for it.
+        DeviceError: the name is not one of these devices, or the runtime has no provider for it.
     """
     match = _NAME.fullmatch(name)
     kind = match.group(1) if match else ""
     if match is None or kind not in ("auto", *_PROVIDERS):
-        raise DeviceError(f"--device {name}: ONNX Runtime is used on auto, cpu, cuda or npu, with an index (npu:0)")
+        raise DeviceError(
+            f"--device {name}: an ONNX export cannot run there. Use auto, cpu, cuda, npu, or an index: npu:0."
+        )
     if kind == "auto":
         kind = next(kind for kind, provider in _PROVIDERS.items() if provider in available)
     if _PROVIDERS[kind] not in available:
         package = {"npu": "onnxruntime-cann", "cuda": "onnxruntime-gpu"}.get(kind, "onnxruntime")
         raise DeviceError(
-            f"--device {name}: the ONNX Runtime installed has no {_PROVIDERS[kind]}; install {package} in place of "
-            "onnxruntime, or use --device cpu"
+            f"--device {name}: the installed ONNX Runtime has no {_PROVIDERS[kind]}. Install {package} instead of "
+            "onnxruntime, or use --device cpu."
         )
     return _PROVIDERS[kind], {} if kind == "cpu" else {"device_id": int(match.group(2) or 0)}
 
 
 def check_processes_fit(name: str, num_processes: int) -> None:
-    """See that every process of this machine can have a device of its own; a CPU is shared by any number.
+    """Check that each process on this machine gets a device of its own; any number of processes can share a CPU.
 
     Args:
-        name: what ``--device`` says.
-        num_processes: processes on this machine.
+        name: value of ``--device``.
+        num_processes: number of processes on this machine.
 
     Raises:
-        DeviceError: there are fewer, or the name is that of one device.
+        DeviceError: there are fewer devices than processes, or the name has an index.
     """
     kind = _find_device(name).type
     if kind == "cpu" or num_processes == 1:
         return
     if ":" in name:
-        raise DeviceError(f"--num_processes {num_processes} --device {name}: that is one device; use --device {kind}")
+        raise DeviceError(f"--num_processes {num_processes} --device {name}: that is one device. Use --device {kind}.")
     count = 1 if kind == "mps" else _backend(kind).device_count()
     if num_processes > count:
         raise DeviceError(
-            f"--num_processes {num_processes}: this machine has {counted(count, f'{kind} device')}; each process needs "
-            "one of its own"
+            f"--num_processes {num_processes}: this machine has {counted(count, f'{kind} device')}, and each process "
+            f"needs one. Use --num_processes {count}."
         )
 
 
 def _why_absent(name: str, kind: str) -> str:
     if kind == "npu" and _backend("npu") is None:
         return f"--device {name}: {npu.why_absent()}"
-    return f"--device {name}: no {kind} device was found by this torch; --device cpu runs without one"
+    return f"--device {name}: torch found no {kind} device. Use --device cpu to run without one."
 
 
 def supports_bf16(device: torch.device) -> bool:
-    """Whether bfloat16 arithmetic is native, so that mixed precision pays.
+    """Return whether the device computes in bfloat16 natively, so that mixed precision is faster.
 
     CPUs: AVX-512 BF16 or AMX. CUDA: Ampere and later. NPU: as torch_npu reports (910B and later).
     """
@@ -160,14 +163,14 @@ def supports_bf16(device: torch.device) -> bool:
 
 @dataclass(frozen=True)
 class Abilities:
-    """What a device can do, as far as it decides how training computes.
+    """What a device can do that matters for training.
 
     Attributes:
         type: ``cpu``, ``npu``, ``cuda``, ``xpu`` or ``mps``.
-        name: of the device, such as ``cuda:0``.
-        description: what a results table calls it.
+        name: the device with its index, such as ``cuda:0``.
+        description: the device in a results table.
         has_bf16: whether it computes in bfloat16 natively.
-        has_fused_adamw: whether it has AdamW in one kernel.
+        has_fused_adamw: whether it has a fused AdamW kernel.
     """
 
     type: str
@@ -198,12 +201,12 @@ def choose_precision(device: Abilities, *, bf16: bool, fp16: bool, precision: st
         device: where training runs.
         bf16: the user asked for bfloat16 with ``--bf16``.
         fp16: the user asked for float16 with ``--fp16``.
-        precision: the user's ``--precision``; ``"auto"`` is bfloat16 where it is native, else float16 on NPU and CUDA
+        precision: the user's ``--precision``; ``"auto"`` is bfloat16 if the device has it, else float16 on NPU, CUDA
             and XPU, else float32.
 
     Returns:
-        ``(precision, note)``: ``"bf16"``, ``"fp16"`` or ``"fp32"``, and a line to show when the choice is not the one
-        that was asked for, else ``None``.
+        ``(precision, note)``: ``"bf16"``, ``"fp16"`` or ``"fp32"``, and a line to show if the user asked for another
+        precision, else ``None``.
 
     Raises:
         UsageError: the flags contradict each other.
@@ -213,16 +216,16 @@ def choose_precision(device: Abilities, *, bf16: bool, fp16: bool, precision: st
     if len(asked) > 1:
         flags = [f"--{name}" for name, is_asked in (("bf16", bf16), ("fp16", fp16)) if is_asked]
         flags += [f"--precision {precision}"] if precision != "auto" else []
-        off = f", or set {flags[0]} False if a configuration file sets it" if precision != "auto" else ""
-        raise UsageError(f"{' and '.join(flags)} contradict each other: keep one{off}")
+        off = f", or add {flags[0]} False if a configuration file sets it" if precision != "auto" else ""
+        raise UsageError(f"{' and '.join(flags)} contradict each other. Keep one{off}.")
     native = device.has_bf16
     if precision == "fp16" and device.type == "cpu":
-        raise DeviceError("--precision fp16: there is no gradient scaler on a CPU; use bf16 or fp32")
+        raise DeviceError("--precision fp16: there is no gradient scaler on a CPU. Use bf16 or fp32.")
     if fp16 and device.type == "cpu":
         instead = "bf16" if native else "fp32"
         return instead, f"--fp16 has no gradient scaler on a CPU: training in {instead} instead"
     if asked == {"bf16"} and device.type != "cpu" and not native:
-        raise DeviceError(f"bf16: {device.description or device} has no bfloat16 arithmetic; use fp16 or fp32")
+        raise DeviceError(f"bf16: {device.description or device} has no bfloat16 arithmetic. Use fp16 or fp32.")
     if asked:
         return asked.pop(), None
     if native:
@@ -231,17 +234,17 @@ def choose_precision(device: Abilities, *, bf16: bool, fp16: bool, precision: st
 
 
 def choose_optimizer(device: Abilities, asked: str, precision: str) -> str:
-    """Return the optimizer of training on a device, as Transformers' ``--optim`` names it.
+    """Return the optimizer to train with, as a value of Transformers' ``--optim``.
 
     Args:
         device: where training runs.
-        asked: ``--optim``. ``adamw_torch_fused`` is AdamW in one kernel; where the device has no such kernel it is
-            ``adamw_torch``, which computes the same. So it is in fp16 on an NPU: torch_npu's gradient scaler (2.13.0)
-            hands itself to the kernel, and torch's optimizer no longer takes one.
-        precision: of :func:`choose_precision`.
+        asked: ``--optim``. ``adamw_torch_fused`` becomes ``adamw_torch``, which computes the same values, if the
+            device has no fused kernel, and in fp16 on an NPU: the gradient scaler of torch_npu 2.13.0 passes itself to
+            the kernel, which torch's optimizer does not accept.
+        precision: precision that :func:`choose_precision` returned.
 
     Raises:
-        UsageError: an optimizer that does something else than it seems to.
+        UsageError: the optimizer gives wrong updates under Transformers' Trainer.
     """
     if asked == "adamw_torch_npu_fused":
         raise UsageError(
@@ -262,7 +265,7 @@ def _has_kernel(device: torch.device, operator: str) -> bool:
 
 
 def describe_device(device: torch.device) -> str:
-    """What a results table calls the device: ``"NVIDIA H100"``, ``"Ascend910B1"``, ``"AMD EPYC 9B14 (2 cores)"``."""
+    """Return the device's name for a results table: ``"NVIDIA H100"``, ``"AMD EPYC 9B14 (2 cores)"``."""
     if device.type == "cpu":
         return f"{_cpu_model()} ({this_process().count()})"
     name = getattr(_backend(device.type), "get_device_name", None)
@@ -276,5 +279,5 @@ def _cpu_model() -> str:
                 if line.startswith("model name"):
                     return line.split(":", 1)[1].strip()
     except OSError:
-        pass  # not Linux: the platform module's word has to do
+        pass  # not Linux: use the platform module
     return platform.processor() or platform.machine()

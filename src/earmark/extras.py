@@ -1,4 +1,4 @@
-"""Optional packages: what needs each of them and the command that installs it."""
+"""Import optional packages, or give the command that installs them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from types import ModuleType
 from earmark.errors import MissingExtraError, UsageError
 from earmark.text import suggestion
 
-# module -> (extra of this project that brings it, what it is for)
+# module -> (extra of earmark that installs it, feature that needs it)
 _EXTRAS: dict[str, tuple[str, str]] = {
     "datasets": ("hub", "data sets from the hub, save_to_disk folders and Parquet"),
     "pyarrow": ("hub", "Parquet files"),
@@ -24,17 +24,17 @@ _EXTRAS: dict[str, tuple[str, str]] = {
     "onnxscript": ("onnx", "ONNX exports"),
     "onnxruntime": ("onnx", "exported ONNX models"),
     "tensorboard": ("tensorboard", "--report_to tensorboard"),
-    "fastapi": ("serve", "answers over HTTP"),
-    "uvicorn": ("serve", "answers over HTTP"),
-    "python_multipart": ("serve", "answers over HTTP"),
-    "prometheus_client": ("serve", "answers over HTTP"),
-    "websockets": ("serve", "answers over HTTP"),
+    "fastapi": ("serve", "HTTP servers"),
+    "uvicorn": ("serve", "HTTP servers"),
+    "python_multipart": ("serve", "HTTP servers"),
+    "prometheus_client": ("serve", "HTTP servers"),
+    "websockets": ("serve", "HTTP servers"),
     "peft": ("lora", "LoRA adapters"),
-    "optuna": ("search", "searches for settings"),
+    "optuna": ("search", "hyperparameter searches"),
     "trackio": ("trackio", "--report_to trackio"),
 }
 
-# what Transformers reports to besides these, by its name for --report_to -> (module, package on PyPI)
+# other trackers of Transformers: value of --report_to -> (module, package on PyPI)
 _TRACKERS = {
     "azure_ml": ("azureml", "azureml-mlflow"),
     "clearml": ("clearml", "clearml"),
@@ -52,11 +52,11 @@ _KUBEFLOW = "KUBEFLOW_TRAINER_SERVER_URL"  # set by Kubeflow for each job; there
 
 
 def require_tracker(name: str) -> None:
-    """Refuse a value of ``--report_to`` that cannot work, before anything is trained.
+    """Check before training that a value of ``--report_to`` can work.
 
     Raises:
-        UsageError: not a tracker that Transformers knows, or Kubeflow outside its jobs.
-        MissingExtraError: its package is not installed; the message holds the pip command.
+        UsageError: Transformers knows no such tracker, or this process is not a job of Kubeflow Trainer.
+        MissingExtraError: the tracker's package is not installed; the message gives the pip command.
     """
     if name in ("none", "all"):
         return
@@ -66,19 +66,20 @@ def require_tracker(name: str) -> None:
     if name == "kubeflow":
         if not os.environ.get(_KUBEFLOW):
             raise UsageError(
-                f"--report_to kubeflow works in jobs of Kubeflow Trainer only, which set {_KUBEFLOW}. Leave it out."
+                f"--report_to kubeflow works only in jobs of Kubeflow Trainer, which set {_KUBEFLOW}. Leave it out."
             )
         return
     known = ["none", "all", "tensorboard", "trackio", "kubeflow", *_TRACKERS]
     if name not in known:
-        raise UsageError(f"--report_to {name}{suggestion(name, known) or ': expected ' + ', '.join(known)}")
+        near = suggestion(name, known) or "."
+        raise UsageError(f"--report_to {name}: Transformers has no such tracker{near} Choose from {', '.join(known)}.")
     module, package = _TRACKERS[name]
     if importlib.util.find_spec(module) is None:
-        raise MissingExtraError(f"--report_to {name} needs the package {package}: pip install {package}")
+        raise MissingExtraError(f"--report_to {name} needs the package {package}. Install it: pip install {package}")
 
 
 def require(module: str) -> ModuleType:
-    """Import an optional module, or say how to install it.
+    """Import an optional module.
 
     Args:
         module: importable name, e.g. ``"datasets"``.
@@ -87,15 +88,17 @@ def require(module: str) -> ModuleType:
         The imported module.
 
     Raises:
-        MissingExtraError: it is not installed; the message holds the pip command.
+        MissingExtraError: the module is not installed or fails to import; the message gives the pip command.
     """
     extra, purpose = _EXTRAS[module]
     try:
         return importlib.import_module(module)
     except ImportError as exc:
         if isinstance(exc, ModuleNotFoundError) and exc.name and exc.name.split(".")[0] == module:
-            raise MissingExtraError(f"{purpose} need the package {module}: pip install 'earmark[{extra}]'") from exc
+            raise MissingExtraError(
+                f"{purpose} need the package {module}. Install it: pip install 'earmark[{extra}]'"
+            ) from exc
         raise MissingExtraError(
-            f"{purpose} need the package {module}, which is installed but does not import ({exc}); "
-            f"reinstall it: pip install --force-reinstall 'earmark[{extra}]'"
+            f"{purpose} need the package {module}, which is installed but fails to import ({exc}). "
+            f"Reinstall it: pip install --force-reinstall 'earmark[{extra}]'"
         ) from exc

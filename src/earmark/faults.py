@@ -1,8 +1,8 @@
-"""What the error texts of torch, torch_npu, CANN, HCCL, CUDA and NCCL mean, and how to fix them.
+"""Explain error messages of torch, torch_npu, CANN, HCCL, CUDA and NCCL, and say how to fix their causes.
 
-A table of patterns over recorded texts. It knows the wording of libraries, so it names vendors; it imports nothing and
-decides nothing. Sources: the CANN troubleshooting reference for the codes of HCCL (EI....) and HCCP (EJ....), CANN's
-``rt_error_codes.h`` and its aclnn return codes for the numbers, and the reports of users for the rest.
+The table maps patterns of recorded messages to explanations. Sources: the CANN troubleshooting reference for the codes
+of HCCL (EI....) and HCCP (EJ....), CANN's ``rt_error_codes.h`` and its aclnn return codes for the numbers, and reports
+of users for the rest.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ _MATCHING = "install versions that belong together: `earmark doctor --device npu
 _SMALLER = "halve --per_device_train_batch_size and double --gradient_accumulation_steps, or shorten "
 _SMALLER += "--max_length_seconds"
 _LOGS = "read the first ERROR in the plog files of every rank (~/ascend/log/debug/plog)"
-_WHICH_OPERATOR = "export ASCEND_LAUNCH_BLOCKING=1 names it; " + _LOGS
-# lines of code under the places of a traceback: they quote messages that were never raised
+_WHICH_OPERATOR = "export ASCEND_LAUNCH_BLOCKING=1 to see which one; " + _LOGS
+# Source lines in a traceback quote messages that were never raised.
 _SOURCE_LINES = re.compile(r'^(\s*File "[^"\n]*", line \d+.*\n)(?: {4,}.*\n)+', re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """An error in words.
+    """An explained error.
 
     Attributes:
-        means: what has happened.
+        means: what happened.
         fix: the command or the change that fixes it.
-        line: the line of the text that says so.
+        line: the line of the text that contains the error.
     """
 
     means: str
@@ -38,11 +38,11 @@ class Explanation:
 
 @dataclass(frozen=True)
 class Fault:
-    """An error that is known by its text.
+    """An error that the table knows.
 
     Attributes:
-        pattern: found in the text.
-        means: what has happened.
+        pattern: matches part of the error's text.
+        means: what happened.
         fix: the command or the change that fixes it.
     """
 
@@ -55,16 +55,16 @@ def _fault(pattern: str, means: str, fix: str) -> Fault:
     return Fault(re.compile(pattern, re.IGNORECASE | re.DOTALL), means, fix)
 
 
-# The code as it stands in the text -> what it means, how to fix it.
+# error code in the text -> (meaning, fix)
 _HCCL_CODES = {
-    "EI0001": ("an HCCL_* environment variable has a value that HCCL refuses", "correct or unset the one it names"),
+    "EI0001": ("an HCCL_* environment variable has an invalid value", "correct or unset the variable it names"),
     "EI0002": (
-        "a card waited for another one until HCCL_EXEC_TIMEOUT (1836 s unless set) and gave up: a rank failed, is much "
-        "slower, or has another number of batches",
-        "look at the other ranks first: the one that stopped earliest has the cause; only where all are merely slow "
+        "a card waited for another one longer than HCCL_EXEC_TIMEOUT (1836 s unless set): a rank failed, is much "
+        "slower, or has a different number of batches",
+        "look at the other ranks first: the one that stopped earliest has the cause; if all ranks are only slow, "
         "export HCCL_EXEC_TIMEOUT=3600",
     ),
-    "EI0003": ("a collective operation was called with an argument that HCCL refuses", _LOGS),
+    "EI0003": ("a collective operation got an invalid argument", _LOGS),
     "EI0004": ("the rank table does not describe these machines", "correct the file in RANK_TABLE_FILE, or unset it"),
     "EI0005": (
         "ranks called the same collective operation with different arguments",
@@ -72,18 +72,18 @@ _HCCL_CODES = {
     ),
     "EI0006": (
         "no connection to another rank within HCCL_CONNECT_TIMEOUT (120 s unless set): it did not start, died, or its "
-        "network is out of reach",
-        "check that every rank started; where preparing data takes longer on one of them, export "
+        "network cannot be reached",
+        "check that every rank started; if preparing data takes longer on one of them, export "
         "HCCL_CONNECT_TIMEOUT=1200; check the cards' network with hccn_tool -i 0 -net_health -g",
     ),
     "EI0007": (
         "a resource for communication could not be allocated",
-        "end what else npu-smi info lists on these cards",
+        "end the other processes that npu-smi info lists on these cards",
     ),
     "EI0008": ("the ranks have different versions of CANN", "install the same CANN on every machine"),
-    "EI0009": ("the link between two cards could not be set up", "check it: hccn_tool -i 0 -link -g, for every card"),
-    "EI0010": ("two cards cannot reach each other's memory", "use cards that npu-smi info -t topo shows as joined"),
-    "EI0011": ("too little memory on the card for HCCL's buffers", "export HCCL_BUFFSIZE=100, or train on less a card"),
+    "EI0009": ("the link between two cards failed", "check it: hccn_tool -i 0 -link -g, for every card"),
+    "EI0010": ("two cards cannot reach each other's memory", "use cards that npu-smi info -t topo shows as connected"),
+    "EI0011": ("too little memory on the card for HCCL's buffers", "export HCCL_BUFFSIZE=100, or use smaller batches"),
     "EI0012": ("copying between cards failed (SDMA)", "the other card's process may have died: " + _LOGS),
     "EI0013": (
         "the network between two cards lost packets, or the process at the other end died (RoCE CQE error)",
@@ -92,30 +92,30 @@ _HCCL_CODES = {
     "EI0014": ("the rank table contradicts itself", "correct the file in RANK_TABLE_FILE, or unset it"),
     "EI0015": (
         "some ranks never reached the first one",
-        "check that all started and that --master_addr can be reached from every machine (HCCL_SOCKET_IFNAME names "
-        "the network interface)",
+        "check that all ranks started and that every machine can reach --master_addr (HCCL_SOCKET_IFNAME names the "
+        "network interface)",
     ),
     "EI0016": ("settings of HCCL contradict each other", "unset the HCCL_* variables that are not needed"),
     "EI0019": ("a port is taken", "end the earlier run, or export HCCL_NPU_SOCKET_PORT_RANGE=auto"),
     "EI0020": ("a port is taken", "end the earlier run, or export HCCL_NPU_SOCKET_PORT_RANGE=auto"),
     "EJ0001": (
         "the communication process of a card did not start: an earlier run on it has not ended yet",
-        "end what npu-smi info still lists on the card, wait 10 s and start again",
+        "end the processes that npu-smi info still lists on the card, wait 10 s and start again",
     ),
-    "EJ0002": ("the card's own network is not set up", "set its address: hccn_tool -i 0 -ip -g shows what it has"),
+    "EJ0002": ("the card's network has no address", "set its address: hccn_tool -i 0 -ip -g shows the current one"),
     "EJ0003": (
-        "an address and port are in use already, mostly by an earlier run",
-        "end it, or choose another port: export HCCL_IF_BASE_PORT=50000",
+        "an address and port are already in use, usually by an earlier run",
+        "end that run, or choose another port: export HCCL_IF_BASE_PORT=50000",
     ),
     "EJ0004": (
-        "the address of a card in the rank table is not the one it has",
+        "the rank table has a wrong address for a card",
         "compare with hccn_tool -i 0 -ip -g and correct the file in RANK_TABLE_FILE",
     ),
 }
 
 # Return codes of CANN's runtime and operators.
 _CANN_CODES = {
-    "107001": ("there is no card of that number", "choose among those in npu-smi info; see ASCEND_RT_VISIBLE_DEVICES"),
+    "107001": ("there is no card with that number", "choose one of npu-smi info; see ASCEND_RT_VISIBLE_DEVICES"),
     "207001": (
         "the card's memory is full",
         _SMALLER,
@@ -125,11 +125,11 @@ _CANN_CODES = {
         _SMALLER,
     ),
     "500001": (
-        "CANN's operator compiler could not start: a Python package it imports is missing, or numpy is 2.x beside a "
-        "CANN of 8.2 or older",
+        "CANN's operator compiler could not start: a Python package that it imports is missing, or numpy 2.x is "
+        "installed with CANN 8.2 or older",
         "pip install attrs decorator psutil scipy sympy cloudpickle cffi pyyaml; with CANN up to 8.2 also 'numpy<2'",
     ),
-    "507014": ("an operator ran into the card's time limit", _LOGS),
+    "507014": ("an operator exceeded the card's time limit", _LOGS),
     "507015": (
         "an operator failed on the card (AI core exception)",
         _WHICH_OPERATOR,
@@ -142,10 +142,10 @@ _CANN_CODES = {
     "507046": ("the card did not finish its work in time", _LOGS),
     "507899": ("the driver failed", "npu-smi info; if that fails too, reinstall the driver or restart the machine"),
     "561003": (
-        "CANN has no compiled kernel for this card: the package with the operators is missing or of another chip",
+        "CANN has no compiled kernel for this card: its operator package is missing or is for another chip",
         "install Ascend-cann-kernels-<chip> (CANN up to 8.3) or Ascend-cann-<chip>-ops (from 8.5 on)",
     ),
-    "561103": ("CANN and its operators, or the card, do not belong together", _MATCHING),
+    "561103": ("the versions of CANN, its operators and the card do not match", _MATCHING),
 }
 
 _CODED = tuple(_fault(rf"\b{code}\b", means, fix) for code, (means, fix) in _HCCL_CODES.items()) + tuple(
@@ -170,18 +170,18 @@ _LIBRARIES = (
     _fault(
         r"lib(?:cudart|cublas|cublasLt|cudnn|cufft|curand|cusparse|cusparseLt|nccl|nvJitLink|cupti|nvshmem\w*)\.so"
         + _NO_FILE,
-        "torch was built for CUDA and its CUDA libraries are not there",
+        "torch was built for CUDA, and its CUDA libraries are missing",
         "install torch again with the libraries it names: pip install --force-reinstall torch==<the same version>",
     ),
     _fault(
         r"libgomp[^\n]*cannot allocate memory in static TLS block",
-        "the OpenMP library has to be loaded before others on this processor",
+        "on this processor, the OpenMP library has to be loaded before the others",
         "export LD_PRELOAD=<the path of libgomp in the message>",
     ),
     _fault(
         r"version `(?:GLIBC|GLIBCXX|CXXABI)_[\d.]+' not found",
-        "the system's C or C++ library is older than the package was built for",
-        "use a newer system or container image, or a version of the package that was built for this one",
+        "the system's C or C++ library is older than the one the package was built for",
+        "use a newer system or container image, or a version of the package that was built for this system",
     ),
 )
 _SYMBOLS = (
@@ -197,17 +197,17 @@ _SYMBOLS = (
     ),
     _fault(
         r"(?:torch_npu|/Ascend/)[^\n]*undefined symbol: \w+|undefined symbol: (?:Msprof|acl|Hccl)\w+",
-        "torch_npu and CANN are of versions that do not belong together",
+        "the versions of torch_npu and CANN do not match",
         _MATCHING,
     ),
 )
 _OPERATORS = (
     _fault(
         r"\w+ not in libopapi\.so",
-        "CANN does not have an operator that torch_npu calls: its operator package is missing, or it is older than "
-        "this torch_npu needs",
-        "install Ascend-cann-kernels-<chip> (CANN up to 8.3) or Ascend-cann-<chip>-ops (from 8.5 on), of the CANN that "
-        "torch_npu is for",
+        "CANN lacks an operator that torch_npu calls: its operator package is missing, or CANN is older than this "
+        "torch_npu needs",
+        "install Ascend-cann-kernels-<chip> (CANN up to 8.3) or Ascend-cann-<chip>-ops (from 8.5 on), for the CANN "
+        "version that torch_npu needs",
     ),
 )
 _SETTINGS = (
@@ -218,8 +218,7 @@ _SETTINGS = (
     ),
     _fault(
         r"module 'torch_npu' has no attribute",
-        "what is imported as torch_npu is not all of it: a folder of that name in the working directory, or a broken "
-        "install",
+        "Python imports an incomplete torch_npu: a folder of that name in the working directory, or a broken install",
         "change to another directory; else pip install --force-reinstall --no-deps torch_npu==<the version of torch>",
     ),
     _fault(
@@ -277,7 +276,8 @@ _RUNNING = (
     _fault(
         r"ncclSystemError|ncclUnhandledCudaError|ncclInternalError|NCCL error",
         "NCCL failed: the network between the cards, too little /dev/shm, or a card that failed",
-        "export NCCL_DEBUG=INFO says which; in a container --shm-size=8g; NCCL_SOCKET_IFNAME names the interface",
+        "export NCCL_DEBUG=INFO to see which; start a container with --shm-size=8g; NCCL_SOCKET_IFNAME names the "
+        "interface",
     ),
 )
 _RANKS = (
@@ -288,8 +288,8 @@ _RANKS = (
     ),
     _fault(
         r"Timed out waiting \d+ms|Wait timeout|client socket has timed out|Gloo[^\n]*tim(?:eout|ed out)",
-        "a rank waited for another one until --ddp_timeout (1800 s unless set)",
-        "look at the other ranks first; see that all machines have started and can reach each other",
+        "a rank waited for another one longer than --ddp_timeout (1800 s unless set)",
+        "look at the other ranks first; check that all machines have started and can reach each other",
     ),
 )
 _GENERAL = (
@@ -310,7 +310,7 @@ _GENERAL = (
     ),
     _fault(
         r"call acl api failed|ERR00100|ERR02200|EZ9999|EE9999",
-        "CANN failed at something it only describes in its own log",
+        "CANN failed and describes the reason only in its own log",
         _LOGS,
     ),
 )
@@ -329,14 +329,14 @@ def texts() -> tuple[Fault, ...]:
 
 
 def explain(text: str, *, of_ranks: bool = False) -> Explanation | None:
-    """What an error of the libraries below means.
+    """Explain an error message of a library.
 
     Args:
-        text: the message or the whole output, as it came.
-        of_ranks: it comes from a distributed run, where a lost connection means a lost rank.
+        text: the message, or the whole output of a process.
+        of_ranks: whether a distributed run printed it, where a lost connection means a lost rank.
 
     Returns:
-        The most telling explanation, or ``None`` for an error that is not in the table.
+        The most specific explanation, or ``None`` for an error that is not in the table.
     """
     text = _SOURCE_LINES.sub(r"\1", text)
     for fault in (*_FAULTS, *_RANKS) if of_ranks else _FAULTS:

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, a plain line now and then elsewhere, on rank 0 only."""
+"""Show the progress of long work on rank 0: a bar on a terminal, a log line every 10 s elsewhere."""
 
 from __future__ import annotations
 
@@ -17,45 +17,45 @@ from earmark.text import format_seconds
 logger = logging.getLogger(__name__)
 
 _LINE_EVERY_S = 10.0
-_WINDOW_S = 30.0  # the rate is that of this time
-_EVIDENCE_S = 2.0  # and of at least this time, and of two updates, before a rate is shown
-_POINTS = 200  # kept of the window
+_WINDOW_S = 30.0  # the rate is measured over the last 30 s
+_EVIDENCE_S = 2.0  # shortest time over which a rate is shown
+_POINTS = 200  # most updates kept of the window
 
 
 def is_notebook() -> bool:
-    """Return whether this process is the kernel of a notebook, which shows bars although it has no terminal."""
+    """Return whether this process is a notebook's kernel, which can show bars without a terminal."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
     return shell is not None and "IPKernelApp" in shell.config
 
 
 def bar_class() -> Any:
-    """Return tqdm's bar for this output: in a notebook a widget if ipywidgets is installed, else text."""
+    """Return tqdm's bar class: a widget in a notebook with ipywidgets, else text."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of tqdm, once, that ipywidgets is not installed
+        warnings.simplefilter("ignore")  # tqdm warns once if ipywidgets is not installed
         from tqdm.auto import tqdm
     return tqdm
 
 
 class RecentRate:
-    """How fast work goes at present.
+    """Measure the current rate of work.
 
-    The first update ends the warm-up (kernels are chosen, memory is allocated, files are opened) and is not counted.
-    After that the rate is the one of the last half minute, or of the last two updates where these take longer.
+    The first update ends the warm-up (choosing kernels, allocating memory, opening files) and is not counted. After
+    that, the rate covers the last 30 s, or the last two updates if they are further apart.
 
     Args:
-        clock: seconds that only grow.
+        clock: returns monotonic seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._points: deque[tuple[float, float]] = deque()  # (seconds, units done), the oldest first
+        self._points: deque[tuple[float, float]] = deque()  # (seconds, units done), oldest first
         self._spacing_s = _WINDOW_S / _POINTS
         self._paused_s = 0.0
         self._pause_began_s: float | None = None
 
     def pause(self) -> None:
-        """Leave out the time from here to :meth:`resume`."""
+        """Exclude the time until :meth:`resume`."""
         self._pause_began_s = self._clock()
 
     def resume(self) -> None:
@@ -65,10 +65,10 @@ class RecentRate:
             self._pause_began_s = None
 
     def update(self, done: float) -> None:
-        """Note that ``done`` units have been done by now, the earlier ones included."""
+        """Record that ``done`` units are done in total."""
         now = self._clock() - self._paused_s
         points = self._points
-        # points in quick succession become one; the two oldest stay, or there would never be a second
+        # Merge points in quick succession, except the two oldest: otherwise there would never be a second one.
         if len(points) > 2 and points[-1][0] - points[-2][0] < self._spacing_s:
             points.pop()
         points.append((now, done))
@@ -77,7 +77,7 @@ class RecentRate:
 
     @property
     def per_s(self) -> float | None:
-        """Units a second; ``None`` while there is too little to tell from."""
+        """Units per second; ``None`` while there are too few updates."""
         if len(self._points) < 3:
             return None
         (began_s, before), (now_s, done) = self._points[0], self._points[-1]
@@ -87,15 +87,15 @@ class RecentRate:
 
 
 class Progress:
-    """Count clips and show how fast they go and how long the rest takes.
+    """Count processed clips, and show the rate and the time left.
 
     Args:
-        what: a word or two on the work, e.g. ``"training"``.
-        total: clips to do; ``None`` when unknown.
-        quiet: show nothing, only count.
-        unit: what is counted, if not clips.
+        what: name of the work, such as ``"training"``.
+        total: clips to process; ``None`` if unknown.
+        quiet: only count, and show nothing.
+        unit: name of the things that are counted.
         keep: leave the finished bar in the output of a notebook.
-        clock: seconds that only grow.
+        clock: returns monotonic seconds.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class Progress:
         self._speaks = is_main_process() and not quiet
         notebook = is_notebook()
         if self._speaks and (notebook or sys.stderr.isatty()):
-            # the time left is ours: tqdm's own counts the warm-up
+            # earmark computes the time left, because tqdm's includes the warm-up
             left = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
             form = left if total else "{desc}: {n_fmt} {unit} [{elapsed}{postfix}]"
             # a notebook has one line for text bars: it cannot move the cursor up
@@ -127,7 +127,7 @@ class Progress:
             self._bar = bar_class()(total=total, desc=what, unit=unit, dynamic_ncols=True, bar_format=form, **place)
 
     def update(self, clips: int, note: str = "") -> None:
-        """Count ``clips`` more as done; ``note`` (a loss, say) is shown behind the figures."""
+        """Count ``clips`` more as done; ``note``, such as a loss, is shown after the rate."""
         self.done += clips
         self._rate.update(self.done)
         if self._bar is not None:
@@ -138,12 +138,12 @@ class Progress:
             logger.info("%s", self._line(note))
 
     def to(self, done: int, total: int) -> None:
-        """Set the count; fits callbacks of the form ``progress(done, total)``."""
+        """Set the count; usable as a callback ``progress(done, total)``."""
         self.total = total
         self.update(done - self.done)
 
     def pause(self) -> None:
-        """Leave other work, a validation say, out of the rate until :meth:`resume`."""
+        """Exclude other work, such as validation, from the rate until :meth:`resume`."""
         self._rate.pause()
 
     def resume(self) -> None:
@@ -151,7 +151,7 @@ class Progress:
         self._rate.resume()
 
     def write(self, line: str) -> None:
-        """Show a line without breaking the bar: as a log line, or beside the bar if nobody set up logging."""
+        """Show a line above the bar: a log line, or the line itself if logging is not set up."""
         if self._bar is not None and not logger.isEnabledFor(logging.INFO):
             self._bar.write(line)
         elif self._bar is not None:
@@ -180,7 +180,7 @@ class Progress:
         return ", ".join(filter(None, [done, *self._speed(), note]))
 
     def _speed(self) -> list[str]:
-        """Rate and time left, as far as they are known."""
+        """Return the rate and the time left, as far as they are known."""
         rate = self._rate.per_s
         if rate is None:
             return []

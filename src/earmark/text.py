@@ -1,4 +1,4 @@
-"""Numbers, names and tables in messages."""
+"""Format numbers, names and tables for messages."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 
 def counted(number: int, noun: str) -> str:
-    """``"1 clip"``, ``"1,200 clips"``, ``"2 classes"``; the last word of ``noun`` is the one that is counted."""
+    """Return ``"1 clip"``, ``"1,200 clips"`` or ``"2 classes"``; the last word of ``noun`` gets the plural ending."""
     ending = "" if number == 1 else "es" if noun.endswith("s") else "s"
     return f"{number:,} {noun}{ending}"
 
@@ -16,34 +16,34 @@ _SINGULAR = {"are": "is", "have": "has", "were": "was", "do": "does", "them": "i
 
 
 def agreeing(number: int, word: str) -> str:
-    """Return a verb or pronoun of the plural as it is beside ``number``: ``"is"`` for 1 and ``"are"``."""
+    """Return a plural verb or pronoun in the form that agrees with ``number``: ``"is"`` for 1 and ``"are"``."""
     return _SINGULAR[word] if number == 1 else word
 
 
 def and_more(names: Sequence[str], shown: int = 3, separator: str = ", ") -> str:
-    """``"a, b, c and 4 more"``, ``"a; b; and 4 more"``: the first ``shown`` of ``names``."""
+    """Return the first ``shown`` of ``names``: ``"a, b, c and 4 more"``, ``"a; b; and 4 more"``."""
     comma = ";" if separator == "; " else ""
     more = f"{comma} and {len(names) - shown:,} more" if len(names) > shown else ""
     return separator.join(names[:shown]) + more
 
 
 def every(number: int, noun: str) -> str:
-    """``"the 1 clip"``, ``"all 1,200 clips"``: a number of things without exception."""
+    """Return ``"the 1 clip"`` or ``"all 1,200 clips"``."""
     return f"{'the' if number == 1 else 'all'} {counted(number, noun)}"
 
 
 def none_could(number: int, noun: str) -> str:
-    """``"the recording could not"``, ``"none of the 3 recordings could"``: the subject of a sentence about all of them.
+    """Return ``"the recording could not"`` or ``"none of the 3 recordings could"``, the start of a sentence.
 
     Args:
-        number: how many there are.
-        noun: what is counted.
+        number: number of things.
+        noun: their name in the singular.
     """
     return f"the {noun} could not" if number == 1 else f"none of the {counted(number, noun)} could"
 
 
 def suggestion(name: str, known: Iterable[str], prefix: str = "") -> str:
-    """``"; did you mean --threshold?"``: the known name nearest to ``name``, or nothing if none is near."""
+    """Return ``"; did you mean --threshold?"`` with the known name nearest to ``name``, or nothing if none is near."""
     near = nearest_name(name, known)
     return f"; did you mean {prefix}{near}?" if near else ""
 
@@ -60,7 +60,7 @@ def five_digits(value: float) -> float:
 
 
 def format_seconds(seconds: float) -> str:
-    """``45 s``, ``3:05``, ``2:10:00``."""
+    """Return a duration as ``45 s``, ``3:05`` or ``2:10:00``."""
     if seconds < 60 or seconds == float("inf"):
         return f"{seconds:.0f} s"
     minutes, s = divmod(round(seconds), 60)
@@ -69,7 +69,7 @@ def format_seconds(seconds: float) -> str:
 
 
 def format_bytes(count: float) -> str:
-    """``512 B``, ``96.0 MB``, ``1.2 TB``."""
+    """Return a size as ``512 B``, ``96.0 MB`` or ``1.2 TB``."""
     size, units = float(count), ["B", "kB", "MB", "GB", "TB"]
     while size >= 1000 and len(units) > 1:
         size, units = size / 1000, units[1:]
@@ -77,13 +77,13 @@ def format_bytes(count: float) -> str:
 
 
 def in_columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return rows as lines whose cells stand below each other; the last cell of a row may have any length."""
+    """Return rows as lines with aligned columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def markdown_table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return the lines of a Markdown table that is aligned as text, too; the first row is its head."""
+    """Return the lines of a Markdown table with aligned columns; the first row is its head."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     head, *others = (
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows

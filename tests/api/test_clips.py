@@ -71,7 +71,9 @@ def test_a_data_frame_has_the_columns_that_there_are(clips: earmark.Clips, manif
 
 def test_without_pandas_the_message_has_the_pip_command(clips: earmark.Clips, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "pandas", None)
-    with pytest.raises(earmark.EarmarkError, match="to_pandas needs the package pandas: pip install pandas"):
+    with pytest.raises(
+        earmark.EarmarkError, match=r"to_pandas needs the package pandas\. Install it: pip install pandas"
+    ):
         clips.to_pandas()
 
 
@@ -130,9 +132,9 @@ def test_evaluate_scores_the_split_that_a_table_has(run: earmark.Run, recordings
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"label_column_name": "x"}, "label_column_name: these clips are loaded already. Pass label_column_name to"),
-        ({"data_dir": "."}, "data_dir: these clips are loaded already"),
-        ({"task": "multi_label"}, "task: these clips are loaded already"),
+        ({"label_column_name": "x"}, "label_column_name: these clips are already loaded. Pass label_column_name to"),
+        ({"data_dir": "."}, "data_dir: these clips are already loaded"),
+        ({"task": "multi_label"}, "task: these clips are already loaded"),
     ],
 )
 def test_settings_of_loading_come_too_late(

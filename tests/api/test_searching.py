@@ -40,7 +40,7 @@ def test_a_search_returns_its_trials_and_the_best_run(recordings: Path, tmp_path
 def test_a_search_without_a_finished_trial_has_no_best() -> None:
     nothing = earmark.SearchResult(Path("s"), [], None)
     assert nothing.best_settings == {}
-    with pytest.raises(ModelError, match=r"^s: no trial was finished\. See why in `trials`\.$"):
+    with pytest.raises(ModelError, match=r"^s: no trial was finished\. See `trials` for the reasons\.$"):
         nothing.best  # noqa: B018
 
 

@@ -144,7 +144,7 @@ def test_data_is_folders_and_manifests(tmp_path: Path) -> None:
         source_settings(tmp_path, {"data_dir": "b"})
     with pytest.raises(UsageError, match="data and train_file both name recordings"):
         source_settings(manifest, {"train_file": "b.csv"})
-    with pytest.raises(DataError, match=r"no such folder or file\. For a data set on the hub pass dataset_name"):
+    with pytest.raises(DataError, match=r"no such folder or file\. For a data set on the hub, pass dataset_name"):
         source_settings("superb", {})
     with pytest.raises(InputTypeError, match="found int"):
         source_settings(3, {})
@@ -164,7 +164,7 @@ def test_model_is_a_folder_a_hub_name_or_a_type(tmp_path: Path, monkeypatch: pyt
     assert model_settings(Path("tc_resnet"), {}) == {"model_name_or_path": "tc_resnet"}
     assert model_settings(earmark.Run(tmp_path), {}) == {"model_name_or_path": str(tmp_path)}
     assert model_settings(None, {"model_type": "wav2vec2"}) == {}
-    with pytest.raises(UsageError, match=r"model wav2vec3: no folder of this name.*did you mean wav2vec2\?"):
+    with pytest.raises(UsageError, match=r"model wav2vec3: neither a folder nor a model type; did you mean wav2vec2\?"):
         model_settings("wav2vec3", {})
     with pytest.raises(UsageError, match="model and model_type both name a model"):
         model_settings("tc_resnet", {"model_type": "tc_resnet"})

@@ -200,7 +200,7 @@ def no_callback() -> None: ...
         ({"metrics": [mean_logit], "metric_for_best_model": "mean_logit"}, UsageError, "is a higher value better?"),
         ({"metrics": [mean_logit], "metric_for_best_model": "mean"}, UsageError, "is a higher value better?"),
         ({"augmentations": [3]}, InputTypeError, "augmentations: 3 is a int"),
-        ({"augmentations": [lambda samples, room: samples]}, UsageError, "the parameter room is none of those"),
+        ({"augmentations": [lambda samples, room: samples]}, UsageError, "earmark has no value for the parameter room"),
         ({"augmentations": [lambda samples: samples[1:]]}, UsageError, "Return as many samples as it is given"),
         ({"augmentations": [lambda samples: np.nan * samples]}, UsageError, "returned NaN or infinity"),
         ({"augmentations": [lambda samples: 1 / 0]}, UsageError, "the function failed (ZeroDivisionError"),

@@ -59,11 +59,11 @@ def test_blocks_of_the_search_do_not_matter(table: ClipTable, monkeypatch: pytes
 
 def test_what_is_left_out_is_said(table: ClipTable, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(duplicates, "MOST_HEARD", 1)
-    assert "of 2 pairs of clips of like shape the 1 nearest were compared" in found_in(table)[2].left_out
+    assert "only the 1 most similar of 2 pairs of clips were compared" in found_in(table)[2].left_out
     monkeypatch.setattr(duplicates, "MOST_COMPARED", 3)
     exact, near, found = found_in(table)
     assert (exact, near) == ([["0.wav", "same.flac"]], [])
-    assert "near duplicates were not looked for" in found.left_out
+    assert "near duplicates were not searched" in found.left_out
 
 
 def test_correlation_is_over_all_shifts() -> None:

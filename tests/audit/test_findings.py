@@ -93,7 +93,7 @@ def test_clips_far_above_full_scale(count: int, start: str) -> None:
     one.measures.peak[:count] = 30_000
     refused = "it" if count == 1 else "them"
     assert found(one, "above full scale").text.startswith(
-        f"{start} far above full scale (1), so training refuses {refused}: "
+        f"{start} far above full scale (1), so training rejects {refused}: "
     )
 
 

@@ -107,7 +107,7 @@ def test_nothing_is_said_of_good_data(tmp_path: Path) -> None:
                 write(tmp_path / split / label / f"{i}.wav", chirp(base + shift + i))
     found = inspect(InspectOptions(data_dir=str(tmp_path)))
     assert found.findings == []
-    assert "nothing found that needs a look" in found.summary
+    assert "no problems found" in found.summary
 
 
 def tapes(folder: Path) -> Path:
@@ -129,7 +129,7 @@ def test_recordings_without_labels_are_inspected_too(tmp_path: Path, capsys: pyt
         "duplicate": "warning", "silent": "warning", "unlabelled": "note"
     }  # fmt: skip
     assert "warning  1 set of clips that may be copies (2 clips)\n" in out
-    assert "no clip has a label: classes, labels of copies" in out
+    assert "no clip has a label, so classes, labels of copies" in out
     # the folders of a recorder look like classes, until it is said that they are none
     (folder / "site").mkdir()
     for path in sorted(folder.glob("*.*")):
@@ -227,7 +227,7 @@ def test_a_manifest_without_labels_is_taken_as_not_labelled(tmp_path: Path) -> N
     path = manifest(tmp_path, "sort", ["owl", "kite", "owl"])
     found = inspect(InspectOptions(train_file=path))
     assert found.audited.splits == ["recordings"] * 3
-    assert "no label in a column 'label', so it is taken as not labelled (--label_column_name" in found.notes[0]
+    assert "column 'label' has no labels, so the clips are read as unlabelled (--label_column_name" in found.notes[0]
     assert [finding.kind for finding in found.findings] == ["unlabelled"]
     with pytest.raises(DataError, match="no column 'kind'"):  # asked for in so many words
         inspect(InspectOptions(train_file=path, label_column_name="kind"))
@@ -275,7 +275,7 @@ def test_folds_are_inspected_as_splits(tmp_path: Path) -> None:
     assert list(dict.fromkeys(found.audited.splits)) == ["fold 1", "fold 2", "fold 10"]
     findings = {finding.kind: finding for finding in found.findings}
     assert [found.audited.table[row].source for row in findings["leak"].rows] == ["1_0.wav", "10_1.wav"]
-    assert findings["few clips"].text == "fewer than 10 clips to learn from: 'a', 'b'"  # 6 each, not 2 of a fold
+    assert findings["few clips"].text == "fewer than 10 training clips: 'a', 'b'"  # 6 each, not 2 of a fold
     assert "1 of 10 groups is in more than one split: 'anna'" in findings["shared group"].text  # training refuses it
     assert "fold 2 " in found.summary
     made = inspect(InspectOptions(train_file=str(tmp_path / "all.csv"), folds=2))
@@ -363,5 +363,5 @@ def test_labels_that_are_several_in_one_are_told_of() -> None:
         return [finding.text for finding in findings if finding.kind == "several labels"]
 
     (text,) = found(["dog", "rain", "dog,rain", "dog; wind", "wind"])
-    assert "several labels in one: 2 labels, such as 'dog,rain'; --task multi_label reads them so" in text
+    assert "2 labels with several names in one, such as 'dog,rain': use --task multi_label" in text
     assert found(["Speech, child", "Rain, heavy", "dog"]) == []  # a comma alone is part of a name

@@ -287,5 +287,5 @@ def test_silence_gets_no_noise_and_that_is_said_once(caplog: pytest.LogCaptureFi
 def test_the_log_line_says_what_is_done_and_what_it_costs() -> None:
     line = describe(clips(ALL, [4000] * 3))
     assert "noise (p 0.5, 5 to 20 dB SNR)" in line
-    assert "noise from 2 recordings, 1 of them shorter than a clip and repeated" in line
-    assert "ms a clip" in line
+    assert "noise from 2 recordings (1 shorter than a clip, repeated)" in line
+    assert "ms per clip" in line

@@ -75,7 +75,7 @@ def test_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert figures["build"]["audio_s"] == pytest.approx(whole["clips"]["audio_s"])
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("earmark bench data: batches of 4, 10 clips of 0.1")
-    assert lines[2].split() == ["clips/s", "s", "of", "sound/s"]
+    assert lines[2].split() == ["clips/s", "s", "of", "audio/s"]
     assert [line.split("  ")[0] for line in lines[3:]] == [
         "recordings to store",
         "store to batches",
@@ -105,7 +105,7 @@ def test_training_steps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert lines[2].startswith("clips/s ")
     assert "(16 in " in lines[2]
     assert [line.split("  ")[0] for line in lines[3:]] == [
-        "seconds of sound/s", "model FLOP/s", "", "share of matmul peak", "peak memory, resident",
+        "seconds of audio/s", "model FLOP/s", "", "fraction of matmul peak", "peak memory, resident",
     ]  # fmt: skip
 
 
@@ -176,10 +176,10 @@ def test_a_checkpoint_and_a_folder_of_recordings(tmp_path: Path) -> None:
         (["data", "--steps", "5"], "--steps is for earmark bench train, not for data"),
         (["data", "--model_type", "tc_resnet"], "--model_type is for earmark bench train and infer, not for data"),
         (["infer", "--model_type", "tc_resnet", "--freeze", "none"], "--freeze is for earmark bench train"),
-        (["data", "--lengths", "normal:1,2"], "--lengths normal:1,2: expected seconds as fixed:1.0"),
-        (["data", "--lengths", "fixed:0.024"], "expected lengths from 0.025 s on"),
+        (["data", "--lengths", "normal:1,2"], "--lengths normal:1,2: not a distribution of seconds. Use fixed:1.0"),
+        (["data", "--lengths", "fixed:0.024"], "invalid lengths. Give 0.025 s or more"),
         (["data", "--data_dir", "nowhere"], "nowhere: no such folder"),
-        (["data", "--json", "nowhere/figures.json"], "--json nowhere/figures.json: no such folder"),
+        (["data", "--json", "nowhere/figures.json"], "--json nowhere/figures.json: there is no folder"),
         (["data", "--batch", "5"], "unknown flag --batch; did you mean --batch_size?"),
         (["data", "--model_revision", "v1"], "--model_revision is for earmark bench train and infer, not for data"),
         (["train", "--model_type", "tc_resnet", "--few_shot"], "--few_shot: a flag of earmark train, not of this"),
@@ -207,7 +207,7 @@ def test_recordings_below_25_ms_are_refused(tmp_path: Path, capsys: pytest.Captu
     short = tones / "train" / "low" / "short.wav"
     soundfile.write(short, tone(440, 0.02), RATE_HZ)
     assert main(["bench", "data", "--data_dir", str(tones)]) == 2
-    assert f"{short}: 20 ms long; measure on clips of 25 ms and more" in capsys.readouterr().err
+    assert f"{short}: the clip is 20 ms long. Use clips of at least 25 ms." in capsys.readouterr().err
 
 
 def test_a_launcher_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

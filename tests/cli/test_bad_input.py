@@ -242,13 +242,13 @@ def no_weights(model: Path) -> str:
 
 def damaged_weights(model: Path) -> str:
     (model / "model.safetensors").write_bytes(b"\xff" * 1000)
-    return "its weights cannot be loaded"
+    return "the weights cannot be loaded"
 
 
 def cut_weights(model: Path) -> str:
     weights = model / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
-    return "its weights cannot be loaded"
+    return "the weights cannot be loaded"
 
 
 def pickled_weights(model: Path) -> str:
@@ -266,7 +266,7 @@ def missing_shard(model: Path) -> str:
 
 def text_model(model: Path) -> str:
     (model / "config.json").write_text('{"model_type": "bert"}')
-    return "bert has no audio-classification head"
+    return "bert has no audio classification head"
 
 
 def no_config(model: Path) -> str:
@@ -286,7 +286,7 @@ def config_of_the_wrong_type(model: Path) -> str:
 
 def config_of_another_size(model: Path) -> str:
     rewrite_json(model / "config.json", hidden_size=32)
-    return "cannot be filled from it"
+    return "the checkpoint lacks"
 
 
 def damaged_preprocessor(model: Path) -> str:
@@ -330,10 +330,12 @@ def test_a_folder_of_folds_names_them(trained: Path, tones: Path, tmp_path: Path
         ["label", tones, "--model", several, "--page", "false", "--output_dir", tmp_path / "labels"],
         ["push", several, "team/birds"],
     ):
-        one_line(refusal(*words), f"{several}: no config.json", *sorted(several.glob("*/*")), "give one of these")
+        one_line(
+            refusal(*words), f"{several}: no config.json", *sorted(several.glob("*/*")), "Give one of the models in it"
+        )
     (tmp_path / "export").mkdir()
     (tmp_path / "export" / "export.json").write_text("{}")
-    one_line(refusal("push", tmp_path / "export", "team/birds"), "an exported model", "the run that it was made from")
+    one_line(refusal("push", tmp_path / "export", "team/birds"), "an exported model", "the original run")
     unfinished = tmp_path / "unfinished"
     shutil.copytree(several / "seed_0/fold_1", unfinished / "checkpoint-3")
     one_line(refusal("predict", unfinished, tones, *cpu), unfinished / "checkpoint-3")
@@ -342,7 +344,7 @@ def test_a_folder_of_folds_names_them(trained: Path, tones: Path, tmp_path: Path
 def test_a_model_without_a_trained_head(tones: Path, tmp_path: Path, refusal: Refusal) -> None:
     Wav2Vec2Model(Wav2Vec2Config(**ARCHITECTURES["wav2vec2"])).save_pretrained(tmp_path / "body")
     for words in (["evaluate", tmp_path / "body", "--data_dir", tones], ["predict", tmp_path / "body", tones]):
-        one_line(refusal(*words, "--device", "cpu"), tmp_path / "body", "the head of", "train it first")
+        one_line(refusal(*words, "--device", "cpu"), tmp_path / "body", "the head of", "Train it first")
 
 
 def test_a_name_that_is_neither_a_folder_nor_a_model(tones, tmp_path, refusal, monkeypatch) -> None:
@@ -350,7 +352,7 @@ def test_a_name_that_is_neither_a_folder_nor_a_model(tones, tmp_path, refusal, m
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     words = ["--data_dir", tones, *QUICK, "--output_dir", tmp_path / "run", "--device", "cpu", "--model_name_or_path"]
     one_line(refusal("train", *words, "no/such-model"), "no/such-model", "offline mode is on", "./such-model")
-    one_line(refusal("train", *words, "not a name/!"), "not a name/!", "possible name")
+    one_line(refusal("train", *words, "not a name/!"), "not a name/!", "valid name")
     one_line(refusal("train", *words, tmp_path / "gone"), tmp_path / "gone", "no such folder")
 
 
@@ -425,7 +427,7 @@ def test_settings(tones: Path, tmp_path: Path, refusal: Refusal, monkeypatch, wo
 
 def test_a_length_that_whisper_has_no_positions_for(tones: Path, tmp_path: Path, refusal: Refusal) -> None:
     words = ["--data_dir", tones, *WHISPER, *QUICK, "--output_dir", tmp_path / "run", "--max_length_seconds", "9"]
-    one_line(refusal("train", *words), "--max_length_seconds 9", "use at most 3")
+    one_line(refusal("train", *words), "--max_length_seconds 9", "Use at most 3")
 
 
 def test_a_length_shorter_than_a_frame_is_padded(tones: Path, tmp_path: Path) -> None:

@@ -76,7 +76,12 @@ def test_mistakes_in_python_are_found_without_torch(tmp_path: Path) -> None:
     net = {"model": "tc_resnet", "output_dir": "new"}
     mistakes = [
         ("train", "sounds", {**net, "lerning_rate": 1}, "did you mean --learning_rate?"),
-        ("train", "sounds", {**net, "model": "tc_resnett"}, "not a model type; did you mean tc_resnet?"),
+        (
+            "train",
+            "sounds",
+            {**net, "model": "tc_resnett"},
+            "nor a model type; did you mean tc_resnet?",
+        ),
         ("train", "sounds", {**net, "task": "regression", "focal_gamma": 2}, "--focal_gamma"),
         ("train", "sounds", {**net, "metric_for_best_model": "acuracy"}, "acuracy"),
         ("train", "sounds", {**net, "output_dir": "run"}, "run: "),

@@ -129,7 +129,7 @@ def test_a_run_folder_that_is_not_there(command: str, tmp_path: Path) -> None:
         env={**os.environ, "HF_ENDPOINT": "http://127.0.0.1:9"},
         check=False,
     )
-    line = "runs/frist: no such folder; did you mean runs/first? For a model on the hub write hf://runs/frist"
+    line = "runs/frist: no such folder; did you mean runs/first? For a model on the hub, write hf://runs/frist."
     assert (done.returncode, done.stderr) == (2, f"earmark: error: {line}\nFalse\n")
 
 

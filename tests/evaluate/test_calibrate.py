@@ -345,7 +345,7 @@ def test_an_export_answers_alike_and_says_how(model: Path, data: Path, tmp_path:
     with pytest.raises(ModelError, match=r"the temperature 1\.5, the model file 2\.5"):
         earmark.Classifier.from_pretrained(folder)
     (folder / "decision.json").unlink()
-    with pytest.raises(ModelError, match="copy the whole folder"):
+    with pytest.raises(ModelError, match="Copy the whole folder"):
         earmark.Classifier.from_pretrained(folder)
 
 

@@ -179,7 +179,7 @@ def test_new_clips_are_counted_and_scored_when_asked(run, folder, grown, caplog)
     with caplog.at_level(logging.INFO):
         assert names(chosen(run, data_dir=str(grown)).table) == held
     (line,) = (text for text in caplog.messages if "(by content, " in text)
-    assert f"using {len(held)} of 63 clips, those that the run held out" in line
+    assert f"using the {len(held)} of 63 clips that the run held out" in line
     assert "; 54 were trained on; 3 are new to the run and not scored (--split unseen" in line
     new = {f"low/new_{i}.wav" for i in range(3)}
     assert names(chosen(run, data_dir=str(grown), split="unseen").table) == new
@@ -192,7 +192,7 @@ def test_data_of_which_the_run_has_used_nothing_is_scored_whole(run, tmp_path, c
             write(tmp_path / "other" / label / f"{i}.wav", 200 + i, label)
     with caplog.at_level(logging.INFO):
         assert len(chosen(run, data_dir=str(tmp_path / "other")).table) == 8
-    assert "using 8 of 8 clips, none of which the run has used" in caplog.text
+    assert "using the 8 of 8 clips that the run has not used" in caplog.text
 
 
 def test_data_without_a_held_out_clip_is_refused(run, folder, tmp_path) -> None:
@@ -200,7 +200,7 @@ def test_data_without_a_held_out_clip_is_refused(run, folder, tmp_path) -> None:
     rest = tmp_path / "rest"
     shutil.copytree(folder, rest, ignore=lambda place, files: [f for f in files if f"{Path(place).name}/{f}" in held])
     with pytest.raises(
-        DataError, match=r"of 54 clips none is in the validation split of the run .*: 54 in its training split\. Name"
+        DataError, match=r"none of 54 clips is in the validation split of the run .*: 54 in its training split\. Name"
     ):
         chosen(run, data_dir=str(rest))
     with pytest.raises(DataError, match=r"of 54 clips none is new to the run .*Name clips that the run has not used"):
@@ -208,8 +208,8 @@ def test_data_without_a_held_out_clip_is_refused(run, folder, tmp_path) -> None:
     with pytest.raises(DataError) as refused:
         chosen(run, data_dir=str(rest), split="test")
     assert str(refused.value) == (
-        f"{rest}: no test clips in this data; it has: train. The run has no test split either ({run}/splits.csv). "
-        "Name test clips with --test_file FILE; --split validation scores clips that the run held out"
+        f"{rest}: no test clips in this data, which has: train. The run has no test split either ({run}/splits.csv). "
+        "Name test clips with --test_file FILE, or add --split validation to score clips that the run held out."
     )
     write(rest / "low" / "new.wav", 300, "low")
     with pytest.raises(DataError, match=r"54 in its training split, 1 new to the run\. Add --split unseen to score"):
@@ -228,8 +228,8 @@ def test_clips_of_another_split_of_the_run_are_counted_with_the_flag_that_scores
     with pytest.raises(DataError) as refused:
         chosen(run, data_dir=str(tested))
     assert str(refused.value) == (
-        f"{tested}: of 10 clips none is in the validation split of the run ({run}/splits.csv): 10 in its test split. "
-        "Add --split test to score these clips"
+        f"{tested}: none of 10 clips is in the validation split of the run ({run}/splits.csv): 10 in its test split. "
+        "Add --split test to score these clips."
     )
     assert len(chosen(run, data_dir=str(tested), split="test").table) == 10
     shutil.copy(grown / "low" / "new_0.wav", tested / splits.test[0].label_text / "new.wav")
@@ -242,7 +242,7 @@ def test_manifests_of_another_split_name_the_flag_without_loading_the_model(run,
     with pytest.raises(UsageError) as refused:
         evaluate(EvaluateOptions(test_file="some.csv", **options))
     assert str(refused.value) == (
-        "--test_file some.csv: these are test clips, and --split is validation. Add --split test to score them"
+        "--test_file some.csv: these are test clips, and --split is validation. Add --split test to score them."
     )
     with pytest.raises(UsageError, match=r"--eval_file some\.csv: these are validation clips, and --split is test"):
         evaluate(EvaluateOptions(eval_file="some.csv", split="test", **options))
@@ -269,7 +269,7 @@ def test_copies_of_training_clips_are_not_scored_and_silence_is_no_copy(folder, 
         found = chosen(run, data_dir=str(data))
     stems = sorted("silence" if "silence" in clip.source else Path(clip.source).stem for clip in found.table)
     assert stems == ["03", "silence", "silence"]
-    assert "; 1 of these was held out as well and is left out: copies of training clips" in caplog.text
+    assert "; 1 of these was also held out and is skipped as copies of training clips" in caplog.text
 
 
 def test_a_split_of_the_data_is_taken_as_it_is_and_marked(run, folder, tmp_path) -> None:
@@ -331,7 +331,7 @@ def test_a_run_without_a_record_has_its_split_made_again_and_says_so(folder, man
         found = chosen(run, train_file=str(manifest))
     assert found.record is None
     assert names(found.table) == names(wanted.validation)
-    assert "has no record of the clips it was trained on (splits.csv), so these may be among them" in caplog.text
+    assert "has no record of its training clips (splits.csv), so these clips may be among them" in caplog.text
     assert "made again with the settings of the run: seed 1, --validation_fraction 0.3, --group_column" in caplog.text
     usable, _ = keep_usable({"validation": found.table}, RATE_HZ, DataArguments())
     assert found.trained_on(usable["validation"]) is None
@@ -341,7 +341,7 @@ def test_a_run_without_a_record_has_its_split_made_again_and_says_so(folder, man
     assert names(chosen(plain, data_dir=str(folder), seed=1).table) == names(
         load_splits(DataArguments(data_dir=str(folder)), seed=1).validation
     )
-    assert "the settings given here or their defaults: seed 1, --validation_fraction 0.1" in caplog.text
+    assert "the settings of this command: seed 1, --validation_fraction 0.1" in caplog.text
     with pytest.raises(UsageError, match=r"--split unseen: .* has no record"):
         chosen(plain, data_dir=str(folder), split="unseen")
 
@@ -353,7 +353,7 @@ def test_a_damaged_record_is_an_error(run, tmp_path) -> None:
         place = tmp_path / str(number)
         place.mkdir()
         (place / "splits.csv").write_text(text)
-        with pytest.raises(DataError, match=r"splits\.csv: damaged .* Train again, or delete"):
+        with pytest.raises(DataError, match=r"splits\.csv: the file is damaged .* Train again, or delete"):
             find_record(place)
 
 
@@ -426,7 +426,10 @@ def test_background_clips_are_found_again_in_data_that_has_grown(grown, noise, t
     with caplog.at_level(logging.WARNING):
         assert not background(chosen(run, **settings).table)
     assert "held out no clip of background" in caplog.text
-    assert "so this class is not scored. Give the data that the run was trained with, the recordings of" in caplog.text
+    assert (
+        "so this class is not scored. Evaluate with the data of the training run, including the recordings of"
+        in caplog.text
+    )
 
 
 def test_background_recordings_that_were_trained_on_are_not_cut_for_other_data(folder, noise, tmp_path, caplog) -> None:
@@ -457,7 +460,7 @@ def test_background_recordings_that_were_trained_on_are_not_cut_for_other_data(f
     caplog.clear()
     with caplog.at_level(logging.WARNING):
         assert not background(chosen(run, **fresh, background_dir=str(moved)).table)
-    assert "; so background is not scored. Give background recordings that are new to the run" in caplog.text
+    assert ", so background is not scored. Add background recordings that are new to the run" in caplog.text
 
 
 def test_clips_inside_tables_are_known_by_their_samples(folder, tmp_path) -> None:

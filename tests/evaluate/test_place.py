@@ -77,7 +77,7 @@ def test_a_named_folder_with_another_evaluation_is_refused(
         assert {path.name: path.read_bytes() for path in place.iterdir()} == before
     (place / "evaluation.json").unlink()  # as files of somebody else's that are called alike
     assert evaluate(model, quiet, "--output_dir", place) == 2
-    assert "holds metrics.json, which does not say of which clips it is" in capsys.readouterr().err
+    assert "holds metrics.json of unknown clips" in capsys.readouterr().err
 
 
 def test_clips_that_thresholds_were_fitted_on_are_told_of(model: Path, quiet: Path, noisy: Path, capsys) -> None:

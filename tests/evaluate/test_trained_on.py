@@ -103,7 +103,7 @@ def test_evaluate_scores_what_was_held_out_and_nothing_else(run: Path, data: Pat
         output = tmp_path / f"scores_{number}"
         _, err = run_command(capsys, "evaluate", run, "--data_dir", place, "--device", "cpu", "--report", "false",
                              "--output_dir", output)  # fmt: skip
-        assert "those that the run held out (by content, " in err
+        assert "that the run held out (by content, " in err
         scored = paths(output / "predictions_validation.csv")
         contents, _ = read_contents(ClipTable([Clip(path, path=path) for path in scored], "scored"), num_threads=1)
         assert not record.trained_on(contents).any()

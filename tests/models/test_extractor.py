@@ -98,14 +98,14 @@ def test_what_is_assumed_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureF
         for _ in range(2):
             load_trained(source)
     (line,) = caplog.messages
-    assert "assuming sampling_rate 16000, do_normalize True" in line
+    assert "so earmark assumes sampling_rate 16000, do_normalize True" in line
     caplog.clear()
     transformers.Wav2Vec2FeatureExtractor().save_pretrained(tmp_path)
     path = tmp_path / "preprocessor_config.json"
     path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k != "sampling_rate"}))
     load_trained(ModelSource(name_or_path=str(tmp_path)))
     (line,) = caplog.messages
-    assert "assuming sampling_rate 16000. If" in line
+    assert "so earmark assumes sampling_rate 16000. If" in line
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def test_classes_in_another_order_keep_their_rows(kind: str, tmp_path: Path, cap
     assert scores(audio) == pytest.approx(before, abs=1e-4)
     assert audio.model.config.id2label == {0: "up", 1: "yes", 2: "no"}
     assert "3 rows" in line
-    assert "3 of them moved" in line
+    assert "3 of them reordered" in line
     same, line = build(source, LABELS, caplog)
     assert scores(same) == pytest.approx(before, abs=1e-4)
     assert "moved" not in line
@@ -115,7 +115,7 @@ def test_nothing_to_keep(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> No
     model = load_trained(ModelSource(name_or_path=str(body))).model
     model.wav2vec2.save_pretrained(body)  # as a pretrained checkpoint has it: no head
     _, line = build(ModelSource(name_or_path=str(body)), LABELS, caplog)
-    assert line == "head: new, because the checkpoint has none"
+    assert line == "head: new, because the checkpoint has no head"
     with pytest.raises(UsageError, match="--keep_head reuses the head of a checkpoint"):
         ModelArguments(model_type="tc_resnet", keep_head=True)
     assert model_source(ModelArguments(model_name_or_path="here", keep_head=True)).keep_head

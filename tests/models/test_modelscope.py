@@ -70,11 +70,11 @@ def test_a_model_then_from_its_cache(saved: Path, tmp_path: Path, monkeypatch: p
 
 
 def test_what_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ModelError, match=r"expected modelscope://ORG/NAME"):
+    with pytest.raises(ModelError, match=r"Write modelscope://ORG/NAME"):
         load(tmp_path, "modelscope://tiny")
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         endpoint = f"http://127.0.0.1:{closed.getsockname()[1]}"
     monkeypatch.setenv("MODELSCOPE_ENDPOINT", endpoint)
-    with pytest.raises(NetworkError, match=f"not to be had from {endpoint}"):
+    with pytest.raises(NetworkError, match=f"cannot be downloaded from {endpoint}"):
         load(tmp_path)

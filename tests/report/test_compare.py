@@ -59,11 +59,11 @@ def test_runs_without_a_common_split_are_told_which_they_have(tmp_path: Path) ->
     with pytest.raises(DataError) as refused:
         compare_runs([str(first), str(second)])
     assert str(refused.value) == (
-        f"the runs have predictions of no common split: {first} has validation and unseen clips; {second} has test "
+        f"the runs have predictions for no common split: {first} has validation and unseen clips; {second} has test "
         "clips. Evaluate each with the same --split, then compare these evaluations"
     )
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match=r"empty: no predictions_SPLIT\.csv in it; `earmark train`"):
+    with pytest.raises(DataError, match=r"empty: no predictions_SPLIT\.csv in it\. Run `earmark evaluate`"):
         compare_runs([str(first), str(tmp_path / "empty")])
 
 
@@ -109,7 +109,7 @@ def test_folds_are_compared_by_all_their_test_clips(tmp_path: Path) -> None:
     assert found.split == "test"
     assert [run.figures["accuracy"].value for run in found.runs] == [0.75, 0.975]
     assert (found.pairs[0].only_first, found.pairs[0].only_second) == (0, 9)
-    with pytest.raises(DataError, match="folds share their validation clips"):
+    with pytest.raises(DataError, match="several folds have the same validation clips"):
         compare_runs([str(tmp_path / name) for name in answers], "validation")
     (tmp_path / "better" / "fold_1" / "predictions_test.csv").unlink()
     with pytest.raises(DataError, match=r"fold_1/predictions_test\.csv: not there"):
@@ -127,9 +127,9 @@ def test_what_is_no_run_is_named_with_what_to_pass(tmp_path: Path, capsys: pytes
             f"runs: not a run, but a folder of 1 run. Name the runs to compare: earmark report {tmp_path}/runs/a",
         ),
         (["nowhere", "cv"], "nowhere: no such folder"),
-        (["cv"], f"the reports of its folds are {tmp_path}/cv/fold_*/report.html"),
-        (["runs/a"], "the report of one is RUN/report.html"),
-        ([], "name two runs or more"),
+        (["cv"], f"open {tmp_path}/cv/fold_*/report.html for its folds"),
+        (["runs/a"], "open RUN/report.html for one run"),
+        ([], "a comparison needs two runs"),
     ):
         assert main(["report", *(str(tmp_path / folder) for folder in folders)]) == 2
         assert said in capsys.readouterr().err
@@ -165,10 +165,10 @@ def test_folds_of_several_labels_are_compared_by_all_their_test_clips(tmp_path: 
     assert of_folds[0] == pytest.approx(of_whole[0])
     assert of_folds[1] == pytest.approx(of_whole[1])
     assert found.pairs[0].p == wanted.pairs[0].p < 0.05
-    with pytest.raises(DataError, match="folds share their validation clips"):
+    with pytest.raises(DataError, match="several folds have the same validation clips"):
         compare_runs(folds, "validation")
     of_labels(tmp_path / "plain" / "fold_3", there, logits, ["a", "c"], [0])
-    with pytest.raises(DataError, match=r"fold_3: of other labels than .*fold_0 \('b, with a comma' is in one alone\)"):
+    with pytest.raises(DataError, match=r"fold_3: its labels differ from .*fold_0 \(only one has 'b, with a comma'\)"):
         compare_runs(folds)
 
 
@@ -232,26 +232,24 @@ def test_runs_of_other_tasks_labels_and_clips_are_one_line(tmp_path: Path) -> No
     there, logits = noisy_labels(1, 1)
     labels = of_labels(tmp_path / "labels", there, logits)
     numbers = of_numbers(tmp_path / "numbers", *noisy_numbers(1, 1))
-    with pytest.raises(
-        DataError, match=r"numbers: of another task than .*labels \(a number here, several labels a clip"
-    ):
+    with pytest.raises(DataError, match=r"numbers: predicts a number, but .*labels predicts several labels a clip"):
         compare_runs([labels, numbers])
     fewer = of_labels(tmp_path / "fewer", there[:50], logits[:50])
-    with pytest.raises(DataError, match=r"other clips than .*labels \(50 here, 60 there, 50 the same\)"):
+    with pytest.raises(DataError, match=r"its clips differ from .*labels \(50 and 60 clips, 50 in common\)"):
         compare_runs([labels, fewer])
     others = of_labels(tmp_path / "others", there, logits, ["a", "z"])
-    with pytest.raises(DataError, match="of other labels than"):
+    with pytest.raises(DataError, match="its labels differ from"):
         compare_runs([labels, others])
     there = there.copy()
     there[7] = [True, False] if not there[7, 0] else [False, True]
     wrong = of_labels(tmp_path / "wrong", there, logits)
-    with pytest.raises(DataError, match=r"wrong: 7\.wav is labelled '.*' here and '.*' in .*labels; evaluate both"):
+    with pytest.raises(DataError, match=r"wrong: 7\.wav is labelled '.*' here and '.*' in .*labels\. Evaluate both"):
         compare_runs([labels, wrong])
 
 
 def test_what_cannot_be_compared_is_one_line(runs: list[str], tmp_path: Path) -> None:
     fewer = of_classes(tmp_path / "fewer", [True] * 39)
-    with pytest.raises(DataError, match=r"other clips than .*plain \(39 here, 40 there, 39 the same\)"):
+    with pytest.raises(DataError, match=r"its clips differ from .*plain \(39 and 40 clips, 39 in common\)"):
         compare_runs([runs[0], str(fewer)])
     text = (Path(runs[1]) / "predictions_test.csv").read_text()
     relabelled = tmp_path / "relabelled"
@@ -262,13 +260,11 @@ def test_what_cannot_be_compared_is_one_line(runs: list[str], tmp_path: Path) ->
     (relabelled / "predictions_test.csv").write_text("path,label\nx,y\n")
     with pytest.raises(DataError, match="damaged"):
         compare_runs([runs[0], str(relabelled)])
-    with pytest.raises(
-        DataError, match=r"plain: no predictions of validation clips; it has those of test clips\. Eval"
-    ):
+    with pytest.raises(DataError, match=r"plain: has predictions for test clips, but not for validation clips\. Eval"):
         compare_runs(runs, "validation")
     with pytest.raises(UsageError, match="named twice"):
         compare_runs([runs[0], runs[0] + "/"])
-    with pytest.raises(UsageError, match="two runs or more"):
+    with pytest.raises(UsageError, match="a comparison needs two runs"):
         compare_runs([runs[0]])
     with pytest.raises(UsageError, match=r"end its name in \.html"):
         COMMAND.read([*runs, "--output", "x.pdf"])

@@ -57,7 +57,7 @@ def test_copies_within_groups_are_no_proof(tmp_path: Path) -> None:
     assert (often.pairs[0].only_first, often.pairs[0].only_second) == (10, 60)
     text = often.summary()
     assert "900 clips, 2 classes" in text
-    assert "\nintervals and p over 10 groups, each drawn and tested as a whole\n" in text
+    assert "\nintervals and p are over 10 groups: each group is drawn and tested as a whole\n" in text
     assert "| Sign-flip p |" in text
     assert "better: no significant difference from plain on these clips (p 0.12 over 10 groups)" in text
 
@@ -142,7 +142,7 @@ def test_where_groups_do_not_do_clips_are_taken_and_a_line_says_so(
     assert not found.units.are_groups
     assert found.p == wanted.p == pytest.approx([2 * 0.5**9])
     assert same(intervals(found), intervals(wanted))
-    assert f"\n{said}: intervals and p are over clips as if they were independent, which" in found.summary()
+    assert f"\n{said}: intervals and p are over clips as if they were independent, but" in found.summary()
     assert wanted.notes == []
     assert "| McNemar p |" in found.summary()
     assert "over" not in found.verdicts()[0]
@@ -168,12 +168,12 @@ def test_groups_of_one_run_count_for_all(tmp_path: Path, turned: bool) -> None:
     runs = [without, with_groups] if turned else [with_groups, without]
     found = compare_runs(runs)
     assert found.units.in_words == "10 groups"
-    assert "\nwithout: its predictions name no groups; those of with count for all\n" in found.summary()
+    assert "\nwithout: its predictions have no groups, so the groups of with are used\n" in found.summary()
     assert found.p == [0.125]
     others = of_groups(tmp_path / "others", BETTER, [f"tape {i % 30}" for i in range(90)])
     found = compare_runs([with_groups, others])
     assert found.units.in_words == "10 groups"
-    assert found.notes[-1] == "others: its predictions name other groups; those of with count for all"
+    assert found.notes[-1] == "others: its predictions have other groups, so the groups of with are used"
 
 
 def test_groups_are_told_by_clip_not_by_row(tmp_path: Path) -> None:
@@ -188,11 +188,14 @@ def test_groups_are_told_by_clip_not_by_row(tmp_path: Path) -> None:
 def test_the_page_says_what_it_is_over(tmp_path: Path, browser: Any) -> None:
     found = compare_runs(of_speakers(tmp_path, 10))
     with opened(browser, write_comparison(tmp_path / "x.html", found)) as page:
-        assert page.locator("#notes").inner_text() == "intervals and p over 10 groups, each drawn and tested as a whole"
+        assert (
+            page.locator("#notes").inner_text()
+            == "intervals and p are over 10 groups: each group is drawn and tested as a whole"
+        )
         tests = page.locator("#tests").inner_text()
         assert "the same groups drawn for both" in tests
         assert "p of the sign-flip test over 10 groups of the clips that are right" in tests
-        assert "Groups are taken as independent" in tests
+        assert "Groups are assumed to be independent" in tests
         assert "McNemar" not in tests
         assert "(p 0.12 over 10 groups)" in page.locator("#verdicts").inner_text()
     few = [of_groups(tmp_path / "few" / name, of, ["s"] * 90) for name, of in (("plain", PLAIN), ("better", BETTER))]

@@ -82,7 +82,7 @@ def page(browser: Any, report: Path) -> Iterator[Any]:
 def test_the_headline_stands_beside_knowing_nothing(page: Any) -> None:
     assert page.title() == "Report of my run"
     cards = page.locator("#cards .card")
-    assert "knowing nothing: 0.3333" in cards.first.inner_text()  # of 20, 10 and 10 in 40 clips
+    assert "by chance: 0.3333" in cards.first.inner_text()  # of 20, 10 and 10 in 40 clips
     assert "40 clips, 4 labels, 1 of them without clips" in cards.first.inner_text()
     assert cards.locator("svg").first.get_attribute("aria-label").startswith("95 % interval 0.")
     whole = page.locator("#cards .card", has_text="All labels right").inner_text()

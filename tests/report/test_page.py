@@ -218,7 +218,7 @@ def test_columns_that_are_odd_are_told_of_in_the_log_too(tmp_path: Path, caplog:
     judged = judge(np.eye(4, 2, dtype=np.float32), ClipTable(clips, "here"), LABELS[:2])
     with caplog.at_level("INFO", "earmark.report.report_page"):
         write_report(tmp_path / "r.html", ReportFacts("x", {}, {}, {}), {"test": ScoredSplit(judged, np.ones(4))})
-    assert "report, test: column 'age' mixes 2 numbers with 1 text ('young'): taken as text" in caplog.text
+    assert "report, test: column 'age' mixes 2 numbers with 1 text ('young') and is read as text" in caplog.text
 
 
 def test_a_picture_shows_a_tone_where_it_is_and_when() -> None:

@@ -61,7 +61,7 @@ def test_few_numbers_stay_values_in_their_order() -> None:
 
 def test_a_column_of_numbers_and_texts_is_said_to_be_one() -> None:
     _, notes = slices(table(4, age=["31", "40", "young", None]), np.ones(4, bool), np.ones(4), None)
-    assert notes == ["column 'age' mixes 2 numbers with 1 text ('young'): taken as text"]
+    assert notes == ["column 'age' mixes 2 numbers with 1 text ('young') and is read as text"]
     _, notes = slices(table(4, speaker=["1e5", "ab3", "c4f", "9d0"]), np.ones(4, bool), np.ones(4), None)
     assert notes == []  # names, one of which reads like a number
 
@@ -69,7 +69,7 @@ def test_a_column_of_numbers_and_texts_is_said_to_be_one() -> None:
 def test_a_column_that_is_another_for_each_clip_is_left_out_aloud() -> None:
     columns, notes = slices(table(60, name=[f"clip {i}" for i in range(60)]), np.ones(60, bool), np.ones(60), None)
     assert "name" not in [column["name"] for column in columns]
-    assert notes == ["column 'name' has 60 values for 60 clips: not broken down by it"]
+    assert notes == ["no figures by column 'name': it has 60 values for 60 clips"]
 
 
 def test_of_many_groups_the_worst_are_shown() -> None:

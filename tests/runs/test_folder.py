@@ -90,7 +90,7 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
 
 def test_missing_and_damaged_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "metrics.json").write_text("{")
-    with pytest.raises(DataError, match=r"metrics\.json: damaged"):
+    with pytest.raises(DataError, match=r"metrics\.json: the file is damaged"):
         read_json(tmp_path / "metrics.json")
     with pytest.raises(DataError, match="not a finished run"):
         read_json(tmp_path / "results_row.json")

@@ -75,7 +75,7 @@ def test_a_folder_that_stays_empty_is_removed_again(tmp_path: Path) -> None:
 def test_a_second_process_is_told_of_the_first_and_a_killed_one_holds_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     with another_process(folder) as (process, _):
-        told = f"^{folder}: process {process.pid} on .* works in it; wait for that one or end it, or give another"
+        told = f"^{folder}: process {process.pid} on .* works in it. Wait for it, end it, or give another"
         for _ in range(2):
             with pytest.raises(OutputError, match=told), locked_folder(folder):
                 pass

@@ -82,13 +82,13 @@ def test_clips_without_groups_have_no_column_of_them(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "has no rows"),
-        ("path,label,predicted,correct,p(a)\n", "has no rows"),
-        ("path,label\nx,y\n", "damaged"),
-        ("path,label,predicted,correct,p(a)\nx,a,b,0,0.5\n", "damaged"),  # an answer that is no label
-        ("path,label,predicted,correct,p(a)\nx,a,a,1\n", "damaged"),  # cut short
-        ("path,label,predicted,score\nx,a,a,high\n", "damaged"),
-        ("path,label,predicted,error\nx,1,,0\n", "damaged"),
+        ("", "the file has no rows"),
+        ("path,label,predicted,correct,p(a)\n", "the file has no rows"),
+        ("path,label\nx,y\n", "the file is damaged"),
+        ("path,label,predicted,correct,p(a)\nx,a,b,0,0.5\n", "the file is damaged"),  # an answer that is no label
+        ("path,label,predicted,correct,p(a)\nx,a,a,1\n", "the file is damaged"),  # cut short
+        ("path,label,predicted,score\nx,a,a,high\n", "the file is damaged"),
+        ("path,label,predicted,error\nx,1,,0\n", "the file is damaged"),
     ],
 )
 def test_what_cannot_be_read_is_one_line(tmp_path: Path, text: str, said: str) -> None:

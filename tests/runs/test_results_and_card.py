@@ -48,14 +48,14 @@ def test_of_a_folder_of_runs_the_finished_ones_are_taken(tmp_path: Path, caplog:
     with caplog.at_level("INFO", logger="earmark"):
         table = results_table([str(tmp_path)])
     assert table == results_table([str(tmp_path / "a"), str(tmp_path / "b")])
-    assert caplog.messages == [f"{tmp_path / 'unfinished'}: not finished, left out"]
+    assert caplog.messages == [f"{tmp_path / 'unfinished'}: skipped, because the run is not finished"]
     (tmp_path / "folds").mkdir()
     RunFolder(tmp_path / "folds").config.write_text("")
     RunFolder(tmp_path / "folds").cross_validation.write_text(json.dumps({"unfinished": ["fold_2"], "runs": []}))
     caplog.clear()
     with caplog.at_level("INFO", logger="earmark"):
         assert results_table([str(tmp_path)]) == table
-    assert f"{tmp_path / 'folds'}: not finished, left out" in caplog.messages
+    assert f"{tmp_path / 'folds'}: skipped, because the run is not finished" in caplog.messages
     # a run that was evaluated and is not finished itself is not told by its evaluation
     (tmp_path / "unfinished" / "evaluation_test").mkdir()
     ROW.save(RunFolder(tmp_path / "unfinished" / "evaluation_test"))
@@ -79,9 +79,9 @@ def test_rows_of_earlier_runs_are_read_and_other_figures_are_named(tmp_path: Pat
     assert load_row(tmp_path / "earlier") == ROW
     replace(ROW, value=0.61, baseline=0.08, metric="mAP").save(RunFolder(tmp_path / "labels"))
     table = results_table([str(tmp_path / "earlier"), str(tmp_path / "labels")])
-    assert "| Result          | Knowing nothing |" in table
-    assert "| Accuracy 0.9800 | 0.6371          |" in table
-    assert "| mAP 0.6100      | 0.0800          |" in table
+    assert "| Result          | Baseline |" in table
+    assert "| Accuracy 0.9800 | 0.6371   |" in table
+    assert "| mAP 0.6100      | 0.0800   |" in table
 
 
 def facts(base_model: str | None) -> CardFacts:

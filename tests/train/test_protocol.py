@@ -186,7 +186,7 @@ def test_a_stopped_fold_goes_on_to_the_same_weights(recordings: Path, tmp_path: 
     watcher.join()
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("earmark: fold_2 stopped by SIGTERM after step ")
-    assert last.endswith("saved; the same command continues")
+    assert last.endswith("saved. Run the same command to continue.")
     found = results(tmp_path / "run")
     assert [row["run"] for row in found["runs"]] == ["fold_1"]
     assert found["unfinished"] == ["fold_2", "fold_3"]

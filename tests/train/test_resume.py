@@ -156,7 +156,7 @@ def test_a_signal_saves_and_the_run_goes_on(told: signal.Signals, clips: Path, t
     assert started.returncode == 75, rest
     assert f"{told.name}: saving after this step" in rest
     assert rest.splitlines()[-1].startswith(f"earmark: stopped by {told.name} after step ")
-    assert rest.splitlines()[-1].endswith("the same command with --resume continues")
+    assert rest.splitlines()[-1].endswith("saved. Run the same command with --resume to continue.")
     (checkpoint,) = checkpoints_in(tmp_path / "run")
     assert why_not_whole(checkpoint) is None
     assert not (tmp_path / "run" / "metrics.json").exists()

@@ -201,7 +201,7 @@ def test_an_error_ends_the_run_as_failed_and_a_stop_as_finished(
 
     assert end_by(DataError("no sound")).ends == [failed]
     assert end_by(KeyboardInterrupt("no sound")).ends == [failed]
-    assert end_by(Stopped()).ends == [stopped]
+    assert end_by(Stopped("at step 3")).ends == [stopped]
     assert end_by(DataError("no sound"), run="of a notebook").run == "of a notebook"
 
 

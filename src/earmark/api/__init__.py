@@ -1,1 +1,1 @@
-"""The public Python API: what the commands do, as functions and objects. :mod:`earmark` exports its names."""
+"""The public Python API: the commands as functions and objects. :mod:`earmark` exports its names."""

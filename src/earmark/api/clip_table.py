@@ -1,4 +1,4 @@
-"""``earmark.load_clips``: the labelled clips of a source as a table to look at, filter and pass on."""
+"""Load the labelled clips of a source as a table to inspect and filter (``earmark.load_clips``)."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _SEED = 42  # the default of the commands
 class Clips(Sequence[Clip]):
     """Labelled clips of one or more splits, in a fixed order: train, validation, test.
 
-    A table never changes: :meth:`split`, :meth:`filter` and slices return new ones.
+    A table never changes: :meth:`split`, :meth:`filter` and slices return new tables.
 
     Attributes:
-        settings: the settings it was loaded with, which :func:`earmark.train` and :func:`earmark.evaluate` take over.
-        notes: what was done while loading that was not asked for, one line each.
+        settings: the settings it was loaded with, which :func:`earmark.train` and :func:`earmark.evaluate` also use.
+        notes: one line for each thing done while loading that the caller did not ask for.
     """
 
     def __init__(self, tables: Mapping[str, ClipTable], settings: Mapping[str, Any], notes: Sequence[str] = ()) -> None:
@@ -68,12 +68,13 @@ class Clips(Sequence[Clip]):
             UsageError: there is no such split.
         """
         if name not in self._tables:
-            hint = suggestion(name, self.splits) or f". It has: {', '.join(self.splits) or 'nothing'}"
-            raise UsageError(f"{self.origin}: no split {name}{hint}")
+            known = ", ".join(self.splits) or "none, because there are no clips"
+            near = suggestion(name, self.splits) or "."
+            raise UsageError(f"{self.origin}: no split {name}{near} Choose from: {known}.")
         return self._with({name: self._tables[name]})
 
     def filter(self, keep: Callable[[Clip], bool] | None = None, *, label: str | Sequence[str] | None = None) -> Clips:
-        """Return the clips that fit.
+        """Return the clips that meet all conditions.
 
         Args:
             keep: returns whether to keep a clip.
@@ -86,7 +87,9 @@ class Clips(Sequence[Clip]):
         labels = self.labels if wanted else []
         for name in sorted(wanted or ()):
             if name not in labels:
-                raise UsageError(f"{self.origin}: no clip has the label {name}{suggestion(name, labels)}")
+                known = and_more([*self.label_counts], 20)
+                near = suggestion(name, self.label_counts) or "."
+                raise UsageError(f"{self.origin}: no clip has the label {name}{near} Choose from: {known}.")
 
         def fits(clip: Clip) -> bool:
             return (wanted is None or not wanted.isdisjoint(clip.classes)) and (keep is None or bool(keep(clip)))
@@ -103,7 +106,7 @@ class Clips(Sequence[Clip]):
         return import_pandas().DataFrame(self._rows())
 
     def to_splits(self) -> Splits:
-        """Return the tables as the rest of earmark takes them."""
+        """Return the clips in earmark's internal form."""
         reasons = list(dict.fromkeys(reason for table in self._tables.values() for reason in table.reasons))
         train, validation, test = (self._tables.get(name) for name in ("train", "validation", "test"))
         return Splits(train, validation, test, notes=list(self.notes), reasons=reasons)
@@ -169,7 +172,7 @@ def load_clips(
 
     Args:
         source: a folder of recordings, a manifest, or a list of these; ``None`` if ``dataset_name`` names a data set.
-        seed: seed of anything that is drawn.
+        seed: seed of all random choices.
         token: access token for private data sets on the hub.
         cache_dir: folder for downloads; ``None`` for the cache of the hub library.
         **settings: the data flags of ``earmark train``: ``label_column_name``, ``task``, ``group_column``, ...
@@ -206,4 +209,4 @@ def _check_names(settings: Mapping[str, object], known: type) -> None:
     names = [field.name for field in fields(known)]
     for name in settings:
         if name not in names:
-            raise UsageError(f"unknown setting {name}{suggestion(name, names)}")
+            raise UsageError(f"{name}: unknown setting{suggestion(name, names)}")

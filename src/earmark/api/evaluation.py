@@ -1,4 +1,4 @@
-"""``earmark.evaluate``: ``earmark evaluate`` as a function."""
+"""Evaluate a model from Python (``earmark.evaluate``)."""
 
 from __future__ import annotations
 
@@ -62,16 +62,16 @@ def evaluate(
     Args:
         model: a run, a classifier, a run folder, a model folder, or a name on the hub.
         data: a folder of recordings, a manifest, a list of these, or clips of :func:`earmark.load_clips`.
-        split: ``validation``, ``test``, or ``unseen`` for clips that the run neither trained on nor was judged by;
-            ``None`` for the validation split, or the test split if ``data`` are clips of the test split alone. Without
-            a validation split in the data, it is the clips that the run held out, recognized by their samples.
+        split: ``validation``, ``test``, or ``unseen`` for clips that the run neither trained on nor scored;
+            ``None`` for the validation split, or for the test split if ``data`` has only test clips. If the data has no
+            validation split, earmark scores the clips that the run held out, which it recognizes by their samples.
         output_dir: folder for metrics and predictions; ``None`` for one inside the folder of the model.
-        metrics: functions to compute beside the built-in metrics, as for :func:`earmark.train`.
+        metrics: functions to compute in addition to the built-in metrics, as for :func:`earmark.train`.
         **settings: the flags of ``earmark evaluate``, without the dashes.
 
     Raises:
         UsageError: an unknown setting or a wrong value.
-        DataError: no clips of the split, or clips that the model has no class for.
+        DataError: there are no clips of the split, or clips have a label that the model does not know.
         EarmarkError: the model or the device cannot be used.
     """
     prepare_process()

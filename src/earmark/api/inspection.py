@@ -1,4 +1,4 @@
-"""``earmark.inspect``: ``earmark inspect`` as a function."""
+"""Inspect data from Python (``earmark.inspect``)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def inspect(
     data: Source | Clips | None = None, *, output_dir: str | os.PathLike[str] | None = None, **settings: object
 ) -> Inspection:
-    """Look for problems in recordings and labels, before training. Decodes every recording.
+    """Find problems in recordings and labels before training. This decodes every recording.
 
     Args:
         data: a folder of recordings, a manifest, a list of these, or clips of :func:`earmark.load_clips`.

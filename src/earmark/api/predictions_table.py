@@ -1,4 +1,4 @@
-"""The predictions of a split, clip by clip, as a table."""
+"""Show the predictions of a split as a table with one row per clip."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def import_pandas() -> Any:
     """Import pandas.
 
     Raises:
-        MissingExtraError: it is not installed.
+        MissingExtraError: pandas is not installed.
     """
     try:
         import pandas
     except ImportError as exc:
-        raise MissingExtraError("to_pandas needs the package pandas: pip install pandas") from exc
+        raise MissingExtraError("to_pandas needs the package pandas. Install it: pip install pandas") from exc
     return pandas
 
 
@@ -55,7 +55,8 @@ class PredictionsTable(Sequence[dict[str, Any]]):
         except FileNotFoundError as exc:
             there = sorted(path.name[12:-4] for path in self.path.parent.glob("predictions_*.csv"))
             raise DataError(
-                f"{self.path}: no such file. There are predictions of: {', '.join(there) or 'no split'}"
+                f"{self.path}: no such file. Evaluate this split, or use one with predictions: "
+                f"{', '.join(there) or 'there is none'}."
             ) from exc
 
     def __len__(self) -> int:

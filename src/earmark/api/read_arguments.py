@@ -1,4 +1,4 @@
-"""What the positional ``data`` and the keyword ``model`` of the public functions mean, as settings."""
+"""Turn the arguments ``data`` and ``model`` of the public functions into settings."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ if TYPE_CHECKING:
 
 Source = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 _MODELS = ("model_name_or_path", "model_type")
-# used after the clips are loaded, so that they may be given with clips that are loaded already
+# Settings that are used after loading, so that they may be given with clips that are already loaded.
 AFTER_LOADING = names_with(Scope.AFTER_LOADING, DataArguments)
 
 
 def source_settings(data: Any, settings: Mapping[str, object]) -> dict[str, object]:
-    """Return the settings that mean ``data``.
+    """Return the settings for ``data``.
 
     Args:
-        data: a folder, a manifest, or a list of these; ``None`` if the settings say it.
-        settings: of the call.
+        data: a folder, a manifest, or a list of these; ``None`` if the settings name the data.
+        settings: other settings of the call.
 
     Raises:
-        UsageError: the settings name what ``data`` names.
-        DataError: a path that does not exist.
-        InputTypeError: no path.
+        UsageError: both ``data`` and the settings name recordings.
+        DataError: a path does not exist.
+        InputTypeError: an item is not a path.
     """
     if data is None:
         return {}
-    if hasattr(data, "to_csv"):  # iterating over it would give the names of its columns
+    if hasattr(data, "to_csv"):  # iterating over a data frame would yield the names of its columns
         raise InputTypeError(
             f"data: a {type(data).__name__} is not read directly. Write it with to_csv, and pass the path."
         )
@@ -56,34 +56,34 @@ def source_settings(data: Any, settings: Mapping[str, object]) -> dict[str, obje
 def _path(item: object) -> str:
     if not isinstance(item, (str, os.PathLike)):
         raise InputTypeError(
-            f"data: expected a folder, a manifest, a list of these, or clips of load_clips, found {type(item).__name__}"
+            f"data: found {type(item).__name__}. Pass a folder, a manifest, a list of these, or clips of load_clips."
         )
     path = os.path.expanduser(os.fsdecode(item))
     if not Path(path).exists():
-        raise DataError(f"{path}: no such folder or file. For a data set on the hub pass dataset_name={path!r}.")
+        raise DataError(f"{path}: no such folder or file. For a data set on the hub, pass dataset_name={path!r}.")
     return path
 
 
 def clips_settings(clips: Clips, settings: Mapping[str, object]) -> dict[str, object]:
-    """Return the settings that clips were loaded with, of which ``settings`` override those that are used later.
+    """Return the settings that clips were loaded with, combined with ``settings`` that are used later.
 
     Raises:
-        UsageError: a setting that is used only when recordings are loaded.
+        UsageError: a setting only has an effect when clips are loaded.
     """
     late = [name for name in settings if name in declared_flags(DataArguments) and name not in AFTER_LOADING]
     if late:
-        raise UsageError(f"{late[0]}: these clips are loaded already. Pass {late[0]} to load_clips.")
+        raise UsageError(f"{late[0]}: these clips are already loaded. Pass {late[0]} to load_clips.")
     return dict(clips.settings)
 
 
 def model_settings(model: object, settings: Mapping[str, object]) -> dict[str, object]:
-    """Return the setting that means ``model``: a folder, a name on the hub, a model type, a run or a classifier.
+    """Return the setting for ``model``: a folder, a name on the hub, a model type, a run or a classifier.
 
     A name without a slash is a model type, unless a folder of that name holds a model.
 
     Raises:
-        UsageError: two models, or a name that is neither a folder nor a model type.
-        InputTypeError: no name.
+        UsageError: two models are named, or the name is neither a folder nor a model type.
+        InputTypeError: the model has another type.
     """
     if model is None:
         return {}
@@ -96,15 +96,15 @@ def model_settings(model: object, settings: Mapping[str, object]) -> dict[str, o
         if may_be_model_type(name):
             return {"model_type": name}
         fix = suggestion(name, KNOWN_MODEL_TYPES) or ". Use " + ", ".join(KNOWN_MODEL_TYPES)
-        raise UsageError(f"model {name}: no folder of this name, and not a model type{fix}")
+        raise UsageError(f"model {name}: neither a folder nor a model type{fix}")
     return loading_settings(model, settings)
 
 
 def loading_settings(model: Any, settings: Mapping[str, object]) -> dict[str, object]:
-    """Return the settings that load a model; of a classifier those that it was loaded with, unless ``settings`` differ.
+    """Return the settings that load a model: ``settings``, then those that a classifier was loaded with.
 
     Raises:
-        InputTypeError: no name.
+        InputTypeError: the model has another type.
     """
     if hasattr(model, "predict_proba"):
         return {name: value for name, value in model.loading().items() if settings.get(name) is None}
@@ -123,8 +123,8 @@ def model_name(model: Any) -> str:
         model: a folder, a name on the hub, a run, or a classifier that was loaded from one of these.
 
     Raises:
-        InputTypeError: something else.
-        UsageError: a classifier that was not loaded by name.
+        InputTypeError: the model has another type.
+        UsageError: the classifier was not loaded by name.
     """
     if isinstance(model, (str, os.PathLike)):
         return os.path.expanduser(os.fsdecode(model))
@@ -133,13 +133,12 @@ def model_name(model: Any) -> str:
     if hasattr(model, "predict_proba"):
         return str(model.source().name_or_path)
     raise InputTypeError(
-        "model: expected a folder, a name on the hub, a model type, a run or a classifier, found "
-        f"{type(model).__name__}"
+        f"model: found {type(model).__name__}. Pass a folder, a name on the hub, a model type, a run or a classifier."
     )
 
 
 def splits_and_settings(data: object, settings: Mapping[str, object]) -> tuple[Splits | None, dict[str, object]]:
-    """Return the splits of clips that are loaded, or ``None``, and the settings that mean ``data``."""
+    """Return the splits of ``data`` if it is loaded clips, else ``None``, and the settings for it."""
     from earmark.api.clip_table import Clips
 
     if isinstance(data, Clips):

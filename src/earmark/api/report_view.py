@@ -1,4 +1,4 @@
-"""A report page that a notebook shows in a frame."""
+"""Show a report page in a notebook."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from html import escape
 from pathlib import Path
 
 _HEIGHT_PX = 640
-_MOST_BYTES = 30_000_000  # a notebook keeps the page in its file
+_MOST_BYTES = 30_000_000  # limits the size of the notebook's file, which contains the page
 
 
 @dataclass(frozen=True)
 class Report:
-    """A report, shown in notebooks as the page that it is.
+    """A report page, which notebooks show in a frame.
 
     Attributes:
-        path: the HTML file, which needs no network and no other files.
+        path: the HTML file, which works offline and needs no other files.
     """
 
     path: Path

@@ -1,4 +1,4 @@
-"""``earmark.search``: ``earmark search`` as a function."""
+"""Search hyperparameters from Python (``earmark.search``)."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SearchResult:
-    """A search for settings. A notebook shows its trials as a table.
+    """A finished hyperparameter search. A notebook shows its trials as a table.
 
     Attributes:
         folder: the output folder.
-        trials: what ``search.json`` holds of each trial: its name (``trial``), ``state``, ``value``, ``values``,
-            ``course`` and ``why`` it failed.
+        trials: entries of ``search.json``: name (``trial``), ``state``, ``value``, ``values``, ``course`` (figures by
+            epoch) and ``why`` it failed.
         best_trial: name of the best trial; ``None`` if none was finished.
     """
 
@@ -40,13 +40,13 @@ class SearchResult:
 
     @property
     def best(self) -> Run:
-        """The run of the best trial. Its validation figure is the best of several: evaluate it on a test split, once.
+        """The run of the best trial. Its validation figure is the best of several, so evaluate it once on a test split.
 
         Raises:
             ModelError: no trial was finished.
         """
         if self.best_trial is None:
-            raise ModelError(f"{self.folder}: no trial was finished. See why in `trials`.")
+            raise ModelError(f"{self.folder}: no trial was finished. See `trials` for the reasons.")
         return Run(self.folder / self.best_trial)
 
     @property
@@ -71,7 +71,7 @@ def search(
     output_dir: str | os.PathLike[str] | None = None,
     **settings: object,
 ) -> SearchResult:
-    """Train many times to find good settings. Needs Optuna: ``pip install 'earmark[search]'``.
+    """Train many times to find good settings. This needs Optuna: ``pip install 'earmark[search]'``.
 
     Example::
 
@@ -82,20 +82,20 @@ def search(
         found.best_settings
 
     Args:
-        data: as :func:`earmark.train` takes it.
+        data: same as for :func:`earmark.train`.
         search_space: setting to a range (``"1e-5:1e-3"``, ``"1e-5:1e-3:log"``) or a list of choices; or the text of
             ``--search_space``.
-        model: as :func:`earmark.train` takes it.
-        output_dir: folder for the trials. The same call continues a search that is there.
+        model: same as for :func:`earmark.train`.
+        output_dir: folder for the trials. If it holds a search, the same call continues it.
         **settings: ``trials``, ``prune`` and every flag of ``earmark train``, without the dashes.
 
     Returns:
-        The trials, and the best of them.
+        The trials, including the best one.
 
     Raises:
-        UsageError: an unknown setting, or one that cannot be searched.
-        DataError: recordings that cannot be used.
-        Stopped: Ctrl-C or SIGTERM stopped a trial after a step. The same call continues.
+        UsageError: a setting is unknown or cannot be searched.
+        DataError: recordings cannot be used.
+        Stopped: Ctrl-C or SIGTERM stopped a trial after a step. The same call continues the search.
         EarmarkError: anything else that a user can cause.
     """
     prepare_process()
@@ -117,12 +117,12 @@ def search(
         outcome = run_search(options, parsed, custom=CustomParts.of((), (), (), loaded))
     except Stopped as exc:
         again = "Call earmark.search again with the same arguments to continue."
-        raise Stopped(f"{str(exc).partition(';')[0]}. {again}") from exc
+        raise Stopped(exc.at, again) from exc
     return SearchResult(outcome.folder, outcome.rows, outcome.best)
 
 
 def _words(space: str | Sequence[str] | Mapping[str, str | Sequence[object]]) -> str | list[str]:
-    """The search space as ``--search_space`` has it."""
+    """Return the search space in the format of ``--search_space``."""
     if not isinstance(space, Mapping):
         return space if isinstance(space, str) else list(space)
     return [

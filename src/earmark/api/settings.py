@@ -1,4 +1,4 @@
-"""From keyword arguments to checked settings, with the checks and error messages of the command line."""
+"""Turn keyword arguments into checked settings, with the checks and error messages of the command line."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def train_settings(values: Mapping[str, object]) -> TrainSettings:
     """Return the settings of a training run.
 
     Args:
-        values: setting to value, with the names of the flags of ``earmark train``.
+        values: values by name of a flag of ``earmark train``.
 
     Raises:
-        UsageError: an unknown name, a value of the wrong type, or settings that contradict each other.
-        DataError: a folder or manifest that does not exist.
+        UsageError: a name is unknown, a value has the wrong type, or settings contradict each other.
+        DataError: a folder or manifest does not exist.
     """
     settings = from_keywords(values)
     check_sources(settings.data)
@@ -31,17 +31,17 @@ def train_settings(values: Mapping[str, object]) -> TrainSettings:
 
 
 def search_settings(values: Mapping[str, object]) -> tuple[SearchOptions, TrainSettings]:
-    """Return the settings of a search and those of its trials, as :func:`train_settings`."""
+    """Return the settings of a search and of its trials; see :func:`train_settings`."""
     own = {name: value for name, value in values.items() if name in declared_flags(SearchOptions)}
     options = make_settings(SearchOptions, read_values(own, declared_flags(SearchOptions)))
     return options, train_settings({name: value for name, value in values.items() if name not in own})
 
 
 def evaluate_settings(values: Mapping[str, object]) -> EvaluateOptions:
-    """Return the settings of an evaluation, as :func:`train_settings`."""
+    """Return the settings of an evaluation; see :func:`train_settings`."""
     return make_settings(EvaluateOptions, read_values(values, declared_flags(EvaluateOptions)))
 
 
 def inspect_settings(values: Mapping[str, object]) -> InspectOptions:
-    """Return the settings of an inspection, as :func:`train_settings`."""
+    """Return the settings of an inspection; see :func:`train_settings`."""
     return make_settings(InspectOptions, read_values(values, declared_flags(InspectOptions)))

@@ -1,4 +1,4 @@
-"""What has to be set before torch and Transformers are imported."""
+"""Prepare the process before torch and Transformers are imported."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from earmark.threads import variables
 
 
 def prepare_process() -> None:
-    """Set the variables that torch and torch_npu read when they are imported, as the command line does.
+    """Set the environment variables that torch and torch_npu read when they are imported.
 
-    Variables that are set already stay as they are. Does nothing if torch is imported already.
+    Keep variables that are already set. Do nothing if torch is already imported.
 
     Raises:
-        UsageError: ``EARMARK_THREADS`` is neither auto, off nor a number.
+        UsageError: ``EARMARK_THREADS`` is not auto, off or a number.
         DeviceError: settings of the NPU's memory allocator contradict each other.
     """
     if is_notebook():
-        bar_class()  # before Transformers imports tqdm's bars, which would warn that ipywidgets is not installed
+        bar_class()  # imports tqdm quietly; Transformers' import would warn that ipywidgets is not installed
     if "torch" not in sys.modules:
         npu.prepare()
         variables.prepare()

@@ -1,4 +1,4 @@
-"""A run folder as an object: its metrics, report, predictions and classifier."""
+"""Read the metrics, report, predictions and classifier of a run folder."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Run:
-    """A trained run. Everything is read from its folder when it is asked for.
+    """A trained run. Properties read its folder when they are used.
 
     Attributes:
-        folder: the run folder; with ``folds`` or ``seeds`` the folder that holds the runs.
+        folder: the run folder; with ``folds`` or ``seeds``, the folder that contains the runs.
     """
 
     folder: Path
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """Figures by split (``metrics.json``); of several runs ``cross_validation.json``.
+        """Figures by split (``metrics.json``); for several runs, ``cross_validation.json``.
 
         Raises:
             DataError: the run is not finished.
@@ -45,7 +45,7 @@ class Run:
 
     @property
     def history(self) -> list[dict[str, Any]]:
-        """What was logged while training: losses, learning rates and validation figures, step by step."""
+        """Training log: losses, learning rates and validation figures by step."""
         return list(read_json(RunFolder(self.folder).history))
 
     @property
@@ -62,7 +62,7 @@ class Run:
 
     @property
     def runs(self) -> list[Run]:
-        """The runs of a training with ``folds`` or ``seeds``; of a single run the run itself."""
+        """The runs of a training with ``folds`` or ``seeds``; for a single run, the run itself."""
         path = RunFolder(self.folder).cross_validation
         return [Run(self.folder / row["run"]) for row in read_json(path)["runs"]] if path.is_file() else [self]
 
@@ -76,7 +76,7 @@ class Run:
             DataError: the run has no predictions of this split.
         """
         table = PredictionsTable(RunFolder(self.folder).predictions(split))
-        table.rows  # noqa: B018 - a missing file is reported here
+        table.rows  # noqa: B018 - fails here if the file is missing
         return table
 
     def classifier(self, **settings: Any) -> Classifier:
@@ -89,7 +89,7 @@ class Run:
             ModelError: the folder holds several runs, or no model.
         """
         if RunFolder(self.folder).cross_validation.is_file():
-            raise ModelError(f"{self.folder}: holds several runs. Choose one of them: run.runs[0].classifier()")
+            raise ModelError(f"{self.folder}: holds several runs. Choose one: run.runs[0].classifier()")
         from earmark import Classifier
 
         return Classifier.from_pretrained(self.folder, **settings)
@@ -101,7 +101,7 @@ class Run:
 
 
 def metrics_table(metrics: Mapping[str, Any], caption: str) -> str:
-    """Return the numbers of ``metrics.json`` as an HTML table, a column for each split."""
+    """Return the numbers of ``metrics.json`` as an HTML table with one column per split."""
     splits = [name for name in metrics if name != "train" and isinstance(metrics[name], Mapping)]
     names = [
         name
@@ -123,14 +123,15 @@ def runs_table(results: Mapping[str, Any], caption: str) -> str:
 
 
 def load_run(folder: str | os.PathLike[str]) -> Run:
-    """Return the run in a folder that ``earmark train`` or :func:`earmark.train` has written.
+    """Return the run in a folder that ``earmark train`` or :func:`earmark.train` wrote.
 
     Raises:
-        DataError: no run is there.
+        DataError: the folder holds no run.
     """
     run = Run(Path(folder).expanduser())
     if not run.folder.is_dir():
-        raise DataError(f"{run.folder}: no such folder")
+        raise DataError(f"{run.folder}: no such folder. Check the path.")
     if not RunFolder(run.folder).is_run():
-        raise DataError(f"{run.folder}: not a run folder: it has no {RunFolder(run.folder).config.name}")
+        name = RunFolder(run.folder).config.name
+        raise DataError(f"{run.folder}: not a run folder, because it has no {name}. Pass the output_dir of a training.")
     return run

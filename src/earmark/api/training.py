@@ -1,4 +1,4 @@
-"""``earmark.train``: ``earmark train`` as a function."""
+"""Train from Python (``earmark.train``)."""
 
 from __future__ import annotations
 
@@ -46,20 +46,20 @@ def train(
             also a run or a classifier to start from.
         output_dir: run folder to write.
         callbacks: Transformers' ``TrainerCallback``, objects or classes.
-        metrics: functions to compute beside the built-in metrics, or functions by name. The names of their parameters
-            say what they get: ``predictions`` or ``y_pred``, ``references`` or ``y_true``, ``logits``,
+        metrics: functions to compute in addition to the built-in metrics, or functions by name. The names of their
+            parameters select the arguments: ``predictions`` or ``y_pred``, ``references`` or ``y_true``, ``logits``,
             ``probabilities`` or ``y_score``. ``metric_for_best_model`` can name them.
         augmentations: functions that change the samples of training clips: ``f(samples, sampling_rate, rng)`` with
-            float32 (T,) samples, of which the last two parameters are optional. What ``rng`` gives depends on seed,
-            epoch and clip alone.
+            float32 (T,) samples; the last two parameters are optional. The numbers of ``rng`` depend only on seed,
+            epoch and clip.
         **settings: every flag of ``earmark train``, without the dashes.
 
     Returns:
-        The run: its metrics, its report and its classifier. With ``folds`` or ``seeds`` it holds several runs.
+        The run with its metrics, report and classifier. With ``folds`` or ``seeds``, it holds several runs.
 
     Raises:
-        UsageError: an unknown setting, a wrong value, or settings that contradict each other.
-        DataError: recordings that cannot be used.
+        UsageError: a setting is unknown, a value is wrong, or settings contradict each other.
+        DataError: recordings cannot be used.
         Stopped: Ctrl-C or SIGTERM stopped training after a step. A checkpoint is saved; the same call with
             ``resume=True`` continues. A second Ctrl-C raises ``KeyboardInterrupt`` at once.
         EarmarkError: anything else that a user can cause.
@@ -90,19 +90,19 @@ def train(
         outcome = train_all(parsed, custom=custom)
     except Stopped as exc:
         again = "Call earmark.train again with the same arguments" + ("" if several else " and resume=True")
-        raise Stopped(f"{str(exc).partition(';')[0]}. {again} to continue.") from exc
+        raise Stopped(exc.at, f"{again} to continue.") from exc
     return Run(outcome.folder)
 
 
 def refuse_processes(number: int | None, command: str) -> None:
-    """Check that a call asks for no processes beside its own.
+    """Check that a call does not ask for additional processes.
 
     Args:
         number: ``num_processes``.
-        command: the name of the function, which is that of the command, too.
+        command: name of the function and of the command.
 
     Raises:
-        UsageError: it does.
+        UsageError: the call asks for processes.
     """
     if number is not None and number != 1:
         raise UsageError(

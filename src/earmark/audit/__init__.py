@@ -1,1 +1,1 @@
-"""``earmark inspect``: what is in the data, and what is wrong with it, before anyone trains on it."""
+"""Show what a data set contains and what is wrong with it, before training (``earmark inspect``)."""

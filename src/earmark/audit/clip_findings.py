@@ -1,4 +1,4 @@
-"""What is wrong, suspicious or worth knowing about a data set, each with the clips that it is about."""
+"""Find what is wrong, suspicious or worth knowing about a data set, and the clips concerned."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ from earmark.text import agreeing, and_more, counted
 
 Level = Literal["error", "warning", "note"]
 
-NO_FOLD = "no fold"  # what clips are called that a column of folds has nothing for
+NO_FOLD = "no fold"  # name of the split of clips without a value in the fold column
 _SILENT_PEAK = 1e-3  # -60 dB of full scale
 _QUIET_RMS = 10 ** (-55 / 20)
 _CLIPPED_SHARE = 1e-3
 _DC_OFFSET = 0.02
 _LEVELS_APART_DB = 10.0
 _SHORTEST_S = 0.1
-_UNLIKE_LENGTH = 4.0  # times shorter or longer than the median
+_UNLIKE_LENGTH = 4.0  # factor between the length of a clip and the median
 _FEW_CLIPS = 10
-_UNBALANCED = 10.0  # times as many clips in the largest class as in the smallest
+_UNBALANCED = 10.0  # factor between the largest and the smallest class
 _NAMED = 6
 
 
 @dataclass(frozen=True)
 class ClipFinding:
-    """One thing that was found.
+    """A finding about a data set.
 
     Attributes:
-        kind: a word for it, e.g. ``clipped``.
-        level: ``error`` (training refuses it, or a result would be wrong), ``warning`` or ``note``.
-        text: one line for a reader.
-        rows: the clips it is about, as rows of the audited table; pairs and groups stand one behind the other.
-        details: a few words on each of ``rows``; empty, or as long.
+        kind: short name, such as ``clipped``.
+        level: ``error`` (training rejects the data, or results would be wrong), ``warning`` or ``note``.
+        text: one line to print.
+        rows: clips concerned, as rows of the audited table; clips of one pair or group follow each other.
+        details: a short text about each of ``rows``; or empty.
     """
 
     kind: str
@@ -51,21 +51,21 @@ class ClipFinding:
     details: Sequence[str] = ()
 
     def to_dict(self) -> dict[str, object]:
-        """For JSON, without the clips."""
+        """Return the values for JSON, without the clips."""
         return {"kind": self.kind, "level": self.level, "text": self.text, "clips": len(self.rows)}
 
 
 @dataclass(frozen=True)
 class Audited:
-    """All clips of a data set in one table, and what was found out about them.
+    """All clips of a data set in one table, with their measurements.
 
     Attributes:
-        table: N clips, split behind split.
+        table: N clips, one split after the other.
         splits: name of each clip's split, N of them.
-        measures: of the clips.
-        duplicates: among them.
-        longest_s: what a model would see of a clip, in seconds.
-        group_column: the column of the groups, where one was asked for: every clip should have one then.
+        measures: measurements of the clips.
+        duplicates: copies among the clips.
+        longest_s: longest part of a clip that a model sees, in seconds.
+        group_column: column with the groups, if the user named one; then every clip should have a group.
     """
 
     table: ClipTable
@@ -82,7 +82,7 @@ class Audited:
 
 
 def find_all(audited: Audited) -> list[ClipFinding]:
-    """Everything found, the worst first."""
+    """Return all findings, the worst first."""
     found = [
         *_unreadable(audited),
         *_incomplete(audited),
@@ -104,14 +104,14 @@ def find_without_listening(
     duration_s: Mapping[str, np.ndarray],
     group_column: str | None = None,
 ) -> list[ClipFinding]:
-    """What tables and lengths alone show: classes, groups, lengths.
+    """Return findings that need only tables and lengths: about classes, groups and lengths.
 
-    Errors are left to those who refuse the data.
+    Findings of level ``error`` are left out, because the caller raises errors about them.
 
     Args:
         tables: clips, by the name of their split.
-        duration_s: length of each, float64 (N,), by split.
-        group_column: the column of the groups, where one was asked for.
+        duration_s: length of each clip, float64 (N,), by split.
+        group_column: column with the groups, if the user named one.
     """
     clips = [clip for table in tables.values() for clip in table]
     measures = Measures.empty(len(clips))
@@ -142,7 +142,7 @@ def _incomplete(audited: Audited) -> Iterator[ClipFinding]:
 def _labels(audited: Audited) -> Iterator[ClipFinding]:
     rows = [row for row, clip in enumerate(audited.table) if clip.label is None]
     if not audited.labelled:
-        text = "no clip has a label: classes, labels of copies and what training would cut off were not looked at"
+        text = "no clip has a label, so classes, labels of copies and cropping in training were not checked"
         yield ClipFinding("unlabelled", "note", text)
     elif rows:
         yield ClipFinding("unlabelled", "error", f"{_clips(rows, 'have')} no label", rows)
@@ -165,16 +165,16 @@ def _classes(audited: Audited) -> Iterator[ClipFinding]:
             )
         elif missing:
             them = agreeing(len(missing), "them")
-            text = f"{split} has no clip of {_named(missing)}: nothing can be said about {them} there"
+            text = f"{split} has no clip of {_named(missing)}, so it cannot show how well a model recognizes {them}"
             yield ClipFinding("missing class", "warning", text)
     several = _several_in_one(everywhere)
     if several:
         text = (
-            f"several labels in one: {counted(len(several), 'label')}, such as {several[0]!r}; "
-            "--task multi_label reads them so"
+            f"{counted(len(several), 'label')} with several names in one, such as {several[0]!r}: use --task "
+            "multi_label to read them as several labels"
         )
         yield ClipFinding("several labels", "warning", text)
-    learned = counts.get("train") or sum(counts.values(), Counter())  # of folds, others are learned from in turn
+    learned = counts.get("train") or sum(counts.values(), Counter())  # with folds, each clip is a training clip in turn
     labels = {clip.label_text for clip in audited.table if clip.label is not None}
     if len(labels) == 1:
         yield ClipFinding("one class", "error", f"all clips have the label {labels.pop()!r}")
@@ -185,11 +185,11 @@ def _classes(audited: Audited) -> Iterator[ClipFinding]:
             yield ClipFinding("imbalance", "warning", text)
     small = [label for label, count in learned.items() if count < _FEW_CLIPS]
     if small:
-        yield ClipFinding("few clips", "warning", f"fewer than {_FEW_CLIPS} clips to learn from: {_named(small)}")
+        yield ClipFinding("few clips", "warning", f"fewer than {_FEW_CLIPS} training clips: {_named(small)}")
 
 
 def _several_in_one(labels: Sequence[str]) -> list[str]:
-    """Labels with commas or semicolons between parts that are labels, or parts of such labels, elsewhere."""
+    """Return labels with commas or semicolons whose parts also occur as labels, or in other labels of this kind."""
     parts = {label: [part.strip() for part in re.split("[,;|]", label)] for label in labels}
     count = Counter(part for of_label in parts.values() for part in set(of_label))
     return [
@@ -205,7 +205,7 @@ def _groups(audited: Audited) -> Iterator[ClipFinding]:
     gaps = [row for row, clip in enumerate(audited.table) if clip.group is None]
     if audited.group_column and gaps:
         they = agreeing(len(gaps), "they")
-        text = f"{_clips(gaps, 'have')} no {audited.group_column}, so {they} may share one with another split"
+        text = f"{_clips(gaps, 'have')} no {audited.group_column}, so {they} may belong to a group of another split"
         yield ClipFinding("no group", "warning", text, gaps)
     without = [row for row, split in enumerate(audited.splits) if split == NO_FOLD]
     if without:
@@ -224,7 +224,7 @@ def _copies(audited: Audited) -> Iterator[ClipFinding]:
     contradicted = {rows[0] for rows in audited.duplicates.exact if len({labels[row] for row in rows} - {None}) > 1}
     for copies in audited.duplicates.sets():
         of_set = {labels[row] for row in copies.rows} - {None}
-        # recordings that are only similar may well have been measured differently
+        # In a regression, recordings that are only similar may rightly have different numbers.
         are_names = len(of_set) > 1 and not all(isinstance(label, float) for label in of_set)
         if are_names or not contradicted.isdisjoint(copies.rows):
             kinds["label conflict"].append(copies)
@@ -273,16 +273,16 @@ def _levels(audited: Audited) -> Iterator[ClipFinding]:
             "cancelled",
             measures.left < LEAST_LEFT,
             "have",
-            "channels of opposite phase, which cancel in their mean: only one channel is used",
+            "channels of opposite phase, which would cancel each other in a mix: only one channel is used",
             100 * (1 - measures.left),
-            "{:.3g} % of the power is lost",
+            "{:.3g} % of the power lost in the mix",
         ),
         (
             "above full scale",
             above,
             "are",
-            f"far above full scale (1), so training refuses {agreeing(int(above.sum()), 'them')}: scale the samples "
-            "to -1 to 1",
+            f"far above full scale (1), so training rejects {agreeing(int(above.sum()), 'them')}: scale the samples to "
+            "the range -1 to 1",
             measures.peak,
             "peak {:,.0f}",
         ),
@@ -313,7 +313,7 @@ def _levels(audited: Audited) -> Iterator[ClipFinding]:
 
 
 def _level_of_splits(audited: Audited) -> Iterator[ClipFinding]:
-    """A split that is much quieter or louder than training: other microphones, or levels made equal in one of them."""
+    """Find a split that is much quieter or louder than training, because of other microphones or level correction."""
     names, level_db = np.array(audited.splits), decibels(audited.measures.rms)
     medians = {
         name: float(np.median(level_db[here]))
@@ -337,13 +337,15 @@ def _lengths(audited: Audited) -> Iterator[ClipFinding]:
     for kind, hit in (("short", short), ("long", long)):
         rows = np.flatnonzero(hit)
         if len(rows):
-            text = f"{_clips(rows, 'are')} {kind} beside the median of {median_s:.2f} s"
+            text = f"{_clips(rows, 'are')} {kind} compared with the median of {median_s:.2f} s"
             yield ClipFinding(kind, "warning", text, rows.tolist(), [f"{duration_s[row]:.2f} s" for row in rows])
     cut = np.flatnonzero(duration_s > audited.longest_s * 1.001)
-    if len(cut) and audited.labelled:  # of what is to be labelled, nobody knows yet what will be learned from
+    if len(cut) and audited.labelled:  # the labels of unlabelled recordings will decide which parts are used
         unseen = (duration_s[cut] - audited.longest_s).sum() / duration_s.sum()
-        text = f"{_clips(cut, 'are')} longer than the {audited.longest_s:g} s a model sees at once; each epoch learns "
-        text += f"from another stretch and leaves out {100 * unseen:.0f} % of all sound (--max_length_seconds)"
+        text = (
+            f"{_clips(cut, 'are')} longer than the {audited.longest_s:g} s that a model sees at once: each epoch takes "
+            f"another part and skips {100 * unseen:.0f} % of all audio (--max_length_seconds)"
+        )
         yield ClipFinding("cut", "note", text, cut.tolist(), [f"{duration_s[row]:.2f} s" for row in cut])
 
 
@@ -360,7 +362,7 @@ def _formats(audited: Audited) -> Iterator[ClipFinding]:
 
 
 def _telling(audited: Audited, values: np.ndarray, kind: str, unit: str) -> Iterator[ClipFinding]:
-    """A format that gives the label away: a model may learn the microphone in place of the sound."""
+    """Find a format that only one class has: a model may learn the microphone instead of the sound."""
     labels: dict[int, set[str]] = defaultdict(set)
     for row in np.flatnonzero(audited.measures.readable):
         labels[int(values[row])].update(audited.table[int(row)].classes)
@@ -369,25 +371,25 @@ def _telling(audited: Audited, values: np.ndarray, kind: str, unit: str) -> Iter
         alone = sorted(of_value - others)
         if alone and others - of_value:
             what = f"{value}{unit}" if unit else counted(value, "channel")
-            text = f"all clips of {_named(alone)} have {what}, others do not: a model may learn the format"
+            text = f"all clips of {_named(alone)} have {what}, and no others do: a model may learn the format instead"
             yield ClipFinding(f"telling {kind}", "warning", text)
             return
 
 
 def decibels(values: np.ndarray) -> np.ndarray:
-    """Amplitudes to dB of full scale, at least -200."""
+    """Return amplitudes in dB of full scale, at least -200."""
     levels: np.ndarray = 20 * np.log10(np.maximum(values, 1e-10))
     return levels
 
 
 def _rounded_down(values: np.ndarray) -> np.ndarray:
-    """Values to one decimal, so that a value below a whole limit does not read as the limit."""
+    """Round down to one decimal, so that a value below a limit is not shown as the limit."""
     rounded: np.ndarray = np.floor(10 * values) / 10
     return rounded
 
 
 def _clips(rows: Any, verb: str | None = None) -> str:
-    """``"4 clips"``, or with a verb ``"1 clip is"``, ``"4 clips are"``."""
+    """Return ``"4 clips"``, or with a verb ``"1 clip is"`` or ``"4 clips are"``."""
     return counted(len(rows), "clip") + (f" {agreeing(len(rows), verb)}" if verb else "")
 
 

@@ -1,4 +1,4 @@
-"""Recordings that are in the data twice: sample for sample, or as a copy that was recoded, made louder or resampled."""
+"""Find recordings that are in the data twice: identical, or recoded, amplified or resampled copies."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from earmark.clips.clip import Clip, ClipTable
 from earmark.errors import AudioError
 from earmark.text import counted
 
-MOST_COMPARED = 100_000  # clips: every one is held against every other of like length
-MOST_HEARD = 20_000  # pairs of like shape whose samples are compared
-# In Speech Commands 2 of 100,000 pairs of clips reach this cosine; 19 of 20 copies as MP3, Vorbis, at 8 kHz, at a third
-# of the gain or with noise at 20 dB do
+MOST_COMPARED = 100_000  # clips; each is compared with every other of similar length
+MOST_HEARD = 20_000  # pairs of similar shape whose samples are compared
+# In Speech Commands, 2 of 100,000 pairs of clips reach this cosine. 19 of 20 copies reach it: as MP3 or Vorbis, at 8
+# kHz, at a third of the gain, or with noise at 20 dB.
 _LIKE_SHAPE = 0.97
 _LIKE_LENGTH = 1.1
 _LIKE_SAMPLES = 0.9  # correlation at the best shift
@@ -34,7 +34,7 @@ class CopySet:
 
     Attributes:
         rows: the clips, in order.
-        details: why each of them is in the set, in a few words.
+        details: a short reason why each clip is in the set.
         is_certain: whether all have equal samples; otherwise some are only very similar.
     """
 
@@ -45,12 +45,12 @@ class CopySet:
 
 @dataclass(frozen=True)
 class Duplicates:
-    """Clips that are one recording.
+    """Clips that are copies of one recording.
 
     Attributes:
-        exact: rows of clips with equal samples, a list a recording.
+        exact: rows of clips with equal samples, one list per recording.
         near: pairs of rows ``(i, j)`` with i < j, and their correlation.
-        left_out: why the search was not complete; empty when it was.
+        left_out: why the search is incomplete; empty if it is complete.
     """
 
     exact: list[list[int]]
@@ -58,7 +58,7 @@ class Duplicates:
     left_out: str = ""
 
     def sets(self) -> list[CopySet]:
-        """Group all copies so that each clip is in one set, the sets in the order of their first clips."""
+        """Group all copies so that each clip is in one set; sets are in the order of their first clips."""
         parent: dict[int, int] = {}
 
         def find_root(row: int) -> int:
@@ -89,7 +89,7 @@ class Duplicates:
 
 
 def sets_in_words(sets: Sequence[CopySet]) -> str:
-    """Return how many sets there are, and whether they are copies or only may be."""
+    """Return the number of sets, with those that only may be copies counted separately."""
     certain = sum(copies.is_certain for copies in sets)
     likely = len(sets) - certain
     if not likely:
@@ -101,15 +101,15 @@ def sets_in_words(sets: Sequence[CopySet]) -> str:
 def find_duplicates(
     table: ClipTable, measures: Measures, *, num_workers: int, progress: Callable[[int, int], None]
 ) -> Duplicates:
-    """Look for clips that are in a table twice.
+    """Find clips that are in a table twice.
 
-    Copies that were shifted by a tenth of a second or more, cut or mixed with other sound are not found.
+    This does not find copies that were shifted by at least a tenth of a second, cut, or mixed with other audio.
 
     Args:
         table: N clips.
-        measures: of them.
-        num_workers: threads that decode.
-        progress: called now and then with the pairs heard and all pairs to hear.
+        measures: measurements of the clips.
+        num_workers: number of decoder threads.
+        progress: called regularly with the number of compared pairs and of all pairs.
     """
     exact = equal_content(measures.content)
     one_each = np.ones(len(table), bool)
@@ -117,20 +117,20 @@ def find_duplicates(
         one_each[rows[1:]] = False
     heard = np.flatnonzero(one_each & measures.readable & (measures.shape != 0).any(axis=1))
     if len(heard) > MOST_COMPARED:
-        return Duplicates(exact, [], f"near duplicates were not looked for: more than {MOST_COMPARED:,} clips")
+        return Duplicates(exact, [], f"near duplicates were not searched: there are more than {MOST_COMPARED:,} clips")
     pairs, count = _pairs_of_like_shape(measures, heard)
     left_out = ""
     if count > len(pairs):
-        left_out = f"of {count:,} pairs of clips of like shape the {len(pairs):,} nearest were compared"
+        left_out = f"only the {len(pairs):,} most similar of {count:,} pairs of clips were compared"
     near = _of_like_samples(table, measures.duration_s, [(int(i), int(j)) for i, j in pairs], num_workers, progress)
     return Duplicates(exact, near, left_out)
 
 
 def _pairs_of_like_shape(measures: Measures, rows: np.ndarray) -> tuple[np.ndarray, int]:
-    """Pairs among ``rows`` (n,) whose shapes and lengths are alike.
+    """Return pairs among ``rows`` (n,) with similar shapes and lengths.
 
     Returns:
-        int64 (P, 2), the nearest first, at most ``MOST_HEARD`` of them; and how many there were.
+        The pairs, int64 (P, 2), the most similar first, at most ``MOST_HEARD``; and the number of all pairs.
     """
     rows = rows[np.argsort(measures.duration_s[rows], kind="stable")]
     duration_s, shape = measures.duration_s[rows], measures.shape[rows]
@@ -164,7 +164,7 @@ def _of_like_samples(
     def compare(pair: tuple[int, int]) -> float:
         try:
             first, second = (read_clip(_beginning(table[row], duration_s[row]), _COMPARED_HZ) for row in pair)
-        except AudioError:  # it could be read a moment ago
+        except AudioError:  # the file changed since it was measured
             return 0.0
         return correlation(first, second)
 
@@ -178,12 +178,12 @@ def _of_like_samples(
 
 
 def _beginning(clip: Clip, duration_s: float) -> Clip:
-    """What is compared of a clip that is ``duration_s`` long: of an hour of tape, not all of it is decoded."""
+    """Return the part of a clip to compare, so that an hour-long recording is not decoded completely."""
     return replace(clip, duration_s=_COMPARED_S) if duration_s > _COMPARED_S else clip
 
 
 def correlation(first: np.ndarray, second: np.ndarray) -> float:
-    """Largest normalised cross-correlation, from -1 to 1, of two clips (T,) over all shifts, of their first 10 s."""
+    """Return the largest normalized cross-correlation, -1 to 1, of the first 10 s of two clips (T,) over all shifts."""
     most = round(_COMPARED_S * _COMPARED_HZ)
     first, second = first[:most] - first[:most].mean(), second[:most] - second[:most].mean()
     size = 1 << (len(first) + len(second) - 1).bit_length()

@@ -1,4 +1,4 @@
-"""``earmark inspect`` as a whole: load, measure, compare, tell."""
+"""Inspect a data set: load, measure and compare clips, then report (``earmark inspect``)."""
 
 from __future__ import annotations
 
@@ -44,15 +44,15 @@ _NAMED_CLIPS = 3
 
 @dataclass(frozen=True)
 class Inspection:
-    """What an inspection came to.
+    """Result of an inspection.
 
     Attributes:
-        audited: the clips and what was measured.
-        findings: the worst first.
+        audited: the clips with their measurements.
+        findings: findings, the worst first.
         notes: one line for each thing done that the user did not ask for.
-        reasons: the rules by which the tables were read, with ``explain``.
-        summary: for a terminal.
-        written: files, in the order they are for.
+        reasons: rules by which the tables were read, with ``explain``.
+        summary: text to print.
+        written: files that were written, the most important first.
     """
 
     audited: Audited
@@ -64,7 +64,7 @@ class Inspection:
 
     @property
     def errors(self) -> list[ClipFinding]:
-        """What training refuses, or would make results wrong."""
+        """Findings that make training fail or results wrong."""
         return [finding for finding in self.findings if finding.level == "error"]
 
     def __repr__(self) -> str:
@@ -87,15 +87,15 @@ class Inspection:
 
 
 def inspect(options: InspectOptions, *, loaded: Splits | None = None) -> Inspection:
-    """Look for problems in a data set.
+    """Find problems in a data set.
 
     Args:
-        options: which recordings, and where the report goes.
-        loaded: the clips, if they are loaded already.
+        options: recordings to inspect and folder of the report.
+        loaded: the clips, if they are already loaded.
 
     Raises:
-        UsageError: no source, or two.
-        DataError: the source cannot serve as tables of clips, or holds none.
+        UsageError: no source is given, or two are.
+        DataError: the source cannot be read as tables of clips, or has no clips.
         OutputError: ``output_dir`` cannot be written.
     """
     if not options.output_dir:
@@ -110,7 +110,7 @@ def _inspect(options: InspectOptions, folder: Path | None, loaded: Splits | None
     check_found(there)
     clips = [clip for table in there.values() for clip in table]
     if not clips:
-        raise DataError(f"{next(iter(there.values())).origin}: no clips")
+        raise DataError(f"{next(iter(there.values())).origin}: no clips. Check the path.")
     table = ClipTable(clips, _origin(there))
     of_split = [name for name, one in there.items() for _ in one]
     audited = _audit(table, of_split, options)
@@ -123,7 +123,8 @@ def _inspect(options: InspectOptions, folder: Path | None, loaded: Splits | None
 
 
 def _tables(options: InspectOptions) -> tuple[dict[str, ClipTable], list[str], Sequence[Reason]]:
-    """Return clips by split, notes, and why tables were read so; if no fold is held out, each fold is a split."""
+    """Return clips by split, notes, and the rules by which tables were read; without a held-out fold, "
+    "folds are splits."""
     unlabelled = load_unlabelled(options, seed=options.seed, anyway=options.unlabelled)
     if unlabelled is not None and unlabelled.train is not None:
         return {"recordings": unlabelled.train}, unlabelled.notes, unlabelled.train.reasons
@@ -138,8 +139,8 @@ def _tables(options: InspectOptions) -> tuple[dict[str, ClipTable], list[str], S
     if any(clip.label is not None for table in there.values() for clip in table):
         return there, splits.notes, splits.reasons
     note = (
-        f"{_origin(there)}: no label in a column {options.label_column_name!r}, so it is taken as not labelled "
-        "(--label_column_name names another)"
+        f"{_origin(there)}: column {options.label_column_name!r} has no labels, so the clips are read as unlabelled "
+        "(--label_column_name names another column)"
     )
     if list(there) == ["train"]:
         there = {"recordings": there["train"]}
@@ -155,7 +156,7 @@ def _given_tables(loaded: Splits) -> tuple[dict[str, ClipTable], list[str], Sequ
 
 
 def _origin(tables: dict[str, ClipTable]) -> str:
-    """The folder of all splits, or their manifests."""
+    """Return the folder of all splits, or their manifests."""
     origins = list(dict.fromkeys(table.origin for table in tables.values()))
     above = {str(Path(origin).parent) for origin in origins}
     return above.pop() if len(origins) > 1 and len(above) == 1 else ", ".join(origins)
@@ -167,11 +168,11 @@ def _audit(table: ClipTable, splits: list[str], options: InspectOptions) -> Audi
         watch = BadAudioWatch("skip", [table], progress.write)
         measures = measure(table, num_workers=threads, progress=progress.update, watch=watch)
     if options.near_duplicates:
-        logger.info("looking for copies")
+        logger.info("searching for copies")
         with ExitStack() as stack:
             shown: list[Progress] = []
 
-            def tell(done: int, total: int) -> None:  # how many pairs there are is known after a while
+            def tell(done: int, total: int) -> None:  # the number of pairs is not known at the start
                 if not shown:
                     shown.append(stack.enter_context(Progress("comparing", total, unit="pairs")))
                 shown[0].to(done, total)
@@ -184,10 +185,10 @@ def _audit(table: ClipTable, splits: list[str], options: InspectOptions) -> Audi
 
 
 def summarize(audited: Audited, findings: list[ClipFinding]) -> str:
-    """A page for a terminal: what there is, then what was found, with the first clips of each."""
+    """Return the text to print: an overview of the clips, then the findings with the first clips of each."""
     lines = [*_overview(audited), ""]
     if not findings:
-        lines.append("nothing found that needs a look")
+        lines.append("no problems found")
     for finding in findings:
         lines.append(f"{finding.level:7}  {finding.text}")
         for row, detail in _shown(finding):
@@ -229,7 +230,12 @@ def _range(quantiles: dict[str, float], unit: str) -> str:
 
 
 def split_figures(audited: Audited, rows: np.ndarray) -> dict[str, Any]:
-    """What is in a split, for JSON: its clips are ``rows``."""
+    """Return figures about a split for JSON.
+
+    Args:
+        audited: all clips.
+        rows: the clips of the split.
+    """
     measures = audited.measures
     readable = rows[measures.readable[rows]]
     labels = Counter(name for row in rows for name in audited.table[int(row)].classes)
@@ -265,7 +271,7 @@ def _counts(values: np.ndarray) -> dict[str, int]:
 def to_dict(
     audited: Audited, findings: list[ClipFinding], notes: list[str], reasons: Sequence[str] = ()
 ) -> dict[str, object]:
-    """Everything but the clips' names, for ``inspect.json``."""
+    """Return everything except the names of the clips, for ``inspect.json``."""
     rows = np.arange(len(audited.table))
     names = np.array(audited.splits)
     return {

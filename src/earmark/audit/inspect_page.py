@@ -1,4 +1,4 @@
-"""The page of an inspection: one file that needs no network, with players for examples of each finding."""
+"""Write the page of an inspection: one file that works offline, with players for examples of each finding."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from earmark import pages
 from earmark.audio.excerpts import excerpt
 from earmark.audit.clip_findings import Audited, ClipFinding, decibels
 
-_EXAMPLES = 6  # of a finding; with 3 s at 8 kB/s and some fifteen kinds of findings the page stays below 3 MB
+_EXAMPLES = 6  # per finding: with 3 s at 8 kB/s and fifteen kinds of findings, the page stays below 3 MB
 _BINS = 40
 _TEMPLATE = Path(__file__).with_name("inspect.html")
 
 
 def render(content: dict[str, Any], audited: Audited, findings: Sequence[ClipFinding]) -> str:
-    """The page as HTML.
+    """Return the page as HTML.
 
     Args:
-        content: of ``inspect.json``.
+        content: content of ``inspect.json``.
         audited: the clips.
-        findings: what was found.
+        findings: the findings.
     """
     shown = [
         {**finding, "examples": [_example(audited, found, at) for at in range(min(_EXAMPLES, len(found.rows)))]}
@@ -62,14 +62,14 @@ def _plots(audited: Audited) -> list[dict[str, object]]:
 
 
 def _histogram(title: str, values: np.ndarray, name: str) -> dict[str, object]:
-    """Counts of values (N,) in at most 42 bins whose edges are round numbers; ``name`` is the axis with its unit."""
+    """Count values (N,) in at most 42 bins with round edges; ``name`` labels the axis with its unit."""
     low, high = float(values.min()), float(values.max())
     if low == high:
         low, high = low - 0.5, high + 0.5
     step = pages.round_step((high - low) / _BINS)
     first, last = math.floor(low / step), math.ceil(high / step)
     if values.min() >= 0:
-        first = max(first, 0)  # no length is below 0
+        first = max(first, 0)  # lengths are not negative
     edges = step * np.arange(first, last + 1)
     counts, _ = np.histogram(values.clip(edges[0], edges[-1]), edges)
     return {"title": title, "name": name, "low": float(edges[0]), "high": float(edges[-1]), "counts": counts.tolist()}

@@ -1,4 +1,4 @@
-"""What can be said of a recording by its samples alone: length, level, faults, and a shape to find its like by.
+"""Measure recordings from their samples: length, level, faults, and a shape to find similar recordings.
 
 Shapes: N clips, F frames, T samples, D numbers of a shape.
 """
@@ -21,32 +21,33 @@ from earmark.store.bad_audio import BadAudioWatch
 from earmark.store.scan import BadClip
 
 NUM_BANDS, NUM_PARTS = 20, 12
-_LOWEST_HZ, _HIGHEST_HZ = 80.0, 3800.0  # within telephone recordings too, so that a copy at 8 kHz has the same shape
+_LOWEST_HZ, _HIGHEST_HZ = 80.0, 3800.0  # the band of telephone audio, so that a copy at 8 kHz has the same shape
 _FRAME_S, _HOP_S = 0.032, 0.016
-_POOLED = 64  # frames of a block of a long recording that become one
-_SHORTEST_RUN = 3  # samples at the limit, one behind the other, that are a cut-off peak
+_POOLED = 64  # frames of a long recording that are averaged into one
+_SHORTEST_RUN = 3  # consecutive samples at the limit that count as a clipped peak
 _STEP = 1 / 32768
-_CHUNK = 32  # clips a thread takes at a time
+_CHUNK = 32  # clips that a thread takes at once
 _SILENCE = 1e-10
 
 
 @dataclass(eq=False)
 class Measures:
-    """Of N clips, row by row of their table; zeros where a clip cannot be read.
+    """Measurements of N clips in the order of their table; zeros for clips that cannot be read.
 
     Attributes:
         duration_s: length, float64 (N,).
         rate_hz: the recording's own sampling rate, int64 (N,).
-        channels: of the recording, int64 (N,); 0 where the header does not say.
-        left: power that averaging the channels leaves, float64 (N,); see :class:`earmark.audio.samples.PowerLeft`.
+        channels: number of channels, int64 (N,); 0 if the header does not give it.
+        left: fraction of the power that remains after averaging the channels, float64 (N,); see
+            :class:`earmark.audio.samples.PowerLeft`.
         peak: largest absolute sample, 1 is full scale, float64 (N,).
         rms: root of the mean square, float64 (N,).
         dc_offset: mean of the samples, float64 (N,).
-        clipped: share of the samples in cut-off peaks, float64 (N,).
+        clipped: fraction of the samples in clipped peaks, float64 (N,).
         content: equal for equal recordings in any container, uint64 (N,); see :mod:`earmark.audio.content`.
-        shape: levels of bands over parts of the clip, unit length, float32 (N, D); zero for silence.
-        bad: the clips that cannot be read.
-        incomplete: the clips that are read although something is wrong with their recording.
+        shape: band levels over parts of the clip, a unit vector, float32 (N, D); zero for silence.
+        bad: clips that cannot be read.
+        incomplete: clips that can be read although their recording is damaged.
     """
 
     duration_s: np.ndarray
@@ -64,7 +65,7 @@ class Measures:
 
     @classmethod
     def empty(cls, count: int) -> Measures:
-        """Of N clips that nothing is known of yet."""
+        """Return measurements of N clips that are all zero."""
         return cls(
             duration_s=np.zeros(count),
             rate_hz=np.zeros(count, np.int64),
@@ -87,12 +88,12 @@ class Measures:
 def measure(
     table: ClipTable, *, num_workers: int, progress: Callable[[int], None], watch: BadAudioWatch | None = None
 ) -> Measures:
-    """Decode every clip once, at its own rate, and keep what it comes to.
+    """Decode every clip once at its own sampling rate, and measure it.
 
     Args:
         table: N clips.
         num_workers: number of threads; soundfile and numpy's transforms release the GIL.
-        progress: called in this thread with the number of clips that were done since.
+        progress: called in this thread with the number of clips done since the last call.
         watch: reports clips that cannot be read.
     """
     count = len(table)
@@ -118,7 +119,7 @@ def measure(
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    CANCELLED.take()  # there is a finding for them
+    CANCELLED.take()  # a finding reports these clips
     faults = INCOMPLETE.take()
     measures.incomplete = [
         BadClip(row, clip.source, faults[name])
@@ -142,21 +143,21 @@ def _measure_clip(clip: Clip, measures: Measures, row: int) -> None:
     measures.clipped[row] = blocks.clipped() / blocks.count
     measures.content[row] = content.value(rate_hz)
     measures.shape[row] = blocks.shape()
-    measures.duration_s[row] = blocks.count / rate_hz  # last: it says that the rest is there
+    measures.duration_s[row] = blocks.count / rate_hz  # last, because it marks the row as complete
 
 
 class _Sums:
-    """What is added up over the blocks of one recording."""
+    """Sums over the blocks of one recording."""
 
     def __init__(self) -> None:
         self.count = 0
         self.total = self.square = 0.0
         self.highest, self.lowest = -np.inf, np.inf
-        self._runs: dict[float, int] = {}  # samples in runs at the extreme of their block, by that extreme
+        self._runs: dict[float, int] = {}  # extreme value of a block -> number of samples in runs at this value
         self._levels: list[np.ndarray] = []
 
     def add(self, samples: np.ndarray, rate_hz: int) -> None:
-        """One block, float32 (T,)."""
+        """Add a block, float32 (T,)."""
         self.count += len(samples)
         self.total += float(samples.sum(dtype=np.float64))
         self.square += float(np.dot(samples, samples)) if len(samples) < 1 << 16 else _square(samples)
@@ -170,14 +171,14 @@ class _Sums:
         self._levels.append(levels)
 
     def clipped(self) -> int:
-        """Samples in runs at the recording's own extremes, where these look like a limit and not like a lull."""
+        """Samples in runs at the extremes of the recording, if these runs look like clipping and not like a pause."""
         if max(self.highest, -self.lowest) < 0.1 or self.highest - self.lowest < 0.1:
             return 0
         near = [value for value in self._runs if min(abs(value - self.highest), abs(value - self.lowest)) < _STEP]
         return sum(self._runs[value] for value in near)
 
     def shape(self) -> np.ndarray:
-        """See :class:`Measures`: float32 (D,)."""
+        """Shape of the recording, float32 (D,); see :class:`Measures`."""
         return clip_shape(np.concatenate(self._levels))
 
 
@@ -186,7 +187,7 @@ def _square(samples: np.ndarray) -> float:
 
 
 def _in_runs(hits: np.ndarray) -> int:
-    """How many True of bool (T,) stand in runs of three or more."""
+    """Count the True values of bool (T,) in runs of three or more."""
     if np.count_nonzero(hits) < _SHORTEST_RUN:
         return 0
     edges = np.flatnonzero(np.diff(np.concatenate([[0], hits.view(np.int8), [0]])))
@@ -198,7 +199,7 @@ _FILTERS: dict[tuple[int, int], np.ndarray] = {}
 
 
 def band_levels(samples: np.ndarray, rate_hz: int) -> np.ndarray:
-    """Power in bands that are equally wide on a logarithmic scale, float32 (F, bands), of samples (T,)."""
+    """Return the power of samples (T,) in bands of equal width on a logarithmic scale, float32 (F, bands)."""
     size, hop = max(16, round(_FRAME_S * rate_hz)), max(8, round(_HOP_S * rate_hz))
     if len(samples) < size:
         samples = np.pad(samples, (0, size - len(samples)))
@@ -217,9 +218,9 @@ def band_levels(samples: np.ndarray, rate_hz: int) -> np.ndarray:
 
 
 def clip_shape(levels: np.ndarray) -> np.ndarray:
-    """Band powers (F, bands) of a clip of any length to its shape, float32 (D,).
+    """Return the shape, float32 (D,), of a clip of any length from its band powers (F, bands).
 
-    Levels in dB, as mean of equal parts of the clip; the mean over all is taken away, so that gain does not count.
+    The shape holds mean levels in dB over equal parts of the clip, minus their mean, so that gain has no effect.
     """
     starts = np.minimum(np.arange(NUM_PARTS) * len(levels) // NUM_PARTS, len(levels) - 1)
     ends = np.maximum(np.append(starts[1:], len(levels)), starts + 1)
@@ -228,7 +229,7 @@ def clip_shape(levels: np.ndarray) -> np.ndarray:
     loudest = parts.max()
     if loudest <= _SILENCE:
         return np.zeros(NUM_PARTS * NUM_BANDS, np.float32)
-    shape = np.log(np.maximum(parts, loudest * 1e-5)).ravel()  # what is 50 dB below the loudest is noise of a codec
+    shape = np.log(np.maximum(parts, loudest * 1e-5)).ravel()  # 50 dB below the loudest part is codec noise
     shape -= shape.mean()
     length = float(np.linalg.norm(shape))
     return (shape / length if length > 0 else shape).astype(np.float32)

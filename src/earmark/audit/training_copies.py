@@ -1,4 +1,4 @@
-"""Copies that training finds without decoding anything again: clips with equal samples, by their stored content."""
+"""Find clips with equal samples from their stored hashes, without decoding them again."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def find_copies(tables: Mapping[str, ClipTable], contents: Mapping[str, np.ndarr
 
     Args:
         tables: clips, by the name of their split; ``train`` is one of them.
-        contents: content of each (:mod:`earmark.audio.content`), uint64 (N,), by split.
+        contents: content of each clip (:mod:`earmark.audio.content`), uint64 (N,), by split.
     """
     found = list(_in_training(tables["train"], contents["train"]))
     for split in tables:
@@ -39,8 +39,8 @@ def _of_training(
     text = (
         f"{len(copies):,} of {counted(len(tables[split]), f'{split} clip')} {agreeing(len(copies), 'have')} the same "
         "samples as training clips "
-        f"({_named(pairs)}), so scores on the {split} split are too high. Remove the copies from one of the splits; "
-        "where earmark makes the split, give copies one value in a column and name it with --group_column"
+        f"({_named(pairs)}), so scores on the {split} split are too high. Remove the copies from one of the splits. If "
+        "earmark makes the split, give copies the same value in a column and name it with --group_column."
     )
     yield ClipFinding("leak", "warning", text)
 
@@ -53,15 +53,15 @@ def _in_training(table: ClipTable, contents: np.ndarray) -> Iterator[ClipFinding
         named = [" and ".join(f"{clip.name} {clip.label_text!r}" for clip in clips) for clips in conflicts]
         text = (
             f"{_recordings(conflicts)} in the training split more than once, with different labels ({_named(named)}), "
-            "so the model is taught contradictions. Correct the labels or remove the copies"
+            "so the model learns contradictions. Correct the labels or remove the copies."
         )
         yield ClipFinding("label conflict", "warning", text)
     if alike:
         named = [" = ".join(clip.name for clip in clips) for clips in alike]
-        more = "it counts more than others" if len(alike) == 1 else "they count more than others"
+        more = "it has more weight than others" if len(alike) == 1 else "they have more weight than others"
         text = (
             f"{_recordings(alike)} in the training split more than once ({_named(named)}), so {more}. Remove the "
-            "copies if that is not intended"
+            "copies if that is not intended."
         )
         yield ClipFinding("duplicate", "warning", text)
 

@@ -1,1 +1,1 @@
-"""From a table of clips to batches of model inputs."""
+"""Make batches of model inputs from a table of clips."""

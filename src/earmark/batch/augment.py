@@ -1,12 +1,11 @@
-"""Training batches in which clips are changed at random: another way in each epoch, the same way in every run.
+"""Augment training batches: differently in each epoch, identically in each run with the same seed.
 
-What is done to a clip is drawn from (seed, epoch, row) alone (and, where a clip comes several times in an epoch, from
-how often it came before), so it is the same for any number of worker processes and of cards, and in a run that was
-stopped and goes on. The other clip of a mixup is drawn from all rows for the same reason: one from the batch would be
-another on two cards.
+The changes to a clip depend only on the seed, the epoch, the row and, if a clip comes several times in an epoch, on how
+often it came before. So they are the same for any number of worker processes and cards, and in a resumed run. For the
+same reason, the second clip of a mixup comes from all rows: a batch holds different rows on two cards than on one.
 
-Samples are changed here, by :mod:`earmark.batch.transforms` and by functions of the caller. Clips are mixed, and parts
-of the spectrogram hidden, on the device of the model: a batch says with which clip, and what.
+This module changes samples, with :mod:`earmark.batch.transforms` and with functions of the caller. Mixup and
+SpecAugment run on the model's device: a batch says which clips to mix and which parts of the spectrogram to mask.
 
 Shapes: B batch, W samples of the batch, P clips that are mixed with another, T samples.
 """
@@ -31,30 +30,31 @@ from earmark.text import counted
 
 logger = logging.getLogger(__name__)
 
-_OF_AUGMENTATION = 0xA06  # keeps these draws apart from those of crops and of the order, which have the same seed
+_OF_AUGMENTATION = 0xA06  # makes these draws independent of crops and of the order, which use the same seed
 _KINDS = ("speed", "reverb", "shift", "noise", "gain", "mixup", "spec")
-# one uniform number each, always drawn, so that switching one kind on changes nothing about the others
+# One uniform number per kind, always drawn, so that enabling one kind does not change the others.
 _NUMBERS = ("speed", "response", "shift", "noise", "place", "snr", "gain", "partner")
-_HIDDEN = 4  # of which two stretches in time and two bands
+_HIDDEN = 4  # masks: two in time and two in frequency
 _TIMED_CLIPS = 32
 
 
 @dataclass(frozen=True)
 class Draw:
-    """What happens to one clip in one epoch.
+    """The random changes to one clip in one epoch.
 
     Attributes:
-        speed: factor.
+        speed: speed factor.
         response: index of the impulse response; ``None`` for none.
-        shift: from -1 to 1, of the largest shift.
-        noise: index of the noise; ``None`` for none.
-        place: where the noise begins, from 0 to 1.
-        snr_db: of clip to noise.
-        gain_db: of all that.
-        partner: row of the clip it is mixed with; ``None`` for none.
-        own_weight: of the clip itself in that mix, 0.5 to 1.
-        hidden: place and width of two stretches, then of two bands, as shares, float32 (4, 2); 0 hides nothing.
-        seed: that all of these were drawn from.
+        shift: shift as a fraction of the largest one, -1 to 1.
+        noise: index of the noise recording; ``None`` for none.
+        place: where in the recording the noise begins, 0 to 1.
+        snr_db: signal-to-noise ratio.
+        gain_db: gain after all other changes.
+        partner: row of the clip to mix in; ``None`` for none.
+        own_weight: weight of the clip itself in the mix, 0.5 to 1.
+        hidden: start and width of two time masks, then of two frequency masks, as fractions, float32 (4, 2); width 0
+            masks nothing.
+        seed: seed of all these draws.
     """
 
     speed: float
@@ -71,14 +71,14 @@ class Draw:
 
 
 def draw(settings: Augmentation, seed: tuple[int, ...], num_clips: int, num_noises: int, num_rooms: int) -> Draw:
-    """What happens to a clip.
+    """Draw the changes to a clip.
 
     Args:
-        settings: which kinds, how likely, how strong.
-        seed: seed of the run, epoch, row of the clip; and how often the clip came before in this epoch, where it did.
-        num_clips: rows that a partner is drawn from.
-        num_noises: sounds that noise is drawn from.
-        num_rooms: impulse responses.
+        settings: kinds of augmentation with their probabilities and strengths.
+        seed: seed of the run, epoch, row of the clip; then how often the clip came before in this epoch, if it did.
+        num_clips: number of clips to draw a partner from.
+        num_noises: number of noise recordings.
+        num_rooms: number of impulse responses.
     """
     rng = np.random.default_rng((*seed[:3], _OF_AUGMENTATION, *seed[3:]))
     happens = {
@@ -86,9 +86,9 @@ def draw(settings: Augmentation, seed: tuple[int, ...], num_clips: int, num_nois
         for kind, chance in zip(_KINDS, rng.random(len(_KINDS)), strict=True)
     }
     number = dict(zip(_NUMBERS, rng.random(len(_NUMBERS)).tolist(), strict=True))
-    hidden = rng.random((_HIDDEN, 2)).astype(np.float32)  # place, width
+    hidden = rng.random((_HIDDEN, 2)).astype(np.float32)  # start, width
     hidden[:, 1] *= np.repeat(np.array([settings.spec_time, settings.spec_band], dtype=np.float32), 2) * happens["spec"]
-    weight = float(rng.beta(settings.mixup_alpha, settings.mixup_alpha))  # last: it takes as many numbers as it likes
+    weight = float(rng.beta(settings.mixup_alpha, settings.mixup_alpha))  # last, as it draws a varying count of numbers
     return Draw(
         speed=_between(settings.speed, number["speed"]) if happens["speed"] else 1.0,
         response=int(number["response"] * num_rooms) if happens["reverb"] else None,
@@ -109,18 +109,18 @@ def _between(limits: tuple[float, float], share: float) -> float:
 
 
 class AugmentedClips(TrainingClips):
-    """Labelled clips that are changed at random, a batch at a time.
+    """Labelled clips with random changes, read one batch at a time.
 
     Args:
-        clips: as they are.
-        settings: what is done to them.
-        sampling_rate_hz: of the clips, and of ``noise`` and ``rooms``.
-        noise: recordings to mix in.
+        clips: the unchanged clips.
+        settings: kinds of augmentation.
+        sampling_rate_hz: sampling rate of the clips, of ``noise`` and of ``rooms``.
+        noise: noise recordings.
         rooms: impulse responses.
-        functions: applied one after the other to the samples, behind all that ``settings`` do to them.
+        functions: functions of the caller, applied in turn after all other changes of the samples.
 
     Attributes:
-        lengths: samples of each clip where it is played as slowly as can be, int64 (N,).
+        lengths: samples of each clip at the slowest speed, int64 (N,).
     """
 
     def __init__(
@@ -141,22 +141,22 @@ class AugmentedClips(TrainingClips):
         chance = settings.chances.get("speed", 0)
         slowest = min([1.0] * (chance < 1) + [settings.speed[0]] * (chance > 0))
         self.lengths = self._lengths(np.arange(len(self)), np.array(slowest))
-        # of this process and its workers together, so that it is said once
+        # Shared by this process and its workers, so that only one of them warns.
         self._told_of_silence = torch.zeros((), dtype=torch.bool).share_memory_()
 
     @property
     def changes_lengths(self) -> bool:
-        """Whether a clip is of another length in each epoch."""
+        """Whether the length of a clip changes between epochs."""
         return "speed" in self.settings.chances
 
     def __getitems__(self, indices: Sequence[int]) -> dict[str, torch.Tensor]:
-        """One batch, on the CPU.
+        """Return one batch on the CPU.
 
         Returns:
-            As :meth:`TrainingClips.__getitems__`, ``samples`` in float32; with mixup also ``partner_samples``
-            float32 (P, W), ``partners`` int64 (P,), the places in the batch that these are mixed into, and for each
-            clip of the batch ``partner_labels`` int64 (B,) and ``own_weights`` float32 (B,); with SpecAugment
-            ``hidden`` float32 (B, 4, 2), see :class:`Draw`.
+            The entries of :meth:`TrainingClips.__getitems__`, with ``samples`` in float32. Mixup adds
+            ``partner_samples`` float32 (P, W), ``partners`` int64 (P,), the clips of the batch to mix them into, and
+            for each clip of the batch ``partner_labels`` int64 (B,) and ``own_weights`` float32 (B,). SpecAugment
+            adds ``hidden`` float32 (B, 4, 2), see :class:`Draw`.
         """
         rows, labels = rows_and_labels(indices, self.labels)
         before = np.asarray(indices) // (2 * len(self))
@@ -178,25 +178,26 @@ class AugmentedClips(TrainingClips):
         return batch
 
     def draw(self, row: int, times: int = 0) -> Draw:
-        """What happens to the clip of ``row`` in this epoch, when it came ``times`` before."""
+        """Draw the changes to the clip of ``row`` in this epoch, if it came ``times`` before."""
         seed = (self.seed, int(self._epoch), row, *([times] if times else []))
         num_noises, num_rooms = (0 if sounds is None else len(sounds) for sounds in (self.noise, self.rooms))
         return draw(self.settings, seed, len(self), num_noises, num_rooms)
 
     def shift_samples(self, one: Draw, row: int) -> int:
-        """How far the clip of ``row`` is moved, in samples; above 0 is later."""
+        """Return by how many samples the clip of ``row`` is shifted; a positive shift is later."""
         return self._shift_samples(one, int(self._lengths(np.array([row]), _speeds([one]))[0]))
 
     def _shift_samples(self, one: Draw, count: int) -> int:
         return round(one.shift * min(self.settings.shift_s * self.sampling_rate_hz, count / 4))
 
     def _counts(self, rows: np.ndarray, speeds: np.ndarray) -> np.ndarray:
-        """Samples read of clips (B,) that are played at ``speeds``: as many as the model hears of them, int64 (B,)."""
+        """Return how many samples to read of clips (B,) for ``speeds``, int64 (B,), so that the model "
+        "gets its length."""
         most = np.ceil(self.max_samples * speeds).astype(np.int64)
         return np.minimum(self.waveforms.num_samples[rows], most)
 
     def _lengths(self, rows: np.ndarray, speeds: np.ndarray) -> np.ndarray:
-        """Samples that come of these, int64 (B,)."""
+        """Return the lengths of the clips after the change of speed, int64 (B,)."""
         played = np.rint(self._counts(rows, speeds) / speeds).astype(np.int64)
         return np.maximum(np.minimum(played, self.max_samples), self.min_samples)
 
@@ -218,7 +219,8 @@ class AugmentedClips(TrainingClips):
         }
 
     def _sounding(self, rows: np.ndarray, draws: Sequence[Draw], longest: np.ndarray, width: int) -> np.ndarray:
-        """Changed clips, float32 (len(rows), width), each at most ``longest`` (len(rows),) long and zero behind."""
+        """Return changed clips, float32 (len(rows), width), each cut to ``longest`` (len(rows),) and "
+        "padded with zeros."""
         sounding = np.zeros((len(rows), width), dtype=np.float32)
         if not len(rows):
             return sounding
@@ -231,10 +233,10 @@ class AugmentedClips(TrainingClips):
         return sounding
 
     def _changed(self, samples: np.ndarray, one: Draw, count: int) -> np.ndarray:
-        """One clip after all of its changes, float32 (count,), in the order of a sound on its way to a recording."""
+        """Return one changed clip, float32 (count,): speed, room, shift, noise and gain, as in a real recording."""
         if one.speed != 1.0:
             samples = transforms.change_speed(samples, one.speed)
-        samples = transforms.fitted(samples, count)  # silence where the model takes no shorter ones
+        samples = transforms.fitted(samples, count)  # padded if the model takes no clip this short
         if one.response is not None and self.rooms is not None:
             length = int(self.rooms.lengths()[one.response])
             samples = transforms.reverberate(samples, self.rooms.read(one.response, 0, length))
@@ -260,7 +262,7 @@ class AugmentedClips(TrainingClips):
         if noisy is None and not self._told_of_silence:
             self._told_of_silence.fill_(True)
             logger.warning(
-                "noise: where a clip or its stretch of noise is digital silence, there is no SNR: left as is"
+                "noise: a clip or its part of the noise is digital silence, so it has no SNR and gets no noise"
             )
         return samples if noisy is None else noisy
 
@@ -270,28 +272,30 @@ def _speeds(draws: Sequence[Draw]) -> np.ndarray:
 
 
 def describe(clips: AugmentedClips) -> str:
-    """What is done, and what it costs: one line for the log."""
+    """Return one line for the log: the kinds of augmentation and their cost."""
     functions = f"functions {', '.join(one.name for one in clips.functions)}" if clips.functions else ""
     notes = [f"augmentation: {', '.join(filter(None, [clips.settings.in_words(), functions]))}"]
     if clips.noise is not None:
         short = int((clips.noise.lengths() < clips.lengths.max()).sum())
-        looped = f", {short} of them shorter than a clip and repeated" if short else ""
+        looped = f" ({short} shorter than a clip, repeated)" if short else ""
         notes.append(f"noise from {counted(len(clips.noise), 'recording')}{looped}")
     if clips.rooms is not None:
         notes.append(f"impulse responses: {len(clips.rooms):,}")
     seconds = _seconds_a_clip(clips)
-    notes.append(f"{1000 * seconds:.2f} ms a clip in the data loader ({1 / max(seconds, 1e-9):,.0f} clips/s a process)")
+    notes.append(
+        f"{1000 * seconds:.2f} ms per clip in the data loader ({1 / max(seconds, 1e-9):,.0f} clips/s per process)"
+    )
     return "; ".join(notes)
 
 
 def _seconds_a_clip(clips: AugmentedClips) -> float:
     rows = np.linspace(0, len(clips) - 1, min(_TIMED_CLIPS, len(clips))).astype(int).tolist()
-    clips.__getitems__(rows)  # opens files
+    clips.__getitems__(rows)  # untimed, because it opens files
     start = time.perf_counter()
     clips.__getitems__(rows)
     return (time.perf_counter() - start) / len(rows)
 
 
 def is_augmented(clips: object) -> bool:
-    """Whether clips are changed at random, so that nothing about them can be computed once."""
+    """Return whether clips change at random, so that nothing about them can be computed in advance."""
     return isinstance(clips, AugmentedClips)

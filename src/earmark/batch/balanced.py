@@ -1,4 +1,4 @@
-"""An epoch in which each class is heard equally often, whatever its clips."""
+"""Sample an epoch in which all classes come equally often, however many clips they have."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from earmark.batch.buckets import BucketSampler
 
 
 class BalancedSampler(BucketSampler):
-    """A :class:`BucketSampler` that draws as many rows as there are, the same number of each class.
+    """A :class:`BucketSampler` that draws N rows per epoch, the same number of each class.
 
-    A class with few clips gives them several times an epoch, one with many gives some of them; over epochs all of them
-    come up, and within an epoch no clip comes once more before the others of its class have come as often. Where the
-    classes do not divide the rows, the ones that give a row more are drawn again each epoch.
+    In an epoch, the clips of a small class come several times, and only some clips of a large class come. Over several
+    epochs all clips come. Within an epoch, no clip repeats before all others of its class have come as often. If N is
+    not divisible by the number of classes, other classes get the extra rows in each epoch.
 
-    A row that comes again in an epoch is given as ``2 * N * k + row``, so that augmentation can change it another way;
-    see :func:`earmark.batch.dataset.rows_and_labels`.
+    The k-th repetition of a row is given as ``2 * N * k + row``, so that augmentation can change it differently; see
+    :func:`earmark.batch.dataset.rows_and_labels`.
 
     Args:
         num_samples: clip lengths, int (N,).
         edges: bucket edges.
         step_size: clips in one optimizer step.
-        classes: class of each row, int64 (N,); classes without rows are left out.
-        **settings: of :class:`BucketSampler`.
+        classes: class of each row, int64 (N,); classes without rows are ignored.
+        **settings: other arguments of :class:`BucketSampler`.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class BalancedSampler(BucketSampler):
         self._rows = [np.flatnonzero(classes == one) for one in np.unique(classes)]
 
     def draw(self, rng: np.random.Generator) -> np.ndarray:
-        """The rows of an epoch in random order, int64 (N,)."""
+        """Return the rows of an epoch in random order, int64 (N,)."""
         total = len(self.bucket)
         each, more = divmod(total, len(self._rows))
         counts = np.full(len(self._rows), each)
@@ -47,7 +47,7 @@ class BalancedSampler(BucketSampler):
         total = len(self.bucket)
         times = [0] * total
         for index in super().__iter__():
-            if index >= total:  # fills up
+            if index >= total:  # a row that only fills up the last step
                 yield index
                 continue
             yield index + 2 * total * times[index]
@@ -55,6 +55,6 @@ class BalancedSampler(BucketSampler):
 
 
 def _drawn(rows: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """``count`` of the rows, each as often as any other or once more."""
+    """Draw ``count`` rows, each equally often or once more."""
     whole, rest = divmod(count, len(rows))
     return np.concatenate([np.tile(rows, whole), rng.permutation(rows)[:rest]])

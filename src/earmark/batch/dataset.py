@@ -1,4 +1,4 @@
-"""Training batches: stretches of stored clips, of random place where a clip is longer than the model takes.
+"""Read training batches from stored clips; clips that are too long for the model are cropped at random positions.
 
 Shapes: B batch, W samples of the longest clip or of the bucket.
 """
@@ -16,11 +16,12 @@ from earmark.tasks.task import NO_LABEL
 
 
 class TrainingClips(Dataset[dict[str, torch.Tensor]]):
-    """Labelled clips, a batch at a time.
+    """Labelled clips, read one batch at a time.
 
     Args:
         waveforms: samples of N clips.
-        labels: index of each clip's class, int64 (N,); which labels are there, float32 (N, C); numbers, float32 (N,).
+        labels: class indices, int64 (N,); or several labels per clip as 0 and 1, float32 (N, C); or numbers,
+            float32 (N,).
         min_samples: shorter clips are padded with zeros to this length, and the model sees the zeros as audio.
         max_samples: longer clips are cropped to this length, at a random position that changes each epoch.
         seed: seed of these positions. They depend only on the seed, the epoch and the row, so a resumed run
@@ -28,7 +29,7 @@ class TrainingClips(Dataset[dict[str, torch.Tensor]]):
 
     Attributes:
         edges: lengths that a batch can have, int64 (K,); ``None``: a batch is as long as its longest clip.
-        lengths: samples of each clip in a batch, int64 (N,); the most, where they differ from epoch to epoch.
+        lengths: samples of each clip in a batch, int64 (N,); the maximum if lengths change between epochs.
     """
 
     def __init__(
@@ -42,11 +43,11 @@ class TrainingClips(Dataset[dict[str, torch.Tensor]]):
         self.lengths = np.maximum(self.counts, min_samples)
         self.edges: np.ndarray | None = None
         self.seed = seed
-        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # workers that live on see it change
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # persistent workers need to see it change
         self._places: tuple[int, np.ndarray] | None = None
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the stretches of this epoch."""
+        """Set the epoch, which determines the crops."""
         self._epoch.fill_(epoch)
 
     def __len__(self) -> int:
@@ -54,16 +55,16 @@ class TrainingClips(Dataset[dict[str, torch.Tensor]]):
 
     @property
     def crops(self) -> bool:
-        """Whether any clip is longer than the model takes, so that two epochs see different samples."""
+        """Whether any clip is too long for the model, so that crops differ between epochs."""
         return bool((self.waveforms.num_samples > self.max_samples).any())
 
     def __getitems__(self, indices: Sequence[int]) -> dict[str, torch.Tensor]:
-        """One batch, on the CPU.
+        """Return one batch on the CPU.
 
         Returns:
-            ``samples`` (B, W) in the type they are stored in, ``scales`` float32 (B,), the factor to float samples,
-            ``labels`` (B,) or (B, C), ``rows`` (of the table) int64 (B,), and, where clips are shorter than W,
-            ``num_samples`` int64 (B,).
+            ``samples`` (B, W) in the type of the store, ``scales`` float32 (B,), the factors to float samples,
+            ``labels`` (B,) or (B, C), ``rows`` of the table, int64 (B,), and ``num_samples`` int64 (B,) if clips are
+            shorter than W.
         """
         rows, labels = rows_and_labels(indices, self.labels)
         lengths = self.lengths[rows]
@@ -81,12 +82,12 @@ class TrainingClips(Dataset[dict[str, torch.Tensor]]):
         return batch
 
     def batch_width(self, lengths: np.ndarray) -> int:
-        """Samples of a batch of clips of these ``lengths`` (B,): the longest, or the edge of its bucket."""
+        """Return the width of a batch of clips with ``lengths`` (B,): the longest, or the edge of its bucket."""
         longest = int(lengths.max())
         return longest if self.edges is None else int(self.edges[np.searchsorted(self.edges, longest)])
 
     def starts(self, rows: np.ndarray, counts: np.ndarray) -> np.ndarray:
-        """Where the stretches of this epoch begin, int64 (B,), if ``counts`` (B,) samples are taken."""
+        """Return where the crops of this epoch begin, int64 (B,), if ``counts`` (B,) samples are taken."""
         spare = self.waveforms.num_samples[rows] - counts
         if not spare.any():
             return np.zeros(len(rows), dtype=np.int64)
@@ -97,15 +98,16 @@ class TrainingClips(Dataset[dict[str, torch.Tensor]]):
 
 
 def rows_and_labels(indices: Sequence[int], labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which rows a batch takes, and their labels.
+    """Return the rows of a batch and their labels.
 
     Args:
-        indices: rows, of N. ``N + row`` stands for a row that was there before and only fills the batch up, and
-            ``2 * N * k + row`` for a row that comes for the k-th time more in this epoch.
-        labels: of each row, (N,) or (N, C); see :class:`TrainingClips`.
+        indices: rows of N. ``N + row`` is a repeated row that only fills up the batch, and ``2 * N * k + row`` is the
+            k-th repetition of a row in this epoch.
+        labels: labels of all rows, (N,) or (N, C); see :class:`TrainingClips`.
 
     Returns:
-        ``(rows, labels)``, int64 (B,), and (B,) or (B, C); labels of what fills up are -100, which no loss counts.
+        ``(rows, labels)``, int64 (B,), and (B,) or (B, C). Rows that only fill up have the label -100, which losses
+        ignore.
     """
     rows = np.asarray(indices, dtype=np.int64)
     fills_up = rows // len(labels) % 2 == 1
@@ -116,5 +118,5 @@ def rows_and_labels(indices: Sequence[int], labels: np.ndarray) -> tuple[np.ndar
 
 
 def one_batch(batch: object) -> object:
-    """What a data loader calls on what :meth:`TrainingClips.__getitems__` gave: it is a batch already."""
+    """Return the result of :meth:`TrainingClips.__getitems__` unchanged: it is already a batch."""
     return batch

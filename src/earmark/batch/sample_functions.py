@@ -1,4 +1,4 @@
-"""Augmentation functions from Python, whose random numbers depend on seed, epoch and row alone."""
+"""Call augmentation functions of the user, with random numbers that depend only on seed, epoch and row."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from earmark.errors import InputTypeError, UsageError, first_line
 
 _RATES = ("sampling_rate", "sample_rate", "sampling_rate_hz", "sr")
 _RNG = "rng"
-_OF_FUNCTIONS = 0xF0C  # keeps these draws apart from those of the built-in augmentation
+_OF_FUNCTIONS = 0xF0C  # makes these draws independent of the built-in augmentation
 
 
 @dataclass(frozen=True)
 class SampleFunction:
-    """A function that changes the samples of a clip, with the parameters it takes beside them.
+    """A function that changes the samples of a clip, with its other parameters.
 
     Attributes:
-        name: for the log, error messages and the comparison with the checkpoint of a resumed run.
+        name: name in the log, in error messages and in the comparison of a resumed run with its checkpoint.
         function: takes float32 (T,) and returns (T,).
-        rate_name: its parameter for the sampling rate in hertz; ``None`` without one.
+        rate_name: name of its parameter for the sampling rate in hertz; ``None`` without one.
         takes_rng: whether it has a parameter ``rng`` for a NumPy generator.
     """
 
@@ -37,11 +37,11 @@ class SampleFunction:
 
     @classmethod
     def of(cls, function: Callable[..., object]) -> SampleFunction:
-        """Read the parameters of a function.
+        """Inspect the parameters of a function.
 
         Raises:
-            InputTypeError: it cannot be called.
-            UsageError: it has a parameter that earmark has nothing for.
+            InputTypeError: the object cannot be called.
+            UsageError: it has a parameter for which earmark has no value.
         """
         if not callable(function):
             raise InputTypeError(f"augmentations: {function!r} is a {type(function).__name__}. Pass functions.")
@@ -50,7 +50,7 @@ class SampleFunction:
             parameters = list(inspect.signature(function).parameters.values())
         except (TypeError, ValueError) as exc:
             raise UsageError(
-                f"augmentation {name}: its parameters cannot be read. Wrap it in a function of your own."
+                f"augmentation {name}: its parameters cannot be inspected. Wrap it in a function of your own."
             ) from exc
         _check_parameters(name, parameters)
         names = [one.name for one in parameters[1:]]
@@ -61,9 +61,9 @@ class SampleFunction:
 
         Args:
             samples: float32 (T,).
-            sampling_rate_hz: of the samples.
-            seed: of the random numbers. A function without ``rng`` finds the global generators of Python, NumPy and
-                torch seeded with it; they are as before afterwards.
+            sampling_rate_hz: rate of the samples.
+            seed: seed of the random numbers. For a function without ``rng``, it seeds the global generators of Python,
+                NumPy and torch, which are restored afterwards.
 
         Raises:
             UsageError: the function fails, or returns something else than T finite numbers.
@@ -76,9 +76,10 @@ class SampleFunction:
                 with _seeded_globals(seed):
                     changed = self.function(samples, **arguments)
             result = np.asarray(changed, dtype=np.float32)
-        except Exception as exc:  # it is the caller's function: it can raise anything
+        except Exception as exc:  # the caller's function can raise anything
             raise UsageError(
-                f"augmentation {self.name}: the function failed ({type(exc).__name__}: {first_line(exc)})"
+                f"augmentation {self.name}: the function failed ({type(exc).__name__}: {first_line(exc)}). Fix the "
+                "function."
             ) from exc
         if result.shape != samples.shape:
             raise UsageError(
@@ -91,7 +92,7 @@ class SampleFunction:
 
 
 def sample_functions(functions: Iterable[Callable[..., object]]) -> tuple[SampleFunction, ...]:
-    """Return augmentation functions with their parameters read.
+    """Inspect augmentation functions and return them ready to call.
 
     Raises:
         EarmarkError: see :meth:`SampleFunction.of`.
@@ -103,8 +104,8 @@ def function_seed(seed: tuple[int, ...], number: int) -> tuple[int, ...]:
     """Return the seed of the ``number``-th function for a clip.
 
     Args:
-        seed: of the run, epoch, row of the clip; and how often the clip came before in this epoch, if it did.
-        number: place of the function among the functions.
+        seed: seed of the run, epoch, row of the clip; then how often the clip came before in this epoch, if it did.
+        number: position of the function in the list.
     """
     return (*seed[:3], _OF_FUNCTIONS, number, *seed[3:])
 
@@ -116,19 +117,21 @@ def _check_parameters(name: str, parameters: Sequence[inspect.Parameter]) -> Non
         inspect.Parameter.VAR_POSITIONAL,
     )
     if not parameters or parameters[0].kind not in positional:
-        raise UsageError(f"augmentation {name}: its first parameter has to be the samples, float32 (T,).")
+        raise UsageError(
+            f"augmentation {name}: it takes no samples. Make the samples, float32 (T,), its first parameter."
+        )
     for one in parameters[1:]:
         is_variable = one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD)
         if one.default is one.empty and not is_variable and one.name not in (*_RATES, _RNG):
             raise UsageError(
-                f"augmentation {name}: the parameter {one.name} is none of those that earmark can give. Use "
+                f"augmentation {name}: earmark has no value for the parameter {one.name}. Use "
                 f"{_RATES[0]} for the rate in hertz and {_RNG} for a NumPy generator, or give it a default."
             )
 
 
 @contextmanager
 def _seeded_globals(seed: tuple[int, ...]) -> Iterator[None]:
-    """Seed the global generators, and restore them at the end."""
+    """Seed the global random generators, and restore them at the end."""
     (number,) = np.random.SeedSequence(seed).generate_state(1).tolist()
     before = random.getstate(), np.random.get_state(), torch.get_rng_state()
     random.seed(number)

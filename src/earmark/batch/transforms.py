@@ -1,10 +1,10 @@
-"""What augmentation does to the samples of one clip: plain functions of samples and numbers, nothing random in them.
+"""Change the samples of a clip for augmentation. These functions are deterministic.
 
-They are NumPy, SciPy and soxr, which are needed anyway. audiomentations has the same and more, but draws from the
-process-wide generators of ``random`` and NumPy, so that what a clip gets depends on the clips before it, and brings
-librosa, numba and llvmlite along; docs/augmentation.md has the timings.
+They use NumPy, SciPy and soxr, which earmark needs anyway. audiomentations has the same functions and more, but it uses
+the global generators of ``random`` and NumPy, so a clip's changes would depend on the clips before it, and it installs
+librosa, numba and llvmlite. docs/augmentation.md has the timings.
 
-All take and give float32 (T,), of the same T unless they say otherwise.
+All functions take and return float32 (T,), with the same T unless they say otherwise.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from scipy.signal import fftconvolve
 
 
 def change_speed(samples: np.ndarray, factor: float) -> np.ndarray:
-    """Play faster (``factor`` above 1) or slower, pitch and all; float32 of T / ``factor`` samples, rounded.
+    """Play a clip faster (``factor`` above 1) or slower, which changes the pitch, too.
 
-    Resampling, as in Ko et al. 2015, "Audio augmentation for speech recognition".
+    Resamples to T / ``factor`` samples, rounded, as in Ko et al. 2015, "Audio augmentation for speech recognition".
     """
     played: np.ndarray = soxr.resample(samples, factor, 1.0, quality="MQ")
     return played
 
 
 def fitted(samples: np.ndarray, count: int) -> np.ndarray:
-    """The first ``count`` samples, or all of them and silence; (count,)."""
+    """Crop or zero-pad to ``count`` samples."""
     return samples[:count] if len(samples) >= count else np.pad(samples, (0, count - len(samples)))
 
 
 def reverberate(samples: np.ndarray, response: np.ndarray) -> np.ndarray:
-    """The clip as heard through a room: convolved with an impulse response, at the loudness it had.
+    """Add the reverberation of a room: convolve with an impulse response and keep the loudness.
 
-    The response counts from its strongest sample on, the direct sound, so that nothing moves in time.
+    The response starts at its strongest sample, the direct sound, so that nothing moves in time.
     """
     response = response[int(np.abs(response).argmax()) :][: len(samples)]
     heard = fftconvolve(samples, response)[: len(samples)].astype(np.float32)
@@ -40,7 +40,7 @@ def reverberate(samples: np.ndarray, response: np.ndarray) -> np.ndarray:
 
 
 def shift(samples: np.ndarray, by: int) -> np.ndarray:
-    """Moved ``by`` samples later (below 0: earlier); silence comes in, what passes the end is lost."""
+    """Move a clip ``by`` samples later (earlier if negative); fill with silence, and cut what passes the end."""
     moved = np.zeros_like(samples)
     if by >= 0:
         moved[by:] = samples[: len(samples) - by]
@@ -50,10 +50,10 @@ def shift(samples: np.ndarray, by: int) -> np.ndarray:
 
 
 def add_noise(samples: np.ndarray, noise: np.ndarray, snr_db: float) -> np.ndarray | None:
-    """The clip with ``noise`` (T,) so loud that the power of the clip is ``snr_db`` decibels above that of the noise.
+    """Add ``noise`` (T,) at a signal-to-noise ratio of ``snr_db`` decibels.
 
     Returns:
-        ``None`` where either is digital silence, which has no ratio to anything.
+        ``None`` if the clip or the noise is digital silence, which has no signal-to-noise ratio.
     """
     power, of_noise = mean_power(samples), mean_power(noise)
     if power == 0 or of_noise == 0:
@@ -62,15 +62,15 @@ def add_noise(samples: np.ndarray, noise: np.ndarray, snr_db: float) -> np.ndarr
 
 
 def decibels_to_factor(gain_db: float) -> float:
-    """Factor of the amplitude."""
+    """Return the amplitude factor of a gain in decibels."""
     return float(10.0 ** (gain_db / 20))
 
 
 def mean_power(samples: np.ndarray) -> float:
-    """Mean square of (T,)."""
+    """Return the mean square of samples (T,)."""
     return float(np.dot(samples, samples)) / len(samples)
 
 
 def looped(samples: np.ndarray, start: int, count: int) -> np.ndarray:
-    """``count`` samples from ``start`` on, from the beginning again wherever they end; (count,)."""
+    """Return ``count`` samples from ``start`` on, repeating the recording from its beginning if needed."""
     return np.take(samples, np.arange(start, start + count), mode="wrap")

@@ -1,4 +1,4 @@
-"""Start of a data-loader worker. Imports no Transformers: macOS and Windows start each worker as a new process."""
+"""Set up a data-loader worker without importing Transformers: on macOS and Windows each worker is a new process."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import threading
 
 
 def begin_worker(number: int) -> None:
-    """Keep a worker running until the trainer ends it, even if a signal goes to all processes.
+    """Keep a worker running until the trainer ends it, even if all processes get a signal.
 
-    Clusters and ``kill -- -GROUP`` signal all processes. A worker that ends then takes the step with it, and the
-    checkpoint. torch ends its workers with SIGTERM too, so a worker obeys SIGTERM from its parent only.
+    Clusters and ``kill -- -GROUP`` signal all processes. If a worker ended then, the trainer could not finish its step
+    and save a checkpoint. torch also ends its workers with SIGTERM, so a worker obeys SIGTERM only from its parent.
 
-    Transformers seeds its workers here. earmark does not: torch has seeded them, and a clip's augmentation depends on
-    the seed, the epoch and the row only.
+    Transformers seeds its workers in this function. earmark does not: torch has already seeded them, and the
+    augmentation of a clip depends only on the seed, the epoch and the row.
 
     Args:
-        number: of the worker, as torch passes it.
+        number: number of the worker, passed by torch.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux" and hasattr(signal, "sigwaitinfo"):  # elsewhere SIGTERM ends the worker

@@ -1,1 +1,1 @@
-"""How fast this machine is: ``earmark bench data``, ``train`` and ``infer``."""
+"""Measure the speed of this machine: ``earmark bench data``, ``train`` and ``infer``."""

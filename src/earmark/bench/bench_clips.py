@@ -1,4 +1,4 @@
-"""Clips to measure on: synthetic recordings whose lengths follow a distribution, the same for the same seed.
+"""Write synthetic recordings to measure with. Their lengths follow a distribution and depend on a seed.
 
 Four classes of tones in noise, 16-bit mono at 16 kHz. The same arguments give the same samples on every machine with
 the same NumPy.
@@ -23,16 +23,16 @@ _BYTES_PER_SAMPLE = 2
 
 
 def draw_lengths_s(spec: str, count: int, rng: np.random.Generator) -> np.ndarray:
-    """``count`` clip lengths in seconds, float64.
+    """Draw clip lengths in seconds, float64 (count,).
 
     Args:
-        spec: ``fixed:S``, ``uniform:LOW,HIGH`` or ``lognormal:MEDIAN,SIGMA,LOW,HIGH`` (sigma of the logarithm; what is
-            beyond the bounds is cut to them).
-        count: how many.
-        rng: where they are drawn from.
+        spec: ``fixed:S``, ``uniform:LOW,HIGH`` or ``lognormal:MEDIAN,SIGMA,LOW,HIGH`` (sigma of the logarithm; values
+            outside the bounds are clipped to them).
+        count: number of clips.
+        rng: generator to draw from.
 
     Raises:
-        UsageError: not one of the three, or clips shorter than 25 ms.
+        UsageError: the text has none of these forms, or a clip would be shorter than 25 ms.
     """
     kind, _, rest = spec.partition(":")
     try:
@@ -47,11 +47,11 @@ def draw_lengths_s(spec: str, count: int, rng: np.random.Generator) -> np.ndarra
         low, high = numbers[2:]
     else:
         raise UsageError(
-            f"--lengths {spec}: expected seconds as fixed:1.0, uniform:0.5,16 (shortest, longest) or "
-            "lognormal:2.0,0.8,0.5,16 (median, sigma, shortest, longest)"
+            f"--lengths {spec}: not a distribution of seconds. Use fixed:1.0, uniform:0.5,16 (shortest, longest) or "
+            "lognormal:2.0,0.8,0.5,16 (median, sigma, shortest, longest)."
         )
     if not SHORTEST_S <= low <= high < np.inf:
-        raise UsageError(f"--lengths {spec}: expected lengths from {SHORTEST_S:g} s on, the shortest first")
+        raise UsageError(f"--lengths {spec}: invalid lengths. Give {SHORTEST_S:g} s or more, the shortest first.")
     if kind == "fixed":
         return np.full(count, low)
     if kind == "uniform":
@@ -60,22 +60,22 @@ def draw_lengths_s(spec: str, count: int, rng: np.random.Generator) -> np.ndarra
 
 
 def tone_in_noise(frequency_hz: float, length_s: float, rng: np.random.Generator) -> np.ndarray:
-    """Samples (T,) float64 of a tone within 10 % of ``frequency_hz``, with its octave, in noise."""
+    """Return samples (T,) float64 of noise with a tone within 10 % of ``frequency_hz`` and its octave."""
     time_s = np.arange(max(1, round(length_s * RATE_HZ))) / RATE_HZ
     phase = 2 * np.pi * frequency_hz * rng.uniform(0.9, 1.1) * time_s + rng.uniform(0, 2 * np.pi)
     return 0.2 * np.sin(phase) + 0.05 * np.sin(2 * phase) + rng.uniform(0.02, 0.1) * rng.standard_normal(len(time_s))
 
 
 def write_split(folder: Path, lengths_s: np.ndarray, rng: np.random.Generator) -> None:
-    """Write one recording for each length, the classes in turn.
+    """Write one recording per length, alternating between the classes.
 
     Args:
-        folder: receives a folder for each class.
+        folder: where to make a folder for each class.
         lengths_s: seconds, float64 (N,).
-        rng: where the samples are drawn from.
+        rng: generator to draw samples from.
 
     Raises:
-        OutputError: they cannot be written.
+        OutputError: the recordings cannot be written.
     """
     labels = list(TONES_HZ)
     needed_bytes = float(lengths_s.sum()) * RATE_HZ * _BYTES_PER_SAMPLE
@@ -85,7 +85,8 @@ def write_split(folder: Path, lengths_s: np.ndarray, rng: np.random.Generator) -
         free_bytes = shutil.disk_usage(folder).free
         if needed_bytes > free_bytes:
             raise OutputError(
-                f"{folder}: the clips take {needed_bytes / 1e9:,.1f} GB and {free_bytes / 1e9:,.1f} GB are free"
+                f"{folder}: the clips need {needed_bytes / 1e9:,.1f} GB, and {free_bytes / 1e9:,.1f} GB are free. "
+                "Lower --num_clips, or name another folder with TMPDIR."
             )
         with Progress("writing clips", len(lengths_s)) as progress:
             for i, length_s in enumerate(lengths_s):
@@ -94,4 +95,6 @@ def write_split(folder: Path, lengths_s: np.ndarray, rng: np.random.Generator) -
                 soundfile.write(folder / label / f"{i:06d}.wav", waveform, RATE_HZ, subtype="PCM_16")
                 progress.update(1)
     except (OSError, soundfile.LibsndfileError) as exc:
-        raise OutputError(f"{folder}: the clips cannot be written ({first_line(exc)})") from exc
+        raise OutputError(
+            f"{folder}: the clips cannot be written ({first_line(exc)}). Name another folder with TMPDIR."
+        ) from exc

@@ -1,4 +1,4 @@
-"""What was measured, as a small table and as JSON."""
+"""Format measurements as a small table and as JSON."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Rows = list[tuple[str, ...]]
 
 
 def describe_clips(clips: BenchClips) -> dict[str, object]:
-    """Number and lengths of the clips."""
+    """Return the number and the lengths of the clips."""
     lengths_s = clips.lengths_s
     return {
         "count": len(clips),
@@ -29,7 +29,7 @@ def describe_clips(clips: BenchClips) -> dict[str, object]:
 
 
 def data_json(figures: DataFigures, memory: Memory) -> dict[str, Any]:
-    """Figures of ``earmark bench data``."""
+    """Return the figures of ``earmark bench data`` for JSON."""
     return {
         "build": figures.build.to_dict(),
         "in_process": figures.in_process.to_dict(),
@@ -40,7 +40,7 @@ def data_json(figures: DataFigures, memory: Memory) -> dict[str, Any]:
 
 
 def data_table(options: BenchOptions, figures: DataFigures, memory: Memory) -> str:
-    """The same to read."""
+    """Return the figures of ``earmark bench data`` as a table."""
     workers = counted(options.num_workers, "DataLoader worker")
     rates = {
         "recordings to store": figures.build,
@@ -48,7 +48,7 @@ def data_table(options: BenchOptions, figures: DataFigures, memory: Memory) -> s
         f"store to batches, {workers}": figures.through_workers,
         "recordings to batches, decoded each time": figures.decoding,
     }
-    rows: Rows = [("", "clips/s", "s of sound/s")]
+    rows: Rows = [("", "clips/s", "s of audio/s")]
     rows += [
         (what, _number(rate.clips_per_second), _number(rate.audio_seconds_per_second)) for what, rate in rates.items()
     ]
@@ -56,7 +56,7 @@ def data_table(options: BenchOptions, figures: DataFigures, memory: Memory) -> s
 
 
 def train_json(figures: TrainFigures) -> dict[str, Any]:
-    """Figures of ``earmark bench train``."""
+    """Return the figures of ``earmark bench train`` for JSON."""
     return {
         **_model_json(figures),
         "freeze": figures.frozen,
@@ -66,20 +66,20 @@ def train_json(figures: TrainFigures) -> dict[str, Any]:
 
 
 def train_table(figures: TrainFigures) -> str:
-    """The same to read."""
+    """Return the figures of ``earmark bench train`` as a table."""
     rows = _model_rows(figures)
     if figures.kept:
-        rows.append((f"{figures.kept} of all clips, computed once", f"{_number(figures.frozen_s)} s, not in the above"))
+        rows.append((f"{figures.kept} of all clips, computed once", f"{_number(figures.frozen_s)} s, not included"))
     return _aligned(rows)
 
 
 def infer_json(figures: InferFigures) -> dict[str, Any]:
-    """Figures of ``earmark bench infer``."""
+    """Return the figures of ``earmark bench infer`` for JSON."""
     return _model_json(figures)
 
 
 def infer_table(figures: InferFigures) -> str:
-    """The same to read."""
+    """Return the figures of ``earmark bench infer`` as a table."""
     return _aligned([*_model_rows(figures), ("decoding of recordings", "not included")])
 
 
@@ -106,17 +106,17 @@ def _model_rows(figures: TrainFigures | InferFigures) -> Rows:
 def _rate_rows(rate: Rate) -> Rows:
     return [
         ("clips/s", f"{_number(rate.clips_per_second)} ({rate.clips:,} in {_number(rate.seconds)} s)"),
-        ("seconds of sound/s", _number(rate.audio_seconds_per_second)),
+        ("seconds of audio/s", _number(rate.audio_seconds_per_second)),
     ]
 
 
 def _compute_rows(compute: Compute, rate: Rate) -> Rows:
     dtype = str(compute.dtype).removeprefix("torch.")
     return [
-        ("model FLOP/s", f"{_flop(compute.flop_per_second)}/s ({_flop(compute.flop / rate.clips)} a clip)"),
-        ("  of clips, not padding", f"{100 * compute.useful_share:.1f} %"),
+        ("model FLOP/s", f"{_flop(compute.flop_per_second)}/s ({_flop(compute.flop / rate.clips)} per clip)"),
+        ("  for clips, not padding", f"{100 * compute.useful_share:.1f} %"),
         (
-            "share of matmul peak",
+            "fraction of matmul peak",
             f"{100 * compute.share_of_peak:.1f} % of {_flop(compute.peak_flop_per_second)}/s ({dtype})",
         ),
     ]
@@ -134,7 +134,8 @@ def _memory_json(memory: Memory) -> dict[str, int | None]:
 
 
 def _number(value: float) -> str:
-    """Three digits or all before the point: ``0.0123``, ``1.23``, ``12.3``, ``12,345``."""
+    """Return a number with three significant digits, or all digits before the point: ``0.0123``, "
+    "``12.3``, ``12,345``."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
@@ -146,7 +147,7 @@ def _flop(count: float) -> str:
 
 
 def _aligned(rows: Sequence[tuple[str, ...]]) -> str:
-    """Rows as text: first column to the left; several figures a row to the right, under their heads."""
+    """Return rows as lines: the first column aligned left; several figures in a row aligned right under their heads."""
     first = max(len(row[0]) for row in rows)
     wide = max(len(row) for row in rows) > 2
     lines = ["  ".join([row[0].ljust(first), *(cell.rjust(12 if wide else 0) for cell in row[1:])]) for row in rows]

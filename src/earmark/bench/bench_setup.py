@@ -1,4 +1,4 @@
-"""Clips and models to measure with, made as ``earmark train`` makes them."""
+"""Prepare clips and models to measure with, in the same way as ``earmark train``."""
 
 from __future__ import annotations
 
@@ -41,16 +41,16 @@ class BenchClips:
         return self.usable.waveforms.num_samples / self.sampling_rate_hz
 
     def longest_s(self, asked_s: float | None) -> float:
-        """The longest stretch of a clip that is used, in seconds."""
+        """Return the longest part of a clip that is used, in seconds."""
         return min(float(self.lengths_s.max()), DEFAULT_LONGEST_S) if asked_s is None else asked_s
 
 
 def find_clips(options: BenchOptions, folder: Path) -> ClipTable:
-    """The training clips of ``--data_dir``, or synthetic ones written into ``folder``.
+    """Return the training clips of ``--data_dir``, or write synthetic ones into ``folder``.
 
     Raises:
-        UsageError: no such distribution of lengths.
-        DataError: the folder is not there or has no training clips.
+        UsageError: ``--lengths`` is not a distribution.
+        DataError: the folder does not exist or has no training clips.
         OutputError: the synthetic clips cannot be written.
     """
     if options.data_dir is None:
@@ -59,12 +59,12 @@ def find_clips(options: BenchOptions, folder: Path) -> ClipTable:
     place = str(folder) if options.data_dir is None else options.data_dir
     table = load_data_dir(place, Request()).train
     if table is None:
-        raise DataError(f"{place}: no training clips; put them into a train folder")
+        raise DataError(f"{place}: no training clips. Put them into a folder named train.")
     return table
 
 
 def decode(table: ClipTable, sampling_rate_hz: int, store_dir: Path) -> BenchClips:
-    """Build the store.
+    """Build the waveform store.
 
     Raises:
         DataError: a recording cannot be read or is shorter than 25 ms.
@@ -75,26 +75,26 @@ def decode(table: ClipTable, sampling_rate_hz: int, store_dir: Path) -> BenchCli
     shortest = int(clips.lengths_s.argmin())
     if clips.lengths_s[shortest] < SHORTEST_S:
         raise DataError(
-            f"{clips.usable.table[shortest].source}: {1000 * clips.lengths_s[shortest]:.3g} ms long; measure on clips "
-            f"of {1000 * SHORTEST_S:g} ms and more"
+            f"{clips.usable.table[shortest].source}: the clip is {1000 * clips.lengths_s[shortest]:.3g} ms long. Use "
+            f"clips of at least {1000 * SHORTEST_S:g} ms."
         )
     return clips
 
 
 def sampling_rate_of_model(options: BenchOptions) -> int:
-    """The rate the model takes, in hertz.
+    """Return the sampling rate of the model, in hertz.
 
     Raises:
-        ModelError: no such model.
+        ModelError: there is no such model.
     """
     return int(load_description(_source(options))[1].sampling_rate)
 
 
 def build_model(options: BenchOptions, clips: BenchClips) -> AudioModel:
-    """The model, with a new head for the clips' labels.
+    """Build the model with a new head for the labels of the clips.
 
     Raises:
-        ModelError: it cannot be built.
+        ModelError: the model cannot be built.
     """
     transformers.set_seed(options.seed)
     longest_s = clips.longest_s(None)

@@ -1,8 +1,8 @@
-"""How much a model computes, counted by PyTorch at the shapes it was given.
+"""Count the floating-point operations of a model with PyTorch.
 
-The operations of a clip depend on the length it was padded to and on nothing else, so that one clip of each length is
-enough. Few lengths are counted, those between them interpolated: cost grows smoothly with length. Every layer counts,
-also one that LayerDrop leaves out of a step.
+The operations for a clip depend only on its padded length, so one clip of each length is enough. A few lengths are
+counted, and the others are interpolated, because the cost grows smoothly with the length. All layers count, including
+those that LayerDrop skips in a step.
 
 Shapes: T samples, F frames, D width.
 """
@@ -22,15 +22,15 @@ from torch.utils.flop_counter import FlopCounterMode
 from earmark.models.build_model import AudioModel
 from earmark.scoring.inference import scoring
 
-_MOST_COUNTED = 6  # lengths looked at
+_MOST_COUNTED = 6  # most lengths to count
 
 
 class Shapes:
-    """What a stretch of work computed on.
+    """Shapes of the inputs during a measurement.
 
     Attributes:
-        clips_of_width: clips by the width they were padded to: samples, frames, or 1 for embeddings.
-        own: samples or frames of the clips themselves.
+        clips_of_width: number of clips by padded width: samples, frames, or 1 for embeddings.
+        own: samples or frames of the clips, without padding.
     """
 
     def __init__(self) -> None:
@@ -44,16 +44,16 @@ class Shapes:
 
     @property
     def clips(self) -> int:
-        """Clips in all batches."""
+        """Number of clips in all batches."""
         return sum(self.clips_of_width.values())
 
     @property
     def useful_share(self) -> float:
-        """Clips' own part of what was computed on."""
+        """Fraction of the padded inputs that is not padding."""
         return self.own / sum(width * clips for width, clips in self.clips_of_width.items())
 
     def flop(self, flop_of_width: Callable[[int], float]) -> float:
-        """Operations of all clips, given those of one clip of a width."""
+        """Return the operations for all clips, given a function for one clip of a width."""
         widths = sorted(self.clips_of_width)
         places = np.linspace(0, len(widths) - 1, min(len(widths), _MOST_COUNTED)).round().astype(int)
         counted = [widths[place] for place in places]
@@ -64,14 +64,14 @@ class Shapes:
 def flop_of_clip(
     audio: AudioModel, inputs: dict[str, Any], device: torch.device, dtype: torch.dtype | None, *, backward: bool
 ) -> int:
-    """Operations of one forward pass, or of forward and backward.
+    """Count the operations of a forward pass, or of forward and backward.
 
     Args:
         audio: model on ``device``; its gradients are cleared.
-        inputs: what the model takes, of one clip; or ``{"samples": (1, T)}`` for the frontend.
+        inputs: model inputs of one clip; or ``{"samples": (1, T)}`` for the frontend.
         device: where to compute.
-        dtype: what the model computes in; ``None`` for its weights' own type.
-        backward: whether gradients are taken, of the weights that learn.
+        dtype: type that the model computes in; ``None`` for the type of its weights.
+        backward: whether to include the gradients of the trainable weights.
     """
     moved = {name: value.to(device) for name, value in inputs.items()}
     if "samples" in moved:
@@ -79,8 +79,10 @@ def flop_of_clip(
     counter = FlopCounterMode(
         display=False, custom_mapping={torch.ops.aten.convolution_backward: _convolution_backward}
     )
-    audio.model.forward.convolutions.check(dtype, backward=backward)  # now, so that the probes are not counted
-    # attention as matrix products: PyTorch has no formula for the fused kernels of every device
+    audio.model.forward.convolutions.check(
+        dtype, backward=backward
+    )  # before counting, because the check itself computes
+    # Compute attention as matrix products: PyTorch cannot count the fused kernels of every device.
     plain_attention = sdpa_kernel(SDPBackend.MATH)
     with scoring(audio.model, dtype), torch.set_grad_enabled(backward), plain_attention, counter:
         logits = audio.model(**moved).logits
@@ -104,10 +106,10 @@ def _convolution_backward(
     output_mask: Sequence[bool],
     **_: object,
 ) -> int:
-    """Operations of a convolution's gradients, each as many as forward.
+    """Count the operations of a convolution's gradients, each of which takes as many as the forward pass.
 
-    PyTorch's own formula forgets the groups of the gradient by the weights: 16 times too many in wav2vec2's positional
-    convolution, a fifth of its whole step.
+    PyTorch's formula ignores groups in the gradient of the weights. For wav2vec2's positional convolution, a fifth of
+    the whole step, it counts 16 times too many.
     """
     places = math.prod((input_shape if transposed else grad_shape)[2:])
     forward = 2 * grad_shape[0] * places * math.prod(weight_shape)

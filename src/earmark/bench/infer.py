@@ -1,4 +1,4 @@
-"""``earmark bench infer``: how fast decoded clips get their logits, through the loop that scores."""
+"""Measure how fast earmark's inference loop scores decoded clips (``earmark bench infer``)."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from earmark.settings.bench_flags import BenchOptions
 
 @dataclass(frozen=True)
 class InferFigures:
-    """How fast scoring goes.
+    """Speed of inference.
 
     Attributes:
         audio: the model.
-            rate: clips through the timed passes; samples come from the store.
-        compute: work of the timed passes.
-        memory: peak.
+        rate: clips per second over the timed passes; samples come from the store.
+        compute: operations of the timed passes.
+        memory: peak memory.
     """
 
     audio: AudioModel
@@ -37,7 +37,7 @@ class InferFigures:
 
 
 def bench_infer(options: BenchOptions, clips: BenchClips, device: torch.device) -> InferFigures:
-    """Score all clips, a batch's worth of them beforehand and untimed.
+    """Score one batch to warm up, then time the scoring of all clips.
 
     Raises:
         ModelError: the model cannot be built.
@@ -64,7 +64,7 @@ def bench_infer(options: BenchOptions, clips: BenchClips, device: torch.device) 
         frontend.shapes = Shapes()
         begun = time.perf_counter()
         for _ in range(options.passes):
-            score(rows)  # ends with logits on the CPU: the device has nothing left to do
+            score(rows)  # returns logits on the CPU, so the device has finished
         seconds = time.perf_counter() - begun
     memory = peak_memory(device)
 
@@ -81,14 +81,14 @@ def bench_infer(options: BenchOptions, clips: BenchClips, device: torch.device) 
 
 
 class _NotingFrontend(Frontend):
-    """A frontend that notes the shapes of the batches it packs."""
+    """A frontend that records the shapes of the batches that it packs."""
 
     def __init__(self, frontend: Frontend) -> None:
         vars(self).update(vars(frontend))
         self.shapes = Shapes()
 
     def pack(self, waveforms: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """As :meth:`Frontend.pack`."""
+        """Do the same as :meth:`Frontend.pack`, and record the shape."""
         samples, num_samples = super().pack(waveforms)
         clips, width = samples.shape
         own = clips * width if num_samples is None else int(num_samples.sum())

@@ -1,4 +1,4 @@
-"""``earmark bench`` from settings to table and JSON."""
+"""Run ``earmark bench``: measure, and report as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _NOT_WRITTEN = {"work", "json"}
 
 @dataclass(frozen=True)
 class BenchOutcome:
-    """What was measured.
+    """Results of a benchmark.
 
     Attributes:
-        figures: what the JSON file holds.
-        summary: the same for a reader.
+        figures: content of the JSON file.
+        summary: table to print.
     """
 
     figures: dict[str, Any]
@@ -42,17 +42,18 @@ class BenchOutcome:
 
 
 def bench(options: BenchOptions) -> BenchOutcome:
-    """Measure as told, in a temporary folder.
+    """Run a benchmark in a temporary folder.
 
     Raises:
-        EarmarkError: clips, model, device or output that cannot work.
+        EarmarkError: the clips, the model, the device or the output cannot be used.
     """
     if launched_processes() > 1:
-        raise UsageError("earmark bench measures one process: start it without a launcher")
+        raise UsageError("earmark bench measures one process. Start it without a launcher such as torchrun.")
     output = Path(options.json) if options.json else None
     if output is not None and not output.absolute().parent.is_dir():
-        raise OutputError(f"--json {output}: no such folder {output.absolute().parent}")
-    with os_errors_as(OutputError, "no temporary folder can be made", "; name one with TMPDIR"):
+        parent = output.absolute().parent
+        raise OutputError(f"--json {output}: there is no folder {parent}. Fix the path, or make the folder first.")
+    with os_errors_as(OutputError, "no temporary folder can be made", ". Name one with TMPDIR."):
         temporary = TemporaryDirectory(prefix="earmark-bench-")
     with temporary as folder:
         outcome = _in_folder(options, Path(folder))
@@ -68,7 +69,7 @@ def _in_folder(options: BenchOptions, folder: Path) -> BenchOutcome:
         device, memory = torch.device("cpu"), peak_memory(torch.device("cpu"))
         table = bench_report.data_table(options, data, memory)
         return _outcome(options, data.clips, device, "", bench_report.data_json(data, memory), table)
-    # before the clips are written: wrong names are said at once
+    # Before writing the clips, so that a wrong name fails at once.
     device, rate_hz = select_device(options.device), sampling_rate_of_model(options)
     clips = decode(find_clips(options, folder / "clips"), rate_hz, store_dir)
     if options.work == "train":

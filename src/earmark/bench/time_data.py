@@ -1,7 +1,7 @@
-"""``earmark bench data``: how fast recordings become batches.
+"""Measure how fast recordings become batches (``earmark bench data``).
 
-Three ways are timed: from the int16 store in this process, from the store through DataLoader workers up to this
-process, and decoding the recordings each time.
+Batches come from the int16 store in this process, from the store through DataLoader workers, and from recordings that
+are decoded each time.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from earmark.clips.targets import table_targets
 from earmark.settings.bench_flags import BenchOptions
 from earmark.store.decoding import DecodedWaveforms
 
-_LEAST_S = 1.0  # how long each way is timed
+_LEAST_S = 1.0  # shortest time to measure each of them
 _WARM_UP_BATCHES = 8
 
 
 @dataclass(frozen=True)
 class DataFigures:
-    """How fast recordings become batches.
+    """Speed of the data pipeline.
 
     Attributes:
-        clips: what was measured on.
-        build: recordings to store.
-        in_process: store to batches in this process.
-        through_workers: the same through DataLoader workers.
-        decoding: recordings to batches, decoded each time.
+        clips: clips that were measured.
+        build: from recordings to the store.
+        in_process: from the store to batches, in this process.
+        through_workers: from the store to batches, through DataLoader workers.
+        decoding: from recordings to batches, decoding each time.
     """
 
     clips: BenchClips
@@ -51,12 +51,12 @@ class DataFigures:
 
 
 def bench_data(options: BenchOptions, table: ClipTable, store_dir: Path) -> DataFigures:
-    """Build the store and time the ways to batches.
+    """Build the store and measure all ways to make batches.
 
     Args:
         options: batch size, workers, buckets.
         table: recordings.
-        store_dir: where the store goes.
+        store_dir: folder for the store.
 
     Raises:
         DataError: a recording cannot be read or is too short.
@@ -98,7 +98,7 @@ def _training_clips(options: BenchOptions, clips: BenchClips) -> TrainingClips:
 
 
 class _Rows:
-    """Rows of batch after batch, shuffled as in training, epoch after epoch without end."""
+    """Endless batches of row numbers, shuffled as in training."""
 
     def __init__(self, options: BenchOptions, clips: TrainingClips) -> None:
         assert options.batch_size is not None, "settled by BenchOptions"
@@ -117,7 +117,7 @@ class _Rows:
 
 
 def _timed(batches: Iterable[dict[str, torch.Tensor]]) -> Rate:
-    """Take batches, the first few untimed, until the time is up."""
+    """Time batches for at least one second, after a few untimed ones."""
     clips = samples = 0
     begun = 0.0
     for i, batch in enumerate(batches):
@@ -129,7 +129,7 @@ def _timed(batches: Iterable[dict[str, torch.Tensor]]) -> Rate:
         seconds = time.perf_counter() - begun
         if seconds >= _LEAST_S:
             return Rate(clips, samples / RATE_HZ, seconds)
-    raise AssertionError("the batches have no end")
+    raise AssertionError("the batches are endless")
 
 
 def _own_samples(batch: dict[str, torch.Tensor]) -> int:

@@ -1,7 +1,7 @@
-"""``earmark bench train``: how fast ``earmark train`` takes its steps.
+"""Measure the speed of training steps (``earmark bench train``).
 
-:class:`earmark.train.trainer.AudioTrainer` trains as it would, without evaluation and saving. The first steps, in which
-kernels are chosen and memory is allocated, are not timed.
+:class:`earmark.train.trainer.AudioTrainer` trains as usual, without evaluating and saving. The first steps, which
+choose kernels and allocate memory, are not timed.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ if TYPE_CHECKING:
     from transformers import TrainerControl, TrainerState, TrainingArguments
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-_LEARNING_RATE = 1e-5  # what is learned is thrown away
+_LEARNING_RATE = 1e-5  # any value: the trained model is discarded
 
 
 @dataclass(frozen=True)
 class TrainFigures:
-    """How fast training goes.
+    """Speed of training.
 
     Attributes:
         audio: the model.
-        frozen: what does not learn.
-        kept: ``"features"`` or ``"embeddings"`` where the frozen part was computed once, else ``None``.
-        frozen_s: seconds that took, for all clips.
-        rate: clips through the timed steps.
-        compute: work of the timed steps.
-        memory: peak.
+        frozen: name of the frozen part.
+        kept: ``"features"`` or ``"embeddings"`` if the output of the frozen part was computed once, else ``None``.
+        frozen_s: seconds to compute it for all clips.
+        rate: clips per second over the timed steps.
+        compute: operations of the timed steps.
+        memory: peak memory.
     """
 
     audio: AudioModel
@@ -59,17 +59,17 @@ class TrainFigures:
 
 
 def bench_train(options: BenchOptions, clips: BenchClips, device: torch.device, folder: Path) -> TrainFigures:
-    """Train for some steps and time them.
+    """Train for a number of steps and time them.
 
     Args:
         options: model, batch size, steps.
-        clips: what to train on.
-        device: where.
-        folder: for what the frozen part of the model makes of the clips.
+        clips: training clips.
+        device: where to train.
+        folder: folder for the output of the model's frozen part.
 
     Raises:
-        ModelError: the model cannot be built or frozen so.
-        UsageError: a device that the trainer does not take.
+        ModelError: the model cannot be built, or not frozen in this way.
+        UsageError: Trainer cannot train on the device.
     """
     precision, _ = choose_precision(abilities(device), bf16=False, fp16=False)
     audio = build_model(options, clips)
@@ -117,16 +117,16 @@ def _arguments(options: BenchOptions, device: torch.device, precision: str, fold
         seed=options.seed,
     )
     if training.device != device:
-        raise UsageError(f"--device {options.device}: training takes {training.device}; hide the other cards from it")
+        raise UsageError(f"--device {options.device}: Trainer uses {training.device}. Hide the other cards from it.")
     return training
 
 
 class _TimedSteps(TrainerCallback):
-    """Times the steps behind the skipped ones, and notes their shapes; waits for the device at both ends only.
+    """Times the steps after the skipped ones, and records their shapes; synchronizes only at the start and the end.
 
     Attributes:
-        shapes: of the timed steps' batches.
-        seconds: the timed steps took.
+        shapes: shapes of the batches in timed steps.
+        seconds: duration of the timed steps.
     """
 
     def __init__(self, audio: AudioModel, skipped_steps: int) -> None:
@@ -148,7 +148,7 @@ class _TimedSteps(TrainerCallback):
             self.seconds = time.perf_counter() - self._begun
 
     def note(self, batch: dict[str, torch.Tensor], loss: torch.Tensor) -> None:
-        """Add the shape of a batch to those of the timed steps."""
+        """Record the shape of a batch if the step is timed."""
         if self._left_to_skip > 0:
             return
         clips = len(batch["labels"])
@@ -162,14 +162,14 @@ class _TimedSteps(TrainerCallback):
 
 
 def _rate(audio: AudioModel, clips: TrainingClips | FrozenClips, timed: _TimedSteps) -> Rate:
-    """Clips and sound of the timed steps."""
+    """Return clips and seconds of audio of the timed steps."""
     units = clips.num_frames.sum() if isinstance(clips, FrozenClips) else clips.lengths.sum()
     audio_s = timed.shapes.own * clips.lengths.sum() / units / audio.frontend.sampling_rate_hz
     return Rate(timed.shapes.clips, float(audio_s), timed.seconds)
 
 
 def _flop_of_width(audio: AudioModel, clips: TrainingClips | FrozenClips, width: int, device: torch.device) -> int:
-    """Operations of one clip that was padded to ``width``, forward and backward."""
+    """Count the operations, forward and backward, for one clip that was padded to ``width``."""
     if not isinstance(clips, FrozenClips):
         inputs = {"samples": torch.zeros(1, width)}
     elif clips.stage == "features":

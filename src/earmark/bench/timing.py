@@ -1,4 +1,4 @@
-"""What a stretch of work came to: clips over seconds, floating-point operations over the device's peak, memory."""
+"""Measure work: clips per second, operations compared with the device's peak, and memory."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import torch
 resource: ModuleType | None
 try:
     import resource
-except ImportError:  # Windows, where psutil asks the system
+except ImportError:  # on Windows, psutil reads the memory instead
     resource = None
 
 _SMALLEST_MATRIX, _LARGEST_MATRIX = 512, 8192
 _RUNS = 3
-_LEAST_RUN_S = 0.02  # above what starting and waiting for a device takes
-_LONG_PRODUCT_S = 0.03  # larger matrices no longer go faster
+_LEAST_RUN_S = 0.02  # long compared with starting work on a device and waiting for it
+_LONG_PRODUCT_S = 0.03  # larger matrices do not reach a higher rate
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Rate:
     """Clips processed in a number of seconds.
 
     Attributes:
-        clips: how many.
-        audio_s: seconds of sound in them, padding left out.
-        seconds: how long it took.
+        clips: number of clips.
+        audio_s: seconds of audio in them, without padding.
+        seconds: duration of the work.
     """
 
     clips: int
@@ -38,30 +38,30 @@ class Rate:
 
     @property
     def clips_per_second(self) -> float:
-        """Clips a second."""
+        """Clips per second."""
         return self.clips / self.seconds
 
     @property
     def audio_seconds_per_second(self) -> float:
-        """Seconds of sound a second."""
+        """Seconds of audio per second."""
         return self.audio_s / self.seconds
 
     def to_dict(self) -> dict[str, float]:
-        """All of it, for JSON."""
+        """Return the values for JSON."""
         speeds = {name: getattr(self, name) for name in ("clips_per_second", "audio_seconds_per_second")}
         return asdict(self) | speeds
 
 
 @dataclass(frozen=True)
 class Compute:
-    """Floating-point work of a model in a stretch of time.
+    """Floating-point operations of a model in a number of seconds.
 
     Attributes:
-        flop: operations of the model at the shapes it computed on, padding with the rest.
-        useful_share: clips' own part of the samples computed on.
-        seconds: how long it took.
-        peak_flop_per_second: what square matrix products reach on the device.
-        dtype: type of numbers of both.
+        flop: operations of the model, including those on padding.
+        useful_share: fraction of the samples that is not padding.
+        seconds: duration of the work.
+        peak_flop_per_second: rate that square matrix products reach on the device.
+        dtype: type of the numbers.
     """
 
     flop: float
@@ -72,16 +72,16 @@ class Compute:
 
     @property
     def flop_per_second(self) -> float:
-        """Operations a second."""
+        """Operations per second."""
         return self.flop / self.seconds
 
     @property
     def share_of_peak(self) -> float:
-        """Operations a second, as a share of the peak."""
+        """Operations per second as a fraction of the peak."""
         return self.flop_per_second / self.peak_flop_per_second
 
     def to_dict(self) -> dict[str, object]:
-        """All of it, for JSON."""
+        """Return the values for JSON."""
         return {
             "flop": self.flop,
             "flop_per_second": self.flop_per_second,
@@ -98,9 +98,9 @@ class Memory:
     """Peak memory.
 
     Attributes:
-        resident_bytes: of this process, since it began.
-        device_bytes: of the accelerator, since :func:`forget_device_peak`; ``None`` without one or where it does not
-            tell.
+        resident_bytes: peak of this process since it started.
+        device_bytes: peak of the accelerator since :func:`forget_device_peak`; ``None`` without an accelerator, or if
+            it does not report its memory.
     """
 
     resident_bytes: int
@@ -108,19 +108,19 @@ class Memory:
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until the device has done what it was given."""
+    """Wait until the device has finished its work."""
     torch.get_device_module(device).synchronize()
 
 
 def forget_device_peak(device: torch.device) -> None:
-    """Count the device's peak memory from here on, where it can."""
+    """Reset the peak memory of the device, if it has such a counter."""
     reset = getattr(torch.get_device_module(device), "reset_peak_memory_stats", None)
     if reset is not None:
         reset()
 
 
 def peak_memory(device: torch.device) -> Memory:
-    """Peak memory so far."""
+    """Return the peak memory so far."""
     of_device = getattr(torch.get_device_module(device), "max_memory_allocated", None)
     return Memory(
         resident_bytes=_peak_resident_bytes(),
@@ -135,15 +135,15 @@ def _peak_resident_bytes() -> int:
         memory = psutil.Process().memory_info()
         return int(getattr(memory, "peak_wset", memory.rss))
     peak: int = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024  # kilobytes everywhere else
+    return peak if sys.platform == "darwin" else peak * 1024  # bytes on macOS, kilobytes elsewhere
 
 
 def matmul_peak(device: torch.device, dtype: torch.dtype) -> float:
-    """Floating-point operations a second of square matrix products: the best of several sizes and runs."""
+    """Measure the operations per second of square matrix products: the best of several sizes and runs."""
     best, size = 0.0, _SMALLEST_MATRIX
     while size <= _LARGEST_MATRIX:
         left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
-        _product_s(left, right, 1)  # the first picks its algorithm
+        _product_s(left, right, 1)  # the first product chooses the algorithm
         repeats = max(1, math.ceil(_LEAST_RUN_S / _product_s(left, right, 1)))
         product_s = min(_product_s(left, right, repeats) for _ in range(_RUNS))
         best = max(best, 2 * size**3 / product_s)
@@ -154,7 +154,7 @@ def matmul_peak(device: torch.device, dtype: torch.dtype) -> float:
 
 
 def _product_s(left: torch.Tensor, right: torch.Tensor, repeats: int) -> float:
-    """Seconds of one product, over ``repeats`` in a row."""
+    """Return the seconds of one product, measured over ``repeats`` products in a row."""
     synchronize(left.device)
     begun = time.perf_counter()
     for _ in range(repeats):

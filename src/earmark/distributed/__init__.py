@@ -1,1 +1,1 @@
-"""The processes of a distributed run: who they are, how they start, and what they do for each other."""
+"""Start the processes of a distributed run and let them work together."""

@@ -1,4 +1,4 @@
-"""What a launcher such as torchrun tells the processes that it starts."""
+"""Read the environment variables that a launcher such as torchrun sets for its processes."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from collections.abc import Mapping
 def is_launched(environment: Mapping[str, str] = os.environ) -> bool:
     """Return whether a launcher such as torchrun has started this process.
 
-    WORLD_SIZE is no sign of it, because some clusters set it for programs of any kind.
+    WORLD_SIZE is not enough, because some clusters set it for any program.
     """
     return bool(environment.get("LOCAL_RANK"))
 
 
 def launched_processes() -> int:
-    """Return the number of processes that a launcher has started together; 1 without a launcher."""
+    """Return the number of processes that the launcher started together; 1 without a launcher."""
     return int(os.environ.get("WORLD_SIZE") or 1) if is_launched() else 1
 
 
@@ -25,10 +25,10 @@ def launched_rank() -> int:
 
 
 def local_rank() -> int:
-    """Return the number of this process on its machine, which is also that of its device; 0 without a launcher."""
+    """Return the index of this process, and of its device, on its machine; 0 without a launcher."""
     return int(os.environ.get("LOCAL_RANK") or 0)
 
 
 def is_main_process() -> bool:
-    """Whether this process is the one that speaks: rank 0 of a launcher, or the only one."""
+    """Return whether this process logs and reports: it is rank 0, or the only process."""
     return launched_rank() == 0

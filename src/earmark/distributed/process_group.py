@@ -1,4 +1,4 @@
-"""The process group of a distributed run."""
+"""Start the process group of a distributed run."""
 
 from __future__ import annotations
 
@@ -12,25 +12,28 @@ from earmark.errors import UsageError, first_line
 
 
 def start_process_group(device: torch.device, backend: str | None, timeout_s: float) -> str:
-    """Start the process group under a launcher; without one only the device is chosen.
+    """Start the process group under a launcher, and return this process's device; without one only the latter.
 
     Args:
-        device: a device of the kind that the processes compute on.
-        backend: of the group; ``None`` for the one that fits the device.
+        device: a device of the kind that the processes use.
+        backend: communication backend; ``None`` for the default of the device.
         timeout_s: how long ranks with accelerators wait for each other, in seconds.
 
     Returns:
-        The device that this process is to use, with its index.
+        The device of this process, with its index.
 
     Raises:
-        UsageError: the group cannot be made like this.
+        UsageError: the backend cannot be used.
     """
-    AcceleratorState._reset_state(reset_partial_state=True)  # of an earlier run in this process
+    AcceleratorState._reset_state(reset_partial_state=True)  # an earlier run in this process may have set it
     try:
         if device.type == "cpu":
             state = PartialState(cpu=True, backend=backend)
         else:
             state = PartialState(backend=backend, timeout=timedelta(seconds=timeout_s))
-    except (ValueError, ImportError) as exc:  # how accelerate and torch refuse a backend
-        raise UsageError(f"the process group cannot be started: {first_line(exc)}") from exc
-    return f"{state.device.type}:{state.device.index or 0}"  # without an index it is the first
+    except (ValueError, ImportError) as exc:  # errors of accelerate and torch about a backend
+        raise UsageError(
+            f"the process group cannot be started ({first_line(exc)}). Leave --ddp_backend out, or name "
+            "another backend."
+        ) from exc
+    return f"{state.device.type}:{state.device.index or 0}"  # a device without an index is the first

@@ -1,4 +1,4 @@
-"""The ranks of a distributed run: work that one of them does for others, and checks that all of them agree."""
+"""Let one rank of a distributed run work for the others, and check that all ranks agree."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class MachineRanks:
-    """The ranks that share a machine, and with it a file system.
+    """The ranks on one machine, which have the same file system.
 
     Attributes:
-        ranks: of all of them, in order; the first works for the others.
-        group: process group of these, on the host; ``None`` outside a distributed run.
+        ranks: numbers of the ranks in order; the first works for the others.
+        group: their process group on the CPU; ``None`` outside a distributed run.
     """
 
     ranks: list[int]
@@ -30,18 +30,19 @@ class MachineRanks:
 
 
 def rank_and_world() -> tuple[int, int]:
-    """This process's number and how many there are: ``(0, 1)`` outside a distributed run."""
-    dist = sys.modules.get("torch.distributed")  # before it is imported, which takes seconds, there is one process
+    """Return the rank of this process and the number of ranks: ``(0, 1)`` outside a distributed run."""
+    # Importing it takes seconds; if nothing has imported it, the run has one rank.
+    dist = sys.modules.get("torch.distributed")
     if dist is None or not dist.is_available() or not dist.is_initialized():
         return 0, 1
     return dist.get_rank(), dist.get_world_size()
 
 
 def gathered(value: T) -> list[T]:
-    """Return the value of every rank, by rank; every rank has to call this.
+    """Return the values of all ranks, in the order of the ranks; every rank must call this.
 
     Args:
-        value: something picklable.
+        value: a picklable value.
     """
     world = rank_and_world()[1]
     if world == 1:
@@ -54,19 +55,19 @@ def gathered(value: T) -> list[T]:
 
 
 def all_ranks_ok(ok: bool) -> bool:
-    """Return whether all ranks are fine; every rank has to call this."""
+    """Return whether ``ok`` is true on all ranks; every rank must call this."""
     return all(gathered(ok))
 
 
 def raise_on_all_ranks(error: EarmarkError | None) -> None:
-    """Raise an error that every rank knows of, so that one of them reports it; do nothing without an error."""
+    """Raise an error that all ranks have, so that only one reports it; do nothing without an error."""
     if error is not None:
         error.of_all_ranks = True
         raise error
 
 
 def ranks_on_this_machine() -> MachineRanks:
-    """Return the ranks of this machine. The first call is one that all ranks have to make."""
+    """Return the ranks of this machine. All ranks must make the first call together."""
     return _ranks_on_this_machine(*rank_and_world())
 
 
@@ -78,28 +79,28 @@ def _ranks_on_this_machine(rank: int, world: int) -> MachineRanks:
 
     names = gathered(_machine_name())
     machines = {name: [other for other in range(world) if names[other] == name] for name in names}
-    # on the host: a group of accelerators would take memory of each
+    # A gloo group on the CPU, because a group of accelerators would take memory on each of them.
     groups = {name: dist.new_group(ranks, backend="gloo") for name, ranks in machines.items()}
     return MachineRanks(machines[names[rank]], groups[names[rank]])
 
 
 def _machine_name() -> str:
-    """The host, and torchrun's number for the launcher on it."""
+    """Return the host name with torchrun's number for this launcher."""
     return f"{socket.gethostname()}/{os.environ.get('GROUP_RANK', '0')}"
 
 
 def on_main_process(work: Callable[P, T], *args: P.args, **keywords: P.kwargs) -> T:
-    """Call ``work`` on rank 0 and give every rank its result, or its error.
+    """Call ``work`` on rank 0, and return its result or raise its error on every rank.
 
-    Without this eight ranks would write the same file, and an error on one of them would leave the others waiting.
+    Without this, all ranks would write the same file, and the others would wait forever after an error on one of them.
 
     Args:
-        work: returns something picklable, in a distributed run.
+        work: function whose result is picklable in a distributed run.
         *args: its arguments.
         **keywords: its keyword arguments.
 
     Raises:
-        EarmarkError: what ``work`` raised, on every rank.
+        EarmarkError: ``work`` raised it on rank 0.
     """
     rank, world = rank_and_world()
     if world == 1:
@@ -113,15 +114,15 @@ def on_main_process(work: Callable[P, T], *args: P.args, **keywords: P.kwargs) -
 
 
 def on_each_machine(work: Callable[P, T], *args: P.args, **keywords: P.kwargs) -> T:
-    """Call ``work`` on one rank of each machine and give its result to the ranks there.
+    """Call ``work`` on one rank of each machine, and return its result on all ranks of that machine.
 
     Args:
-        work: returns something picklable, in a distributed run.
+        work: function whose result is picklable in a distributed run.
         *args: its arguments.
         **keywords: its keyword arguments.
 
     Raises:
-        EarmarkError: what ``work`` raised on the first machine where it did, on every rank.
+        EarmarkError: ``work`` raised it on a machine; every rank raises the error of the first such machine.
     """
     rank, world = rank_and_world()
     if world == 1:
@@ -133,14 +134,14 @@ def on_each_machine(work: Callable[P, T], *args: P.args, **keywords: P.kwargs) -
     outcome = _outcome(work, *args, **keywords) if rank == first else [None, None]
     dist.broadcast_object_list(outcome, src=first, group=machine.group)
     for other, (name, error) in enumerate(gathered((_machine_name(), outcome[1]))):
-        if error is not None and other > 0:  # rank 0 and its machine saw nothing wrong
+        if error is not None and other > 0:  # name the machine, because rank 0 reports the error
             error.args = (f"rank {other} on {name}: {error}",)
         raise_on_all_ranks(error)
     return outcome[0]  # type: ignore[return-value]  # the broadcast of a T
 
 
 def _outcome(work: Callable[P, Any], *args: P.args, **keywords: P.kwargs) -> list[Any]:
-    """What ``work`` returned, and the error it raised."""
+    """Return the result of ``work`` and the error that it raised."""
     try:
         return [work(*args, **keywords), None]
     except EarmarkError as exc:
@@ -148,13 +149,13 @@ def _outcome(work: Callable[P, Any], *args: P.args, **keywords: P.kwargs) -> lis
 
 
 def check_same_on_all_ranks(facts: Mapping[str, object]) -> None:
-    """See that all ranks work on the same, before they wait for each other in vain.
+    """Check that all ranks have the same data and settings; otherwise they would wait for each other forever.
 
     Args:
-        facts: counts, settings and the like, by what to call them in a message; plain values.
+        facts: plain values such as counts and settings, by their name in a message.
 
     Raises:
-        DataError: a rank has others; on every rank, naming the first such rank.
+        DataError: a rank has different values. All ranks raise it and name the first such rank.
     """
     seen = gathered((_machine_name(), dict(facts)))
     name_of_main, of_main = seen[0]
@@ -165,7 +166,7 @@ def check_same_on_all_ranks(facts: Mapping[str, object]) -> None:
         if different:
             raise_on_all_ranks(
                 DataError(
-                    f"rank {other} on {name} differs from rank 0 on {name_of_main}: {', '.join(different)}; every "
-                    "machine has to see all of the same recordings and to start the same command"
+                    f"rank {other} on {name} differs from rank 0 on {name_of_main}: {', '.join(different)}. Give every "
+                    "machine the same recordings and the same command."
                 )
             )

@@ -1,4 +1,4 @@
-"""``earmark calibrate``: fit how a trained model answers, on labelled recordings, and save it with the model."""
+"""Fit a temperature and thresholds on labelled recordings, and save them with the model (``earmark calibrate``)."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class CalibrateOutcome:
-    """What was fitted.
+    """Result of a calibration.
 
     Attributes:
-        path: the ``decision.json`` that holds it.
-        decision: what it says.
-        figures: how good it is, by cross-fitting.
-        summary: the same for a reader.
+        path: path of ``decision.json``.
+        decision: fitted temperature and thresholds.
+        figures: their quality, measured by cross-fitting.
+        summary: text to print.
     """
 
     path: Path
@@ -51,18 +51,20 @@ class CalibrateOutcome:
 def calibrate(options: CalibrateOptions) -> CalibrateOutcome:
     """Fit temperature and thresholds on a split and write ``decision.json`` into the model's folder.
 
-    What an earlier call fitted is replaced as a whole.
+    This replaces everything that an earlier call fitted.
 
     Raises:
-        EarmarkError: the model, the data or the device cannot be used; a class without the clips it needs.
+        EarmarkError: the model, the data or the device cannot be used, or a class has too few clips.
     """
     folder = RunFolder(_folder(options))
     check_given_files(options)
     audio = load_trained(model_source(options), decided=False)
     options = for_task(options, audio)
     if not audio.task.has_classes:
-        what = f"answers {audio.task.in_words}, which has no probability to calibrate and no threshold"
-        raise UsageError(f"{folder.path}: {what}")
+        raise UsageError(
+            f"{folder.path}: predicts {audio.task.in_words}, which has no probability to calibrate and no threshold. "
+            "Use a classifier."
+        )
     check_task_can_fit(options, audio.task)
     held_out = find_held_out(options)
     check_can_fit(options, audio.labels, table := held_out.table)
@@ -71,7 +73,7 @@ def calibrate(options: CalibrateOptions) -> CalibrateOutcome:
     usable, bad = keep_usable({options.split: table}, scorer.sampling_rate_hz, options)
     bad += [("unknown", clip) for clip in held_out.bad]
     if bad:
-        write_bad_audio(folder.bad_audio, bad, keep=True)  # beside what training found
+        write_bad_audio(folder.bad_audio, bad, keep=True)  # keeps the rows that training wrote
     clips = usable[options.split]
     trained_on = held_out.trained_on(clips)
     windows = WindowsOfClips(clips.waveforms, scorer.max_samples)
@@ -95,10 +97,10 @@ def calibrate(options: CalibrateOptions) -> CalibrateOutcome:
 
 
 def _folder(options: CalibrateOptions) -> Path:
-    """The model's own folder, which has to take the file."""
+    """Return the model's folder, where ``decision.json`` goes."""
     folder = folder_to_write(str(options.model_name_or_path), "calibrate writes into a run folder")
     if is_export(folder):
-        raise UsageError(f"{folder}: an export, whose temperature is fixed; calibrate the run and export it again")
+        raise UsageError(f"{folder}: the temperature of an export is fixed. Calibrate the run, then export it again.")
     prepare_folder(folder)
     return folder
 
@@ -106,12 +108,12 @@ def _folder(options: CalibrateOptions) -> Path:
 def _summary(
     folder: RunFolder, fitted: Fitted, labels: list[str], num_clips: int, trained_on: np.ndarray | None
 ) -> str:
-    line = summary_line(fitted.decision, fitted.figures) or "nothing changes: temperature 1 and no threshold"
+    line = summary_line(fitted.decision, fitted.figures) or "temperature 1 and no threshold, so nothing changes"
     lines = [f"fitted on {counted(num_clips, 'clip')}: {line}", *fitted.decision.in_words(labels)]
     if trained_on is not None and trained_on.any():
         lines.append(
             f"warning: the training split of this run has {int(trained_on.sum()):,} of the "
-            f"{counted(num_clips, 'clip')} (equal samples). A model is surer of clips it was trained on, so the "
-            "temperature is too low and thresholds do not hold on new clips. Calibrate on clips it was not trained on"
+            f"{counted(num_clips, 'clip')} (equal samples). A model is more confident on its training clips, so the "
+            "temperature is too low and the thresholds are wrong for new clips. Calibrate on other clips."
         )
     return "\n".join([*lines, f"decision     {folder.decision}"])

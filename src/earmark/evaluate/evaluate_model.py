@@ -1,4 +1,4 @@
-"""``earmark evaluate``: a trained model on labelled recordings."""
+"""Evaluate a trained model on labelled recordings (``earmark evaluate``)."""
 
 from __future__ import annotations
 
@@ -41,19 +41,19 @@ from earmark.settings.evaluation_flags import EvaluateOptions
 from earmark.store.scan import write_bad_audio
 from earmark.store.usable import keep_usable
 from earmark.tasks import find_task
-from earmark.text import counted
+from earmark.text import and_more, counted
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass
 class EvaluateOutcome:
-    """What an evaluation came to.
+    """Result of an evaluation.
 
     Attributes:
-        folder: where it was written.
+        folder: folder of the files.
         metrics: all figures of the split.
-        summary: the same for a reader, with the paths of what was written.
+        summary: text to print, with the paths of the files.
     """
 
     folder: Path
@@ -64,18 +64,18 @@ class EvaluateOutcome:
 def evaluate(
     options: EvaluateOptions, *, metrics: Mapping[str, MetricFunction] | None = None, loaded: Splits | None = None
 ) -> EvaluateOutcome:
-    """Score a split, write its metrics, its per-clip predictions and its row of the results table.
+    """Score a split, and write its metrics, predictions and row of the results table.
 
-    :mod:`earmark.evaluate.place` decides where the results go: an evaluation of other clips is never overwritten.
+    :mod:`earmark.evaluate.place` chooses the folder. An evaluation of other clips is never overwritten.
 
     Args:
-        options: the model, the data and what is done with the results.
-        metrics: metric functions by name, computed beside the built-in metrics.
-        loaded: the data, if it is loaded already; see :func:`earmark.sources.load_clips.load_splits`.
+        options: model, data and output settings.
+        metrics: metric functions by name, computed in addition to the built-in metrics.
+        loaded: the data, if it is already loaded; see :func:`earmark.sources.load_clips.load_splits`.
 
     Raises:
-        EarmarkError: the model, the data or the device cannot be used; a label the model does not know; an evaluation
-            of something else in ``--output_dir``.
+        EarmarkError: the model, the data or the device cannot be used; the model does not know a label; or
+            ``--output_dir`` holds another evaluation.
     """
     if loaded is None:
         check_given_files(options)
@@ -92,7 +92,7 @@ def _evaluate(
     held_out = find_held_out(options, loaded)
     logger.info("%s", describe_classes({options.split: held_out.table}))
     check_labels(table := held_out.table, audio.labels)
-    prepare_folder(first_place(options)[0])  # a folder that cannot be written is reported before the clips are decoded
+    prepare_folder(first_place(options)[0])  # fails before clips are decoded if the folder cannot be written
     usable, bad = keep_usable({options.split: table}, scorer.sampling_rate_hz, options)
     table = usable[options.split].table
     what = describe(options, table)
@@ -113,10 +113,10 @@ def _evaluate(
 
 
 def _load(options: EvaluateOptions, *, has_clips: bool) -> AudioModel | ExportedModel:
-    """Load the model; see that clips which are loaded already were read for its task.
+    """Load the model, and check that clips which are already loaded were read for its task.
 
     Raises:
-        UsageError: they were read for another task.
+        UsageError: the clips were read for another task.
     """
     read_for = find_task(options.task)
     try:
@@ -155,7 +155,7 @@ def for_task(options: _Options, audio: AudioModel | ExportedModel) -> _Options:
 
 
 def on_device(audio: AudioModel | ExportedModel, device: str) -> tuple[Scorer, str]:
-    """The model for the loop, and what a results table calls its device."""
+    """Return the model for the inference loop, and the name of its device for a results table."""
     if isinstance(audio, ExportedModel):
         exported = audio.scorer(device)
         return exported, exported.runner.device
@@ -166,20 +166,23 @@ def on_device(audio: AudioModel | ExportedModel, device: str) -> tuple[Scorer, s
 
 
 def check_labels(table: ClipTable, known: list[str]) -> None:
-    """See that every clip has a label that the model knows.
+    """Check that every clip has a label that the model knows.
 
     Raises:
-        DataError: one has not.
+        DataError: a clip has no label, or one that the model does not know.
     """
     unlabelled = [clip.source for clip in table if clip.label is None]
     if unlabelled:
-        raise DataError(f"{unlabelled[0]}: no label, one of {counted(len(unlabelled), 'clip')} without a label")
+        raise DataError(
+            f"{unlabelled[0]}: no label, one of {counted(len(unlabelled), 'clip')} without a label. Add the labels, or "
+            "remove the rows."
+        )
     unknown = sorted(set(table.labels()) - set(known))
     if unknown:
         shown = ", ".join(repr(label) for label in unknown[:10])
         raise DataError(
-            f"{table.origin}: {counted(len(unknown), 'label')} that the model does not know: {shown}; it knows "
-            f"{', '.join(repr(label) for label in known[:20])}"
+            f"{table.origin}: {counted(len(unknown), 'label')} that the model does not know: {shown}. Use its classes: "
+            f"{and_more([repr(label) for label in known], 20)}."
         )
 
 
@@ -204,7 +207,7 @@ def _write(
     fitted_on = None if judged.decision.is_plain else judged.decision.fitted.get("recordings")
     if fitted_on == fingerprint(judged.table):
         warnings.append(
-            "temperature and thresholds were fitted on these clips, so figures that use them are a little too good"
+            "temperature and thresholds were fitted on these clips, so figures that use them are slightly too good"
         )
     lines += [f"warning: {line}" for line in warnings]
     lines += ["", markdown([row]), "", f"metrics      {folder.metrics}"]
@@ -217,10 +220,10 @@ def _write(
 
 
 def _write_example_results(folder: RunFolder, judged: Judged, options: EvaluateOptions) -> None:
-    """Write the files of Transformers' example, with the figures of whatever split was evaluated.
+    """Write the result files of Transformers' example with the figures of the evaluated split.
 
-    ``--output_dir`` may name the run whose model this is, as in two commands with ``--do_train`` and ``--do_eval``. The
-    validation figures are then written there too, because that is where scripts look.
+    If ``--output_dir`` names the run of the model, as in two commands with ``--do_train`` and ``--do_eval``, write the
+    validation figures there as well, because scripts read them there.
     """
     results = eval_results(judged, clips_a_batch=options.per_device_eval_batch_size)
     write_eval_results(folder, results)
@@ -247,7 +250,7 @@ def _facts(
 
 
 def _row(judged: Judged, architecture: str, options: EvaluateOptions, device_name: str) -> ResultsRow:
-    """The row of the run the model came from where it is one, with this evaluation's figures."""
+    """Return the results row of the model's run, or a new row, with the figures of this evaluation."""
     model = Path(str(options.model_name_or_path)).expanduser()
     trained = load_row(model) if RunFolder(model).results_row.is_file() else None
     return ResultsRow(

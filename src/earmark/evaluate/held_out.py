@@ -1,8 +1,8 @@
-"""Which clips a model is judged by: those that its run held out, found by content in the run's ``splits.csv``.
+"""Find the clips that a run held out, by content in the run's ``splits.csv``.
 
-Splits that the data has of its own (a validation folder, ``--eval_file``, a fold that is named) are used as they are;
-clips in them that were trained on are counted by whoever scores them. A split that earmark made while training is not
-made again: the clips of the data are looked up in the record, whatever their files are called now.
+Splits in the data (a validation folder, ``--eval_file``, a named fold) are used unchanged, and scoring counts training
+clips in them. A split that earmark made for training is not drawn again: the clips are looked up in the record by their
+content, even if their files were renamed.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ class HeldOut:
 
     Attributes:
         table: the clips.
-        record: of the run's splits; ``None`` where it has none.
-        bad: clips of the data that cannot be read, so that nobody knows which split they were in.
+        record: record of the run's splits; ``None`` if the run has none.
+        bad: clips that cannot be read, so that their split is unknown.
     """
 
     table: ClipTable
@@ -65,21 +65,21 @@ _Options = TypeVar("_Options", bound=EvaluateOptions)
 
 
 def find_held_out(options: EvaluateOptions, loaded: Splits | None = None) -> HeldOut:
-    """Find the clips of ``options.split``; what was chosen and why is logged.
+    """Find the clips of ``options.split``, and log the choice with its reason.
 
     Args:
-        options: the model, the data and the split.
-        loaded: the data, if it is loaded already; see :func:`earmark.sources.load_clips.load_splits`.
+        options: model, data and split.
+        loaded: the data, if it is already loaded; see :func:`earmark.sources.load_clips.load_splits`.
 
     Raises:
-        DataError: there are none, or clips cannot be read under ``on_bad_audio=fail``.
-        UsageError: ``unseen`` clips of a model without a record.
+        DataError: there are no such clips, or clips cannot be read under ``on_bad_audio=fail``.
+        UsageError: ``unseen`` is asked for, and the model's run has no record.
         EarmarkError: the data cannot be loaded.
     """
     record = find_record(options.model_name_or_path)
     if record is None:
         return HeldOut(_without_record(options, loaded), None)
-    # what training left out because it cannot be read must not stop an evaluation of the other clips
+    # If training skipped unreadable clips, the evaluation must skip them, too.
     options = _with_store_of_run(_as_trained(options, (*CUT_SETTINGS, "on_bad_audio")))
     if options.has_folds and options.fold is not None and options.split == "test":
         return HeldOut(_given(_loaded(options, loaded), "test"), record)
@@ -89,15 +89,15 @@ def find_held_out(options: EvaluateOptions, loaded: Splits | None = None) -> Hel
         table = without_trained_recordings(_given(own, options.split), record, options)
         return HeldOut(_drawn(table, options), record)
     if options.split == "test" and not len(record.of_split("test")):
-        return HeldOut(_given(own, "test", record), record)  # says which splits there are
+        return HeldOut(_given(own, "test", record), record)  # if it raises, the error lists the splits
     return _by_content(_candidates(own, options.split, record), record, options)
 
 
 def check_given_files(options: EvaluateOptions) -> None:
-    """See that manifests hold the split to score, before a model is loaded, which takes longer.
+    """Check that manifests hold the split to score, before loading a model, which takes longer.
 
     Raises:
-        UsageError: all clips are given as those of another split.
+        UsageError: all manifests belong to another split.
     """
     files = {"validation": options.eval_file, "test": options.test_file}
     if options.split == "unseen" or files[options.split] or options.data_dir or options.dataset_name:
@@ -107,21 +107,21 @@ def check_given_files(options: EvaluateOptions) -> None:
         flag = "eval_file" if other == "validation" else "test_file"
         raise UsageError(
             f"--{flag} {paths_in(files[other])[0]}: these are {other} clips, and --split is {options.split}. Add "
-            f"--split {other} to score them"
+            f"--split {other} to score them."
         )
 
 
 def _candidates(own: Splits, split: str, record: SplitRecord) -> ClipTable:
-    """The clips among which those of a split are looked for."""
+    """Return the clips in which to look for the clips of a split."""
     tables = [own.train] if split != "unseen" else [own.train, own.validation, own.test]
     there = [table for table in tables if table is not None]
     if not there:
-        return _given(own, split, record)  # says which splits there are
+        return _given(own, split, record)  # if it raises, the error lists the splits
     return ClipTable([clip for table in there for clip in table], there[0].origin)
 
 
 def _by_content(table: ClipTable, record: SplitRecord, options: EvaluateOptions) -> HeldOut:
-    """The clips of a table that the run held out."""
+    """Return the clips of a table that the run held out."""
     stores = None if options.store == "off" else Path(options.store_dir or default_store_root())
     threads = decoder_threads(options.preprocessing_num_workers)
     watch = BadAudioWatch(options.on_bad_audio, [table])
@@ -131,11 +131,11 @@ def _by_content(table: ClipTable, record: SplitRecord, options: EvaluateOptions)
     if options.background_dir:
         unseen &= ~cut_from_used(table, record, options, "train", "validation", "test")
     if options.split == "unseen":
-        rows, what = np.flatnonzero(unseen), "those that the run has not used"
+        rows, what = np.flatnonzero(unseen), "the run has not used"
     else:
-        rows, what = _rows_of_split(contents, trained, record.of_split(options.split)), "those that the run held out"
+        rows, what = _rows_of_split(contents, trained, record.of_split(options.split)), "the run held out"
         if not len(rows) and unseen.sum() == len(table) - len(bad) and options.split == "validation":
-            rows, what = np.flatnonzero(unseen), "none of which the run has used"
+            rows, what = np.flatnonzero(unseen), "the run has not used"
     if not len(rows):
         raise DataError(_nothing_left(table, contents, record, options.split, unseen))
     copies = np.isin(contents, record.of_split(options.split)) & trained
@@ -144,7 +144,7 @@ def _by_content(table: ClipTable, record: SplitRecord, options: EvaluateOptions)
     if copies.any():
         count = int(copies.sum())
         notes.append(
-            f"{count:,} of these {agreeing(count, 'were')} held out as well and {agreeing(count, 'are')} left out: "
+            f"{count:,} of these {agreeing(count, 'were')} also held out and {agreeing(count, 'are')} skipped as "
             "copies of training clips"
         )
     if options.split != "unseen" and unseen.any() and not unseen[rows].any():
@@ -155,7 +155,7 @@ def _by_content(table: ClipTable, record: SplitRecord, options: EvaluateOptions)
         warn_of_lost_classes(table, rows, record, options)
         notes.append(f"not in this data: {counted(missing, 'clip')} of the run's {options.split} split")
     logger.info(
-        "%s: using %s of %s, %s (by content, %s)%s",
+        "%s: using the %s of %s that %s (by content, %s)%s",
         table.origin,
         f"{len(rows):,}",
         counted(len(table), "clip"),
@@ -167,7 +167,7 @@ def _by_content(table: ClipTable, record: SplitRecord, options: EvaluateOptions)
 
 
 def _rows_of_split(contents: np.ndarray, trained: np.ndarray, held: np.ndarray) -> np.ndarray:
-    """Rows of clips that were held out and not trained on; of digital silence as many as were."""
+    """Return the rows of clips that were held out and not trained on; of silent clips, as many as were held out."""
     chosen = np.isin(contents, held) & ~trained & is_sound(contents)
     for silence, count in Counter(held[~is_sound(held)].tolist()).items():
         chosen[np.flatnonzero(contents == silence)[:count]] = True
@@ -175,7 +175,7 @@ def _rows_of_split(contents: np.ndarray, trained: np.ndarray, held: np.ndarray) 
 
 
 def _nothing_left(table: ClipTable, contents: np.ndarray, record: SplitRecord, split: str, unseen: np.ndarray) -> str:
-    """Say which splits of the run the clips are in, and which flag scores some of them."""
+    """Return an error message: which splits of the run the clips are in, and which flag scores some of them."""
     trained = record.trained_on(contents)
     held = {
         name: int((np.isin(contents, record.of_split(name)) & ~trained).sum()) for name in _HELD_OUT if name != split
@@ -184,24 +184,27 @@ def _nothing_left(table: ClipTable, contents: np.ndarray, record: SplitRecord, s
     there = [f"{count:,} in its {name} split" for name, count in counts.items() if count]
     there += [f"{int(unseen.sum()):,} new to the run"] if unseen.any() else []
     what = f"in the {split} split of the run" if split != "unseen" else "new to the run"
-    text = f"{table.origin}: of {counted(len(table), 'clip')} none is {what} ({record.path})"
+    text = f"{table.origin}: none of {counted(len(table), 'clip')} is {what} ({record.path})"
     text += f": {', '.join(there)}. " if there else ". "
     scored = {**{name: count for name, count in held.items() if count}, **({"unseen": 1} if unseen.any() else {})}
     if scored:
-        return f"{text}Add --split {' or --split '.join(scored)} to score these clips"
-    return f"{text}Name clips that the run has not used, with --eval_file FILE or another --data_dir"
+        return f"{text}Add --split {' or --split '.join(scored)} to score these clips."
+    return f"{text}Name clips that the run has not used with --eval_file FILE or another --data_dir."
 
 
 def _without_record(options: EvaluateOptions, loaded: Splits | None) -> ClipTable:
-    """The clips of a model whose run has no record: a split is made again with the settings of the run."""
+    """Return the clips for a model whose run has no record: make the split again with the settings of the run."""
     model = options.model_name_or_path
     if options.split == "unseen":
-        raise UsageError(f"--split unseen: {model} has no record of the clips it was trained on (splits.csv)")
+        raise UsageError(
+            f"--split unseen: {model} has no record of its training clips (splits.csv). Name new clips with "
+            "--eval_file FILE instead."
+        )
     names = ("validation_fraction", "group_column", *CUT_SETTINGS, *_OF_FOLDS)
     settings = read_split_settings(model)
     options = _as_trained(options, names)
     splits = _loaded(options, loaded)
-    unknown = "has no record of the clips it was trained on (splits.csv), so these may be among them"
+    unknown = "has no record of its training clips (splits.csv), so these clips may be among them"
     if not splits.is_made:
         logger.info("%s: %s", model, unknown)
         return _given(splits, options.split)
@@ -210,7 +213,7 @@ def _without_record(options: EvaluateOptions, loaded: Splits | None) -> ClipTabl
         model,
         unknown,
         options.split,
-        "the settings of the run" if settings else "the settings given here or their defaults",
+        "the settings of the run" if settings else "the settings of this command",
         _seed(options),
         options.validation_fraction,
         f", --group_column {options.group_column}" if options.group_column else "",
@@ -219,7 +222,7 @@ def _without_record(options: EvaluateOptions, loaded: Splits | None) -> ClipTabl
 
 
 def _as_trained(options: _Options, names: tuple[str, ...]) -> _Options:
-    """The settings with those of the run where none are given: the seed, and ``names``."""
+    """Return the settings with the seed and ``names`` of the run, unless the user gives other values."""
     settings = read_split_settings(options.model_name_or_path)
     defaults = {one.name: one.default for one in dataclasses.fields(options)}
     not_given = {name for name in ("seed", *names) if getattr(options, name) == defaults[name]}
@@ -230,7 +233,7 @@ def _as_trained(options: _Options, names: tuple[str, ...]) -> _Options:
 
 
 def _with_store_of_run(options: _Options) -> _Options:
-    """The settings with the run's own folder of waveform stores, which knows its clips, if it is still there."""
+    """Return the settings with the run's folder of waveform stores, if it still exists: it has decoded the clips."""
     store_dir = read_split_settings(options.model_name_or_path).get("store_dir")
     if options.store_dir is None and store_dir and Path(store_dir).is_dir():
         return dataclasses.replace(options, store_dir=store_dir)
@@ -248,7 +251,7 @@ def _loaded(options: EvaluateOptions, loaded: Splits | None) -> Splits:
 
 
 def _drawn(table: ClipTable, options: EvaluateOptions) -> ClipTable:
-    """At most ``max_eval_samples`` clips of a validation split."""
+    """Return at most ``max_eval_samples`` clips of a validation split."""
     if options.split != "validation":
         return table
     splits = Splits(validation=table)
@@ -264,10 +267,10 @@ def _log(splits: Splits) -> None:
 
 
 def _given(splits: Splits, split: str, record: SplitRecord | None = None) -> ClipTable:
-    """The clips of a split.
+    """Return the clips of a split.
 
     Raises:
-        DataError: there are none.
+        DataError: the split is missing.
     """
     table = splits.test if split == "test" else splits.validation
     if table is None or not len(table):
@@ -276,16 +279,16 @@ def _given(splits: Splits, split: str, record: SplitRecord | None = None) -> Cli
 
 
 def _no_such_split(splits: Splits, split: str, record: SplitRecord | None) -> str:
-    """Say which splits the data has, and which flag scores clips of it."""
+    """Return an error message: which splits the data has, and which flag scores them."""
     tables = {name: getattr(splits, name) for name in ("train", *_HELD_OUT)}
     there = {name: table for name, table in tables.items() if table is not None and len(table)}
     origin = next((f"{table.origin}: " for table in there.values()), "")
-    text = f"{origin}no {split} clips in this data; it has: {', '.join(there) or 'nothing'}"
+    text = f"{origin}no {split} clips in this data, which has: {', '.join(there) or 'nothing'}"
     if record is not None and not len(record.of_split(split)):
         text += f". The run has no {split} split either ({record.path})"
     other = next((name for name in _HELD_OUT if name in there), None)
     if other is not None:
-        return f"{text}. Add --split {other} to score these clips"
-    scored = "--split validation scores clips that the run held out" if split == "test" else ""
-    scored = f"; {scored}" if record is not None and len(record.of_split("validation")) and scored else ""
-    return f"{text}. Name {split} clips with --{'test' if split == 'test' else 'eval'}_file FILE{scored}"
+        return f"{text}. Add --split {other} to score these clips."
+    scored = ", or add --split validation to score clips that the run held out" if split == "test" else ""
+    scored = scored if record is not None and len(record.of_split("validation")) else ""
+    return f"{text}. Name {split} clips with --{'test' if split == 'test' else 'eval'}_file FILE{scored}."

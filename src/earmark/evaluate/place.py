@@ -17,9 +17,9 @@ logger = logging.getLogger(__name__)
 
 
 def first_place(options: EvaluateOptions) -> tuple[Path, bool]:
-    """The folder that is tried first, and whether the user named it.
+    """Return the folder to try first, and whether the user named it.
 
-    ``--output_dir``, or ``evaluation_SPLIT`` in the model's folder; there too where ``--output_dir`` is a run.
+    This is ``--output_dir``, or ``evaluation_SPLIT`` in the model's folder or in an ``--output_dir`` that is a run.
     """
     name = f"evaluation_{options.split}"
     if options.output_dir:
@@ -31,7 +31,7 @@ def first_place(options: EvaluateOptions) -> tuple[Path, bool]:
 
 
 def describe(options: EvaluateOptions, table: ClipTable) -> dict[str, object]:
-    """What tells this evaluation from others, for ``evaluation.json``."""
+    """Return the content of ``evaluation.json``, which identifies an evaluation."""
     model = Path(str(options.model_name_or_path)).expanduser()
     return {
         "model": str(model.resolve()) if model.exists() else hub_name(str(options.model_name_or_path)),
@@ -43,16 +43,16 @@ def describe(options: EvaluateOptions, table: ClipTable) -> dict[str, object]:
 
 
 def place_for(options: EvaluateOptions, what: dict[str, object]) -> RunFolder:
-    """The folder of this evaluation: a new one, or that of an earlier one of the same model on the same clips.
+    """Return the folder for an evaluation: a new one, or the folder of the same model and clips.
 
-    Where an evaluation of something else lies in ``evaluation_SPLIT``, ``evaluation_SPLIT_2`` and so on are tried.
+    If ``evaluation_SPLIT`` holds another evaluation, ``evaluation_SPLIT_2`` and so on are tried.
 
     Args:
-        options: of the evaluation.
-        what: of :func:`describe`.
+        options: settings of the evaluation.
+        what: result of :func:`describe`.
 
     Raises:
-        OutputError: a folder that the user named holds another one, or it cannot be written.
+        OutputError: the folder that the user named holds another evaluation, or it cannot be written.
     """
     first, named = first_place(options)
     for number in count(1):
@@ -62,21 +62,21 @@ def place_for(options: EvaluateOptions, what: dict[str, object]) -> RunFolder:
             prepare_folder(folder.path)
             return folder
         if named:
-            raise OutputError(f"{folder.path}: holds {other}; give another --output_dir, or delete that one")
-        logger.info("%s: holds %s, which stays; this one goes beside it", folder.path, other)
-    raise AssertionError("there is always one more number")
+            raise OutputError(f"{folder.path}: holds {other}. Give another --output_dir, or delete this folder.")
+        logger.info("%s: holds %s, so this evaluation goes to a new folder", folder.path, other)
+    raise AssertionError("the numbers are endless")
 
 
 def _other_there(folder: RunFolder, what: dict[str, object]) -> str | None:
-    """In words, what else lies in a folder; ``None`` for nothing, or an evaluation of the same."""
+    """Describe another evaluation in a folder; ``None`` if the folder is empty or holds the same evaluation."""
     if not folder.evaluation.is_file():
         ours = (folder.metrics, folder.environment, folder.results_row, folder.report, folder.bad_audio)
         there = [path.name for path in (*ours, *sorted(folder.path.glob("predictions_*.csv"))) if path.exists()]
-        return f"{there[0]}, which does not say of which clips it is" if there else None
+        return f"{there[0]} of unknown clips" if there else None
     before = read_json(folder.evaluation)
     same = ("model", "split", "clips", "recordings")
     if not isinstance(before, dict) or any(name not in before for name in same):
-        return "an evaluation.json that is damaged"
+        return "a damaged evaluation.json"
     if all(before[name] == what[name] for name in same):
         return None
     if before["model"] != what["model"]:

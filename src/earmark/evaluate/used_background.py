@@ -1,4 +1,4 @@
-"""Background clips of an evaluation: those of recordings that the run has used, and a class that was lost."""
+"""Remove background clips of recordings that the run trained on from an evaluation, and warn about lost classes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 def cut_from_used(table: ClipTable, record: SplitRecord, options: EvaluateOptions, *splits: str) -> np.ndarray:
-    """Return which clips are cut from a recording of ``background_dir`` that the run used in ``splits``, bool (N,)."""
+    """Return which clips come from a recording of ``background_dir`` that the run used in ``splits``, bool (N,)."""
     used = record.recordings(*splits)
     paths = background_recordings(options) if len(used) else []
     contents = np.array(beginnings(paths, options), np.uint64)
@@ -28,35 +28,35 @@ def cut_from_used(table: ClipTable, record: SplitRecord, options: EvaluateOption
 
 
 def without_trained_recordings(table: ClipTable, record: SplitRecord, options: EvaluateOptions) -> ClipTable:
-    """Leave out clips cut from background recordings that the model was trained on, with a warning."""
+    """Remove clips cut from background recordings that the model was trained on, and warn."""
     trained_on = cut_from_used(table, record, options, "train")
     if not trained_on.any():
         return table
     kept = table.keep(np.flatnonzero(~trained_on).tolist())
     lost = _classes(table).keys() - _classes(kept).keys()
     logger.warning(
-        "%s: left out %s cut from --background_dir, because the model was trained on other parts of the same "
-        "recordings%s. Give background recordings that are new to the run to score more",
+        "%s: skipped %s cut from --background_dir, because the model was trained on other parts of the same "
+        "recordings%s. Add background recordings that are new to the run to score more clips.",
         table.origin,
         counted(len(table) - len(kept), "clip"),
-        f"; so {', '.join(sorted(lost))} is not scored" if lost else "",
+        f", so {', '.join(sorted(lost))} is not scored" if lost else "",
     )
     return kept
 
 
 def warn_of_lost_classes(table: ClipTable, rows: np.ndarray, record: SplitRecord, options: EvaluateOptions) -> None:
-    """Warn if a class of the data has no clip among those to score, which are ``rows`` of ``table``."""
+    """Warn if a class of the data has no clip in ``rows`` of ``table``, the clips to score."""
     scored = _classes(table.keep(rows.tolist()))
     lost = [f"{name} ({counted(count, 'clip')})" for name, count in _classes(table).items() if name not in scored]
     if not lost:
         return
     logger.warning(
-        "%s: the run (%s) held out no clip of %s, so this class is not scored. Give the data that the run was trained "
-        "with%s",
+        "%s: the run (%s) held out no clip of %s, so this class is not scored. Evaluate with the data of the training "
+        "run%s.",
         table.origin,
         record.path,
         " and of ".join(lost),
-        ", the recordings of --background_dir included" if options.background_dir else "",
+        ", including the recordings of --background_dir" if options.background_dir else "",
     )
 
 

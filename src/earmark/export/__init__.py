@@ -1,1 +1,1 @@
-"""Models as files that other programs run: ONNX and torch.export, checked against PyTorch, and loaded again."""
+"""Export models to ONNX and torch.export files, compare the files with PyTorch, and load them again."""

@@ -1,6 +1,6 @@
-"""An export against the PyTorch model it was made from: lengths, batch sizes, whole recordings.
+"""Compare an export with its PyTorch model over clip lengths, batch sizes and whole recordings.
 
-Both answer through the loop that scores, so that windows and batches are those of ``earmark predict``.
+Both models run in earmark's inference loop, so windows and batches are the same as in ``earmark predict``.
 """
 
 from __future__ import annotations
@@ -14,23 +14,24 @@ import numpy as np
 from earmark.export.recordings import Recordings
 from earmark.scoring.inference import Scorer, score
 
-LARGEST_DIFFERENCE = 1e-3  # of a probability; more, or another first class, refuses a float32 export
+LARGEST_DIFFERENCE = 1e-3  # of a probability; earmark rejects a float32 export that differs more
 _LENGTHS = 12  # enough to include odd and even numbers of frames
 _BATCH_SIZES = (1, 3)
 
 
 @dataclass(frozen=True)
 class ExportComparison:
-    """What two models answer for the same clips.
+    """Differences between two models on the same clips.
 
     Attributes:
-        clips: how many.
-        lengths: lengths of the sweep, in samples.
-        batch_sizes: batch sizes of the sweep.
-        largest_difference: of any probability; of numbers in their deviations over the clips that both heard.
-        flips: clips whose answer is another one: the most likely class, or the labels from one half on.
-        agreement: share of the whole recordings whose answer is the same.
-        accuracy: share of the labelled recordings that PyTorch and the export get right; ``None`` without labels.
+        clips: number of clips.
+        lengths: clip lengths that were compared, in samples.
+        batch_sizes: batch sizes that were compared.
+        largest_difference: largest difference of a probability; for a regression, of a number in standard deviations
+            over the clips.
+        flips: number of clips with another prediction: another most likely class, or other labels from 0.5 on.
+        agreement: fraction of the whole recordings with the same prediction.
+        accuracy: accuracy of PyTorch and of the export on the labelled recordings; ``None`` without labels.
     """
 
     clips: int
@@ -42,7 +43,7 @@ class ExportComparison:
     accuracy: tuple[float, float] | None
 
     def to_dict(self) -> dict[str, object]:
-        """For ``export.json``."""
+        """Return the values for ``export.json``."""
         values: dict[str, Any] = {
             "clips": self.clips,
             "lengths_samples": self.lengths,
@@ -57,13 +58,13 @@ class ExportComparison:
 
 
 def compare(torch_model: Scorer, exported: Scorer, recordings: Recordings, min_samples: int) -> ExportComparison:
-    """Compare over stretches of every length, in batches of several sizes, and over whole recordings.
+    """Compare two models on clips of many lengths, in batches of several sizes, and on whole recordings.
 
     Args:
-        torch_model: the model as it was trained.
-        exported: what was made of it.
-        recordings: what both listen to.
-        min_samples: the shortest clip of the sweep.
+        torch_model: the trained model.
+        exported: its export.
+        recordings: audio to score.
+        min_samples: shortest clip, in samples.
     """
     lengths = np.unique(np.geomspace(min_samples, exported.max_samples, _LENGTHS).round().astype(int)).tolist()
     stretches = list(_stretches(recordings.waveforms, lengths, max(_BATCH_SIZES)))
@@ -74,7 +75,7 @@ def compare(torch_model: Scorer, exported: Scorer, recordings: Recordings, min_s
         given = _scores(exported, stretches, batch_size)
         differences.append(float(np.abs(given - expected).max()))
         flips += int(task.differs(given, expected).sum())
-    if exported.shortest_in_batch < 1:  # the loop keeps lengths apart to save work; other programs need not
+    if exported.shortest_in_batch < 1:  # other programs may mix lengths that earmark's loop puts into separate batches
         mixed = [0, len(stretches) // 2, len(stretches) - 1]
         with exported.session():
             given = task.scores(exported.logits([stretches[i] for i in mixed]))
@@ -99,7 +100,7 @@ def compare(torch_model: Scorer, exported: Scorer, recordings: Recordings, min_s
 
 
 def _stretches(waveforms: list[np.ndarray], lengths: list[int], each: int) -> Iterator[np.ndarray]:
-    """``each`` stretches of every length, from the recordings in turn, repeated where these are shorter."""
+    """Yield ``each`` clips of every length, cut from the recordings in turn; short recordings are repeated."""
     rng = np.random.default_rng(0)
     number = 0
     for length in lengths:

@@ -1,4 +1,4 @@
-"""``export.json``: what an exported model is, takes and was checked with; it makes a folder an export."""
+"""Read and write ``export.json``, which describes an exported model. A folder with this file is an export."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ MODEL_FILES = {"onnx": "model.onnx", "onnx-int8": "model.onnx", "pt2": "model.pt
 
 @dataclass(frozen=True)
 class ExportDescription:
-    """What a program needs to know to run the model file beside it.
+    """Everything that a program needs to know to run the model file.
 
     Attributes:
         format: ``onnx``, ``onnx-int8`` or ``pt2``.
-        model_file: name of the file in the same folder.
+        model_file: name of the model file in the same folder.
         architecture: model type, as in Transformers.
-        labels: class names, index by index; the columns of the output.
-        sampling_rate_hz: rate of the samples.
-        min_samples: shorter clips are padded with zeros up to here, and count as that long.
-        max_samples: longest clip at once; longer ones are cut into windows, whose probabilities are averaged.
-        shortest_in_batch: shortest clip of a batch, as a share of the longest, so that no answer changes: 0 any, 1 all
-            equally long.
-        takes_num_samples: whether the second input, ``num_samples`` (B,) int64, is there: the length of each clip.
-        fixed_shape: ``[B, T]`` where the file takes batches of this one shape, else ``None``.
-        decision: how answers come of the probabilities, as in ``decision.json`` beside it; ``None`` where the most
-            likely class is the answer. The temperature in it is part of the model file already.
-        versions: of the packages that made it.
-        checked: what was compared with PyTorch, and the figures.
-        task: what the output is. ``single_label``: probabilities that add up to 1; ``multi_label``: one of each label;
-            ``regression``: the number itself.
-        background_class: the class of clips in which none of the others occurs; ``None`` where there is none.
+        labels: class names in the order of the output's columns.
+        sampling_rate_hz: sampling rate of the input.
+        min_samples: shorter clips are padded with zeros to this length.
+        max_samples: longest input; longer clips are cut into windows, whose probabilities are averaged.
+        shortest_in_batch: smallest allowed ratio of the shortest to the longest clip of a batch: 0 for any lengths,
+            1 for equal lengths only. Below it, padding would change predictions.
+        takes_num_samples: whether the file has a second input, ``num_samples`` (B,) int64, the length of each clip.
+        fixed_shape: ``[B, T]`` if the file takes batches of this shape only, else ``None``.
+        decision: how to turn probabilities into predictions, as in ``decision.json`` in the same folder; ``None`` to
+            predict the most likely class. The model file already applies the temperature in it.
+        versions: versions of the packages that made the file.
+        checked: what was compared with PyTorch, and the results.
+        task: meaning of the output. ``single_label``: probabilities that add up to 1; ``multi_label``: a probability
+            per label; ``regression``: the number.
+        background_class: class of clips with none of the other classes; ``None`` if the model has no such class.
     """
 
     format: str
@@ -60,7 +60,7 @@ class ExportDescription:
     background_class: str | None = None
 
     def to_json(self) -> str:
-        """In one line, to go into the model file itself."""
+        """Return the description as one line of JSON, which goes into the model file."""
         return json.dumps(dataclasses.asdict(self), ensure_ascii=False)
 
     def save(self, folder: Path) -> None:
@@ -73,19 +73,19 @@ class ExportDescription:
 
 
 def export_decision(folder: Path, description: ExportDescription) -> Decision:
-    """How an export answers: what ``decision.json`` says.
+    """Return the decision that ``decision.json`` of an export holds.
 
     Raises:
-        ModelError: the file is missing, damaged, or of another temperature than the one in the model file.
+        ModelError: the file is missing or damaged, or its temperature is not the one in the model file.
     """
     decision = read_decision(folder, description.labels, find_task(description.task))
     exported = 1.0 if description.decision is None else description.decision.get("temperature")
     if description.decision is not None and not (folder / DECISION_FILE).is_file():
-        raise ModelError(f"{folder}: {DECISION_FILE} is missing; copy the whole folder of the export")
+        raise ModelError(f"{folder}: {DECISION_FILE} is missing. Copy the whole folder of the export.")
     if decision.temperature != exported:
         raise ModelError(
-            f"{folder / DECISION_FILE}: has the temperature {decision.temperature:g}, the model file {exported:g}; "
-            "export the model again"
+            f"{folder / DECISION_FILE}: has the temperature {decision.temperature:g}, the model file {exported:g}. "
+            "Export the model again."
         )
     return decision
 
@@ -99,7 +99,7 @@ def read_description(folder: Path) -> ExportDescription:
     """Read ``export.json``.
 
     Raises:
-        ModelError: it is damaged, or the model file beside it is missing.
+        ModelError: the file is damaged, or the model file is missing.
     """
     path = folder / FILE_NAME
     try:
@@ -110,9 +110,12 @@ def read_description(folder: Path) -> ExportDescription:
         if description.decision is not None:
             float(description.decision["temperature"])
     except (OSError, ValueError, KeyError, TypeError) as exc:
-        raise ModelError(f"{path}: not a description of an export ({exc}); export the model again") from exc
+        raise ModelError(f"{path}: not a description of an export ({exc}). Export the model again.") from exc
     if description.model_file != MODEL_FILES.get(description.format):
-        raise ModelError(f"{path}: no format {description.format!r} with a file {description.model_file!r} is known")
+        raise ModelError(
+            f"{path}: no format {description.format!r} with a file {description.model_file!r} is known. Export the "
+            "model again."
+        )
     if not (folder / description.model_file).is_file():
-        raise ModelError(f"{folder}: {description.model_file} is missing; copy the whole folder of the export")
+        raise ModelError(f"{folder}: {description.model_file} is missing. Copy the whole folder of the export.")
     return description

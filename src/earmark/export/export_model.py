@@ -1,4 +1,4 @@
-"""``earmark export``: trace, write, compare with PyTorch, and only then give the folder its name."""
+"""Export a model: trace it, write the file, compare it with PyTorch, and only then rename the folder."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ from earmark.text import counted
 
 logger = logging.getLogger(__name__)
 
-_PACKAGES = {"earmark", "torch", "transformers"}  # their versions are saved with an export
+_PACKAGES = {"earmark", "torch", "transformers"}  # an export records their versions
 _OF_ONNX = {"onnx", "onnxscript", "onnxruntime"}
-_WORTH_A_WARNING = 0.005  # drop of accuracy, or disagreement, of an int8 export
+_WORTH_A_WARNING = 0.005  # loss of accuracy, or fraction of changed predictions, of an int8 export
 
 
 @dataclass(frozen=True)
 class ExportOutcome:
-    """What an export came to.
+    """A finished export.
 
     Attributes:
-        folder: where it is.
-        description: what ``export.json`` in it says.
-        summary: the same for a reader.
+        folder: folder of the export.
+        description: content of ``export.json``.
+        summary: lines to print.
     """
 
     folder: Path
@@ -59,9 +59,9 @@ def export(options: ExportOptions) -> ExportOutcome:
     """Export a trained model into a folder.
 
     Raises:
-        ModelError: the model cannot be exported (the message names the operator), or answers differently.
-        OutputError: the folder is taken or cannot be written.
-        UsageError: a fixed shape that the model does not take.
+        ModelError: the model cannot be exported (the message names the operator), or its export predicts differently.
+        OutputError: the folder is not empty or cannot be written.
+        UsageError: the model does not take the fixed shape.
         MissingExtraError: the packages of the format are not installed.
     """
     output = _free_folder(str(options.output))
@@ -71,7 +71,10 @@ def export(options: ExportOptions) -> ExportOutcome:
     kind = audio.model.config.model_type
     if audio.frontend.features is None:
         name = type(audio.frontend.extractor).__name__
-        raise ModelError(f"{kind}: its feature extractor {name} is not one that runs as tensor code (docs/export.md)")
+        raise ModelError(
+            f"{kind}: the feature extractor {name} has no tensor code to export. Choose one of the architectures in "
+            "docs/export.md."
+        )
     fixed_shape, frontend = _limits(audio, options)
     graph = WaveformClassifier(audio)
     record = find_record(options.model_name_or_path)
@@ -90,32 +93,32 @@ def export(options: ExportOptions) -> ExportOutcome:
             description.save(unfinished)
             if description.decision is not None:
                 write_json(unfinished / DECISION_FILE, description.decision)
-            if record is not None:  # so that `evaluate` of the export knows what was held out; names stay with the run
+            if record is not None:  # `earmark evaluate` of the export needs to know which clips were held out
                 write_record(RunFolder(unfinished).splits, record.rows())
                 write_split_settings(options.model_name_or_path, unfinished)
             unfinished.chmod(0o755)
             unfinished.replace(output)
     finally:
-        shutil.rmtree(unfinished, ignore_errors=True)  # gone already where all went well
+        shutil.rmtree(unfinished, ignore_errors=True)  # after success it has been renamed
     return ExportOutcome(output, description, _summary(output, description, comparison, recordings, options))
 
 
 def _free_folder(name: str) -> Path:
     output = Path(name)
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise OutputError(f"{output}: exists already and is not an empty folder; give another --output")
+        raise OutputError(f"{output}: exists and is not an empty folder. Give another --output.")
     return output.absolute()
 
 
 def _folder_beside(output: Path) -> Path:
-    """An empty folder, which takes the place of ``output`` when everything is in it."""
+    """Make an empty folder next to ``output``, to be renamed to it when it is complete."""
     with os_errors_as(OutputError, f"{output}: cannot be written"):
         output.parent.mkdir(parents=True, exist_ok=True)
         return Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
 
 
 def _limits(audio: AudioModel, options: ExportOptions) -> tuple[tuple[int, int] | None, Frontend]:
-    """The fixed shape in samples, if one was asked for, and the frontend with the limits of the export."""
+    """Return the fixed shape in samples, or ``None``, and the frontend with the length limits of the export."""
     frontend = audio.frontend
     if options.batch_and_seconds is None:
         return None, frontend
@@ -124,25 +127,26 @@ def _limits(audio: AudioModel, options: ExportOptions) -> tuple[tuple[int, int] 
     if not frontend.min_samples <= length <= frontend.max_samples:
         shortest_s, longest_s = (n / frontend.sampling_rate_hz for n in (frontend.min_samples, frontend.max_samples))
         raise UsageError(
-            f"--fixed_shape {options.fixed_shape}: this model takes {shortest_s:g} to {longest_s:g} s at once"
+            f"--fixed_shape {options.fixed_shape}: this model takes {shortest_s:g} to {longest_s:g} s at once. Choose "
+            "a length in this range."
         )
     whole = shortest_in_batch(audio.model, frontend) == 1.0
     if whole:
-        logger.info("shorter clips get silence up to %g s: %s takes no mask", seconds, audio.model.config.model_type)
+        logger.info("%s takes no mask: shorter clips are padded to %g s", audio.model.config.model_type, seconds)
     return (batch, length), frontend.with_limits(length if whole else frontend.min_samples, length)
 
 
 def describe(
     format: str, audio: AudioModel, graph: WaveformClassifier, frontend: Frontend, fixed_shape: tuple[int, int] | None
 ) -> ExportDescription:
-    """What the export will be.
+    """Describe an export before it is written.
 
     Args:
         format: ``onnx``, ``onnx-int8`` or ``pt2``.
         audio: the model.
-        graph: what is traced of it.
-        frontend: with the shortest and longest clip of the export.
-        fixed_shape: ``(B, T)`` where only that shape is taken.
+        graph: the module to trace.
+        frontend: frontend with the length limits of the export.
+        fixed_shape: ``(B, T)`` if the export takes only that shape, else ``None``.
     """
     return ExportDescription(
         format=format,
@@ -173,7 +177,7 @@ def write(program: torch.export.ExportedProgram, description: ExportDescription,
     """Write the model file.
 
     Raises:
-        ModelError: the format has no counterpart of an operator.
+        ModelError: the format lacks an operator that the model needs.
         MissingExtraError: the packages of the format are not installed.
     """
     path = folder / description.model_file
@@ -189,10 +193,10 @@ def write(program: torch.export.ExportedProgram, description: ExportDescription,
 
 
 def _check(audio: AudioModel, frontend: Frontend, recordings: Recordings, exported: ExportedModel) -> ExportComparison:
-    """Compare with PyTorch on the CPU, and refuse what answers differently.
+    """Compare an export with PyTorch on the CPU, and reject it if the predictions differ.
 
     Raises:
-        ModelError: a float32 export whose probabilities or predictions differ.
+        ModelError: probabilities or predictions of a float32 export differ.
     """
     logger.info("comparing with PyTorch on %s", recordings.origin)
     reference = TorchScorer(audio.model, frontend, torch.device("cpu"))
@@ -200,12 +204,13 @@ def _check(audio: AudioModel, frontend: Frontend, recordings: Recordings, export
     description = exported.description
     if description.format == "onnx-int8":
         _warn_of_losses(comparison)
-    elif not comparison.largest_difference <= LARGEST_DIFFERENCE or comparison.flips:  # so that NaN is refused too
+    elif not comparison.largest_difference <= LARGEST_DIFFERENCE or comparison.flips:  # "not <=" also rejects NaN
         task = find_task(description.task)
         raise ModelError(
-            f"{description.architecture}: the export is refused, because it answers differently from PyTorch: largest "
-            f"difference {comparison.largest_difference:.2g} {task.difference_unit} (at most {LARGEST_DIFFERENCE:g}), "
-            f"{comparison.flips} of {counted(comparison.clips, 'clip')} with other predictions"
+            f"{description.architecture}: the export differs from PyTorch: largest difference "
+            f"{comparison.largest_difference:.2g} {task.difference_unit} (at most {LARGEST_DIFFERENCE:g}), "
+            f"{comparison.flips} of {counted(comparison.clips, 'clip')} with other predictions. Try the "
+            "other --format, and report the architecture."
         )
     return comparison
 
@@ -213,7 +218,7 @@ def _check(audio: AudioModel, frontend: Frontend, recordings: Recordings, export
 def _warn_of_losses(comparison: ExportComparison) -> None:
     drop = 1 - comparison.agreement if comparison.accuracy is None else comparison.accuracy[0] - comparison.accuracy[1]
     if drop > _WORTH_A_WARNING:
-        what = "of the answers change" if comparison.accuracy is None else "points of accuracy are lost"
+        what = "of the predictions change" if comparison.accuracy is None else "points of accuracy are lost"
         logger.warning("8 bits: %.1f %s %s", 100 * drop, "%" if comparison.accuracy is None else "", what)
 
 
@@ -233,8 +238,8 @@ def _summary(
         f"checked on   {recordings.origin}",
         f"             {counted(comparison.clips, 'clip')}, {lengths}, batches of "
         f"{', '.join(str(size) for size in comparison.batch_sizes)}",
-        f"difference   {comparison.largest_difference:.2g} {task.difference_unit} at most, {comparison.flips} other "
-        "predictions",
+        f"difference   {comparison.largest_difference:.2g} {task.difference_unit} at most, {comparison.flips} clips "
+        "with other predictions",
         f"agreement    {comparison.agreement:.4f} of the recordings",
     ]
     if description.decision is not None:
@@ -249,7 +254,7 @@ def _summary(
 
 
 def atc_line(folder: Path, description: ExportDescription, soc_version: str) -> str:
-    """The command of Ascend's compiler (CANN) that turns a fixed-shape ONNX file into an offline model."""
+    """Return the command of Ascend's compiler (CANN) that turns a fixed-shape ONNX file into an offline model."""
     assert description.fixed_shape is not None, "ATC compiles one shape"
     batch, length = description.fixed_shape
     inputs = f"samples:{batch},{length}" + (f";num_samples:{batch}" if description.takes_num_samples else "")

@@ -1,6 +1,4 @@
-"""What an export computes: waveforms to probabilities, the frontend included, as one graph of PyTorch operations.
-
-Of a regression the output is the number itself.
+"""Trace frontend and model as one graph, from waveforms to probabilities (or to numbers, for a regression).
 
 Shapes: B batch, T samples, C classes.
 """
@@ -22,22 +20,22 @@ from earmark.families.family_registry import find_family
 from earmark.models.build_model import AudioModel
 from earmark.models.forward import pads_exactly
 
-_EXAMPLE_BATCH = 2  # torch.export takes a size of 1 for a constant
+_EXAMPLE_BATCH = 2  # torch.export treats a size of 1 as a constant
 _MOST_CLIPS = 4096
 
 
 class WaveformClassifier(nn.Module):
-    """Samples (B, T) and, where clips may differ in length, ``num_samples`` (B,) int64 to probabilities (B, C).
+    """Map samples (B, T), and ``num_samples`` (B,) int64 if clip lengths may differ, to probabilities (B, C).
 
     Args:
-        audio: model and frontend, on the CPU; the frontend has to be tensor code.
+        audio: model and frontend, on the CPU; the frontend must be tensor code.
     """
 
     def __init__(self, audio: AudioModel) -> None:
         super().__init__()
         self.model = audio.model.eval()
         self.frontend = audio.frontend
-        self.features = audio.frontend.features  # so that torch.export finds its buffers
+        self.features = audio.frontend.features  # an attribute of its own, so that torch.export finds its buffers
         one_length = audio.frontend.pads_itself
         self.pad_to = audio.frontend.max_samples if one_length else None
         ignores_padding = one_length and not audio.frontend.tells_padding_from_silence
@@ -45,8 +43,8 @@ class WaveformClassifier(nn.Module):
         self.takes_num_samples = pads_exactly(audio.model) and not ignores_padding
 
     def forward(self, samples: torch.Tensor, num_samples: torch.Tensor | None = None) -> torch.Tensor:
-        """Probabilities (B, C); of a regression the numbers (B, 1)."""
-        if self.pad_to is not None:  # the encoder takes this length only, so every length becomes it at once
+        """Return probabilities (B, C), or numbers (B, 1) for a regression."""
+        if self.pad_to is not None:  # the encoder takes only this length
             samples = F.pad(samples, (0, self.pad_to - samples.shape[1]))
         inputs = self.frontend.inputs(samples, num_samples)
         logits: torch.Tensor = self.model(**inputs).logits
@@ -54,10 +52,10 @@ class WaveformClassifier(nn.Module):
 
 
 def trace(graph: WaveformClassifier, fixed_shape: tuple[int, int] | None) -> torch.export.ExportedProgram:
-    """The graph as an exported program, for any batch and length within the frontend's limits, or for one shape.
+    """Return the exported program of a graph, for one shape or for any batch and length within the frontend's limits.
 
     Raises:
-        ModelError: an operation of the model depends on values or lengths in a way that cannot be exported.
+        ModelError: torch.export cannot trace the model.
     """
     frontend = graph.frontend
     batch, length = fixed_shape or (_EXAMPLE_BATCH, example_length(graph))
@@ -80,18 +78,21 @@ def trace(graph: WaveformClassifier, fixed_shape: tuple[int, int] | None) -> tor
                 strict=False,
                 prefer_deferred_runtime_asserts_over_guards=True,
             )
-    except Exception as exc:  # torch.export lets through whatever the model, sympy or the tracer raised
+    except Exception as exc:  # torch.export passes on any error of the model, sympy or the tracer
         kind = graph.model.config.model_type
-        raise ModelError(f"{kind}: torch.export cannot trace it ({type(exc).__name__}: {first_line(exc)})") from exc
+        raise ModelError(
+            f"{kind}: torch.export cannot trace this model ({type(exc).__name__}: {first_line(exc)}). Choose one of "
+            "the architectures in docs/export.md."
+        ) from exc
     _loosen(program)
     _drop_source_lines(program)
     return program
 
 
 def _drop_source_lines(program: torch.export.ExportedProgram) -> None:
-    """Remove where in the source each operation was called.
+    """Remove the source location of each operation.
 
-    Exporters would write it into the file: most of the size of a small model, and paths of the machine it was made on.
+    Exporters write the locations into the file. They are most of the size of a small model, and contain local paths.
     """
     for module in program.graph_module.modules():
         if isinstance(module, torch.fx.GraphModule):
@@ -100,17 +101,17 @@ def _drop_source_lines(program: torch.export.ExportedProgram) -> None:
 
 
 def example_length(graph: WaveformClassifier) -> int:
-    """Samples of the clips that are traced."""
+    """Return the length of the clips to trace with, in samples."""
     middle = (graph.frontend.min_samples + graph.frontend.max_samples) // 2
     return find_family(graph.model.config).example_samples(graph.model.config, middle)
 
 
 def _loosen(program: torch.export.ExportedProgram) -> None:
-    """Let every ``view`` be a ``reshape``, and drop what the tracer assumed of lengths.
+    """Turn every ``view`` into a ``reshape``, and drop the tracer's assumptions about lengths.
 
-    Strides differ where a fused attention is taken apart later. The assumptions are those of the one length traced:
-    that one size is no multiple of another, and so on. Whether they mattered is what the comparison over many lengths
-    shows.
+    ``view`` would fail where exporters decompose a fused attention, which changes strides. The assumptions, such as
+    one size not being a multiple of another, hold for the traced length only. The comparison over many lengths shows
+    whether dropping them was safe.
     """
     for node in list(program.graph.nodes):
         if node.target is torch.ops.aten.view.default:
@@ -123,7 +124,7 @@ def _loosen(program: torch.export.ExportedProgram) -> None:
 
 @contextmanager
 def quiet_exporter() -> Iterator[None]:
-    """No advice of torch's exporters about other people's operators; what matters to a user is raised."""
+    """Silence the log messages of torch's exporters about operators; errors are still raised."""
     log = logging.getLogger("torch")
     level = log.level
     log.setLevel(logging.ERROR)

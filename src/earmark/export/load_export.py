@@ -1,4 +1,4 @@
-"""A folder with an exported model, behind the loop that scores.
+"""Load an exported model and run it in earmark's inference loop.
 
 Shapes: B batch, T samples, C classes.
 """
@@ -36,12 +36,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ExportedModel:
-    """An export that has been found and not yet loaded.
+    """An export whose model file is not loaded yet.
 
     Attributes:
-        folder: where it lies.
-        description: what it is.
-        decision: how answers come of its probabilities.
+        folder: folder of the export.
+        description: content of ``export.json``.
+        decision: how to turn its probabilities into predictions.
     """
 
     folder: Path
@@ -50,7 +50,7 @@ class ExportedModel:
 
     @property
     def labels(self) -> list[str]:
-        """Class names, index by index."""
+        """Class names in the order of the output's columns."""
         return self.description.labels
 
     @property
@@ -60,22 +60,22 @@ class ExportedModel:
 
     @property
     def task(self) -> Task:
-        """What the model is asked."""
+        """Task of the model."""
         return find_task(self.description.task)
 
     @property
     def background_class(self) -> str | None:
-        """Its class of clips in which none of the other classes occurs; ``None`` without one."""
+        """Class of clips with none of the other classes; ``None`` if the model has no such class."""
         return find_background(self.labels, self.description.background_class)
 
     def scorer(self, device: str = "auto") -> ExportedScorer:
-        """Load it.
+        """Load the model file.
 
         Args:
             device: ``auto``, ``cpu``, ``cuda:0``, ``npu:1``...
 
         Raises:
-            DeviceError: no such device, or the runtime installed cannot use it.
+            DeviceError: there is no such device, or the installed runtime cannot use it.
             ModelError: the model file is damaged.
             MissingExtraError: the runtime is not installed.
         """
@@ -88,11 +88,11 @@ class ExportedModel:
 
 
 def load_any(source: ModelSource) -> AudioModel | ExportedModel:
-    """A trained model or an exported one: what the folder holds.
+    """Load a trained model, or describe an export.
 
     Raises:
-        ModelError: neither, or damaged.
-        UsageError: the model says another task than ``source.task``.
+        ModelError: the folder holds neither, or it is damaged.
+        UsageError: the model's task is not ``source.task``.
     """
     folder = local_folder(str(source.name_or_path))
     if folder is not None and is_export(folder):
@@ -107,23 +107,28 @@ class Runner(Protocol):
     """Runs a model file.
 
     Attributes:
-        device: where, in words.
-        on_cpu: whether that is the CPU.
+        device: name of the device.
+        on_cpu: whether the device is the CPU.
     """
 
     device: str
     on_cpu: bool
 
     def __call__(self, samples: np.ndarray, num_samples: np.ndarray | None) -> np.ndarray:
-        """Probabilities (B, C) float32 of samples (B, T) float32 and, where taken, their lengths, int64 (B,)."""
+        """Return probabilities (B, C) float32 of samples (B, T) float32.
+
+        Args:
+            samples: padded clips.
+            num_samples: their lengths, int64 (B,); ``None`` if the file has no such input.
+        """
 
 
 class ExportedScorer:
-    """An exported model for the loop: see :class:`earmark.scoring.inference.Scorer`.
+    """An export for the inference loop; see :class:`earmark.scoring.inference.Scorer`.
 
     Args:
-        description: what the file takes.
-        runner: the loaded file.
+        description: content of ``export.json``.
+        runner: the loaded model file.
     """
 
     def __init__(self, description: ExportDescription, runner: Runner) -> None:
@@ -138,11 +143,11 @@ class ExportedScorer:
         self.most_samples = longest_s * self.sampling_rate_hz
 
     def session(self) -> AbstractContextManager[None]:
-        """Nothing lasts for many batches."""
+        """Return an empty context: an export needs no set-up for many batches."""
         return nullcontext()
 
     def logits(self, waveforms: Sequence[np.ndarray]) -> np.ndarray:
-        """Logits (B, C) float32 of one batch that say what the file answers."""
+        """Return logits (B, C) float32 that give the probabilities of the file for one batch."""
         fixed = self.description.fixed_shape
         at_once = fixed[0] if fixed else len(waveforms)
         parts = [waveforms[i : i + at_once] for i in range(0, len(waveforms), at_once)]
@@ -161,24 +166,26 @@ class ExportedScorer:
 
 
 class _SessionRunner:
-    """ONNX Runtime."""
+    """Runs an ONNX file with ONNX Runtime."""
 
     def __init__(self, path: Path, device: str) -> None:
         runtime = require("onnxruntime")
         provider, options = choose_provider(device, runtime.get_available_providers())
         settings = runtime.SessionOptions()
-        settings.log_severity_level = 3  # errors: what it cannot place on an accelerator runs on the CPU beside it
+        settings.log_severity_level = 3  # errors only: it warns about operators that it runs on the CPU
         settings.intra_op_num_threads = torch.get_num_threads()
         providers = {provider: options, "CPUExecutionProvider": {}}
         errors = runtime.capi.onnxruntime_pybind11_state
         try:
             self._session = runtime.InferenceSession(str(path), settings, providers=list(providers.items()))
         except (errors.Fail, errors.InvalidProtobuf, errors.InvalidGraph, errors.NotImplemented) as exc:
-            raise ModelError(f"{path}: ONNX Runtime cannot load it ({first_line(exc)})") from exc
+            raise ModelError(
+                f"{path}: ONNX Runtime cannot load it ({first_line(exc)}). Export the model again."
+            ) from exc
         if self._session.get_providers()[0] != provider:
             raise DeviceError(
-                f"--device {device}: ONNX Runtime has {provider} but could not start it; its libraries (CUDA, cuDNN or "
-                "CANN) are missing or of another version; --device cpu runs without them"
+                f"--device {device}: ONNX Runtime has {provider} but could not start it, because its libraries (CUDA, "
+                "cuDNN or CANN) are missing or have another version. Install them, or use --device cpu."
             )
         self.device = provider.removesuffix("ExecutionProvider").lower()
         self.on_cpu = provider == "CPUExecutionProvider"
@@ -191,7 +198,7 @@ class _SessionRunner:
 
 
 class _ProgramRunner:
-    """torch.export."""
+    """Runs a torch.export file."""
 
     def __init__(self, path: Path, device: torch.device) -> None:
         self._device = device

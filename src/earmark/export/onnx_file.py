@@ -1,4 +1,4 @@
-"""An exported program as an ONNX file, in float32 or with the weights of its matrix products in 8 bits."""
+"""Write an exported program as an ONNX file, in float32 or with 8-bit weights of its linear layers."""
 
 from __future__ import annotations
 
@@ -14,17 +14,16 @@ from earmark.export.description import ExportDescription
 from earmark.export.graph import quiet_exporter
 from earmark.extras import require
 
-# The newest operators that CANN's ATC reads (its operator list for CANN 7.0 and 8.0: opset 9 to 18), and ONNX
-# Runtime too.
+# The newest opset that both ONNX Runtime and CANN's ATC read (operator lists of CANN 7.0 and 8.0: opset 9 to 18).
 OPSET = 18
-_IR_VERSION = 8  # of the ONNX releases with that opset; the exporter would write a newer one, which they refuse
+_IR_VERSION = 8  # belongs to opset 18; the exporter's default is newer, and programs with that opset reject it
 
 
 def write_onnx(program: torch.export.ExportedProgram, description: ExportDescription, path: Path) -> None:
-    """Write ``path``, weights inside, and the description as the metadata ``earmark``.
+    """Write an ONNX file with its weights, and with the description as the metadata entry ``earmark``.
 
     Raises:
-        ModelError: an operator has no ONNX counterpart; the message names it.
+        ModelError: ONNX lacks an operator, which the message names.
         MissingExtraError: the exporter's packages are not installed.
     """
     onnx = require("onnx")
@@ -35,24 +34,26 @@ def write_onnx(program: torch.export.ExportedProgram, description: ExportDescrip
                 program, dynamo=True, opset_version=OPSET, output_names=["probabilities"], verbose=False
             )
     except torch.onnx.errors.OnnxExporterError as exc:
-        raise ModelError(f"{description.architecture}: {_unsupported(exc)}") from exc
-    assert converted is not None, "with dynamo=True there is a program"
+        raise ModelError(f"{description.architecture}: {_unsupported(exc)}. Use --format pt2.") from exc
+    assert converted is not None, "with dynamo=True, the exporter returns a program"
     proto: Any = converted.model_proto
     proto.ir_version = _IR_VERSION
     onnx.helper.set_model_props(proto, {"earmark": description.to_json()})
-    del proto.graph.value_info[:]  # symbolic shapes of the tracer, which the quantiser's shape inference trips over
+    del proto.graph.value_info[:]  # symbolic shapes of the tracer make the quantizer's shape inference fail
     try:
         onnx.checker.check_model(proto, full_check=False)
     except (onnx.checker.ValidationError, ValueError) as exc:
-        raise ModelError(f"{description.architecture}: the ONNX file would not be valid ({first_line(exc)})") from exc
+        raise ModelError(
+            f"{description.architecture}: the ONNX file would be invalid ({first_line(exc)}). Use --format pt2."
+        ) from exc
     onnx.save(proto, path)
 
 
 def quantize(whole: Path, path: Path) -> None:
-    """Write ``path``: the float32 file ``whole`` with the weights of its linear layers in 8 bits a channel.
+    """Quantize the linear layers of the float32 file ``whole`` to 8 bits per channel, and write the result.
 
-    Activations are quantised as they come (dynamic quantisation), so no calibration is needed. The frontend's matrix
-    products (a Fourier transform, whose small results matter) and convolutions (slower in 8 bits) stay in float32.
+    Activations are quantized dynamically, so no calibration is needed. The frontend's matrix products (a Fourier
+    transform, whose small results matter) and convolutions (slower in 8 bits) stay in float32.
     """
     onnx = require("onnx")
     require("onnxruntime")
@@ -61,7 +62,7 @@ def quantize(whole: Path, path: Path) -> None:
     frontend = [node.name for node in onnx.load(whole).graph.node if _is_of_frontend(node)]
     root = logging.getLogger()
     level = root.level
-    root.setLevel(logging.ERROR)  # onnxruntime logs through it
+    root.setLevel(logging.ERROR)  # onnxruntime's quantizer logs through the root logger
     try:
         quantize_dynamic(
             whole,
@@ -81,13 +82,13 @@ def _is_of_frontend(node: Any) -> bool:
 
 
 def _unsupported(exc: BaseException) -> str:
-    """What cannot be converted, in a line: the operator where the exporter names one."""
+    """Return one line about what cannot be converted: the operator, if the exporter names one."""
     cause: BaseException | None = exc
     while cause is not None:
         found = re.search(r"No ONNX function found for <OpOverload\(op='([\w.:]+)'", str(cause))
         if found:
-            return f"the operator {found.group(1)} has no counterpart in ONNX opset {OPSET}"
+            return f"the operator {found.group(1)} does not exist in ONNX opset {OPSET}"
         last, cause = cause, cause.__cause__ or cause.__context__
     node = re.search(r"While executing %\w+ .*?target=([\w.]+)", str(last))
     of = f", at {node.group(1)}" if node else ""
-    return f"it cannot be converted to ONNX{of} ({type(last).__name__}: {first_line(last)})"
+    return f"cannot be converted to ONNX{of} ({type(last).__name__}: {first_line(last)})"

@@ -1,4 +1,4 @@
-"""An exported program as a file of torch.export (``.pt2``), without pickles, and back."""
+"""Write an exported program as a torch.export file (``.pt2``) without pickles, and read it."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ logger = logging.getLogger(__name__)
 
 
 def write_pt2(program: torch.export.ExportedProgram, description: ExportDescription, path: Path) -> None:
-    """Write ``path``, weights inside, and the description as the extra file ``earmark``."""
+    """Write a torch.export file with its weights, and with the description as the extra file ``earmark``."""
     program.example_inputs = None  # the only part of the file that torch would pickle
-    whole = io.BytesIO()  # torch's own writing of files ends the process where the disk is full
+    whole = io.BytesIO()  # torch would end the process if it wrote the file itself and the disk were full
     with quiet_exporter():
         torch.export.save(program, whole, extra_files={"earmark": description.to_json()})
     path.write_bytes(whole.getbuffer())
 
 
 def read_pt2(path: Path, device: torch.device) -> object:
-    """The program as a module that takes samples, and ``num_samples`` where it has that input, on ``device``.
+    """Load a torch.export file as a module on ``device`` that takes samples, and ``num_samples`` if it has that input.
 
     Raises:
-        ModelError: damaged, or of a torch that this one does not understand.
+        ModelError: the file is damaged, or this torch cannot read it.
     """
     try:
         with quiet_exporter():
@@ -40,4 +40,7 @@ def read_pt2(path: Path, device: torch.device) -> object:
                 program = move_to_device_pass(program, device)
             return program.module()
     except (OSError, RuntimeError, ValueError, KeyError, AssertionError, zipfile.BadZipFile) as exc:
-        raise ModelError(f"{path}: cannot be loaded by torch {torch.__version__} ({first_line(exc)})") from exc
+        raise ModelError(
+            f"{path}: torch {torch.__version__} cannot load it ({first_line(exc)}). Export the model again "
+            "with this torch."
+        ) from exc

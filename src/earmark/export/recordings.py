@@ -1,4 +1,4 @@
-"""What an export is checked on: recordings that are given, or speech-like sound that is made."""
+"""Choose the recordings to check an export with: the user's, or generated speech-like audio."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from earmark.runs.split_record import SplitRecord
 from earmark.sources.listing import list_recordings
 from earmark.store.known_contents import read_contents
 from earmark.store.waveforms import default_store_root
-from earmark.text import counted
+from earmark.text import counted, none_could
 
 logger = logging.getLogger(__name__)
 
 _GENERATED_CLIPS = 24
-_LOOKED_AT, _LOOKED_AT_FOR_EACH = 2000, 20  # recordings whose samples are compared with those of the run
+_LOOKED_AT, _LOOKED_AT_FOR_EACH = 2000, 20  # most recordings to compare with the training clips: in all, per clip
 _SYLLABLE_S = 0.18
-# first and second formant of five vowels in hertz (Peterson and Barney 1952, men, rounded)
+# First and second formant of five vowels in hertz (Peterson and Barney 1952, men, rounded).
 _VOWELS_HZ = ((270, 2290), (530, 1840), (730, 1090), (570, 840), (300, 870))
 
 
@@ -32,9 +32,9 @@ class Recordings:
     """N recordings.
 
     Attributes:
-        origin: where they come from, in words.
+        origin: description of their source.
         waveforms: float32 arrays ``(T_i,)``.
-        labels: class index of each, int64 (N,); ``None`` where they have none.
+        labels: class index of each, int64 (N,); ``None`` without labels.
     """
 
     origin: str
@@ -45,28 +45,28 @@ class Recordings:
 def find_recordings(
     folder: str | None, sampling_rate_hz: int, classes: list[str], most: int, record: SplitRecord | None = None
 ) -> Recordings:
-    """Recordings of a folder, evenly spread over its sorted files; generated ones without a folder.
+    """Return recordings of a folder, evenly spread over its sorted files, or generated ones without a folder.
 
-    Of a run with a record, recordings that it was not trained on are taken, as long as there are any: on those that it
-    was trained on an export in 8 bits looks better than it is.
+    If the run has a record of its splits, prefer recordings that it was not trained on: an 8-bit export looks better
+    than it is on training clips.
 
     Args:
-        folder: searched through; where every recording lies in a folder named after a class, that is its label.
-        sampling_rate_hz: rate wanted.
+        folder: folder to search. If every recording is in a subfolder named after a class, that is its label.
+        sampling_rate_hz: sampling rate to return.
         classes: class names of the model.
-        most: how many at most.
-        record: of the splits of the run that is exported; ``None`` where it has none.
+        most: maximum number of recordings.
+        record: record of the run's splits; ``None`` if it has none.
 
     Raises:
         DataError: no recording in the folder can be read.
     """
     if folder is None:
-        return Recordings("generated speech-like sound", speech_like(sampling_rate_hz, _GENERATED_CLIPS), None)
+        return Recordings("generated speech-like audio", speech_like(sampling_rate_hz, _GENERATED_CLIPS), None)
     listing = list_recordings(Path(folder))
     listing.log_skipped()
     paths = [Path(path) for path in listing.paths]
     if not paths:
-        raise DataError(f"{folder}: no audio files in this folder; --calibration takes a folder of recordings")
+        raise DataError(f"{folder}: no audio files in this folder. Give --calibration a folder of recordings.")
     if record is not None:
         looked_at = _spread(paths, max(_LOOKED_AT, _LOOKED_AT_FOR_EACH * most))
         paths = _not_trained_on(looked_at, record, folder, most)
@@ -81,7 +81,7 @@ def find_recordings(
         waveforms.append(result)
         names.append(path.parent.name)
     if not waveforms:
-        raise DataError(f"{folder}: of {counted(len(paths), 'recording')} none can be read")
+        raise DataError(f"{folder}: {none_could(len(paths), 'recording')} be read. Give --calibration another folder.")
     labelled = set(names) <= set(classes)
     labels = np.array([classes.index(name) for name in names]) if labelled else None
     kind = "labelled" if labelled else "unlabelled"
@@ -94,9 +94,9 @@ def _spread(paths: list[Path], most: int) -> list[Path]:
 
 
 def _not_trained_on(paths: list[Path], record: SplitRecord, folder: str, enough: int) -> list[Path]:
-    """Recordings that the run was not trained on, by their samples; if it was trained on all, all, with a warning.
+    """Return recordings whose samples the run was not trained on; if it was trained on all, warn and return all.
 
-    Recordings are decoded to know their samples, so this looks at evenly spread ones, and stops when it has ``enough``.
+    This decodes recordings to compare their samples, so it takes evenly spread ones and stops when it has ``enough``.
     """
     found: list[Path] = []
     num_trained_on = 0
@@ -113,18 +113,18 @@ def _not_trained_on(paths: list[Path], record: SplitRecord, folder: str, enough:
     if not found:
         logger.warning(
             "%s: the run was trained on all of %s, so accuracy and agreement of the export look better than they are "
-            "on new recordings. Give --calibration a folder of recordings that it was not trained on",
+            "on new recordings. Give --calibration a folder of recordings that it was not trained on.",
             folder,
             counted(len(paths), "recording"),
         )
         return paths
     if num_trained_on:
-        logger.info("%s: left out %s that the run was trained on", folder, counted(num_trained_on, "recording"))
+        logger.info("%s: skipped %s that the run was trained on", folder, counted(num_trained_on, "recording"))
     return sorted(found)
 
 
 def speech_like(sampling_rate_hz: int, count: int) -> list[np.ndarray]:
-    """Voiced syllables and hisses of 0.3 to 6 s: pulses of a falling pitch through two formants, and noise.
+    """Generate clips of 0.3 to 6 s with voiced syllables (falling pitch, two formants), hisses and pauses.
 
     Returns:
         float32 arrays ``(T_i,)``, peaks below 1.
@@ -141,7 +141,7 @@ def _utterance(rng: np.random.Generator, seconds: float, rate_hz: int) -> np.nda
     for start in islice(range(0, total, step), 64):
         part = wave[start : start + step]
         time_s = np.arange(len(part)) / rate_hz
-        if rng.random() < 0.25:  # a hiss, or a pause where it is faint
+        if rng.random() < 0.25:  # a hiss, or a pause if it is faint
             sound = rng.standard_normal(len(part)) * rng.choice([0.02, 0.2])
         else:
             sound = _vowel(time_s, pitch_hz * rng.uniform(0.9, 1.1), _VOWELS_HZ[rng.integers(len(_VOWELS_HZ))])
@@ -150,7 +150,7 @@ def _utterance(rng: np.random.Generator, seconds: float, rate_hz: int) -> np.nda
 
 
 def _vowel(time_s: np.ndarray, pitch_hz: float, formants_hz: tuple[int, int]) -> np.ndarray:
-    """Harmonics of a pitch that falls by a tenth, weighted by their nearness to two formants."""
+    """Return harmonics of a pitch that falls by a tenth, weighted by their distance from two formants."""
     phase = 2 * np.pi * pitch_hz * (time_s - 0.05 * time_s**2 / _SYLLABLE_S)
     harmonics = np.arange(1, max(2, int(3500 / pitch_hz)))[:, None]
     nearness = sum(1 / (1 + ((harmonics * pitch_hz - formant) / 90) ** 2) for formant in formants_hz)

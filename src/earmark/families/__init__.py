@@ -1,1 +1,1 @@
-"""What differs between architectures, one file each. ``registry.py`` finds the family of a configuration."""
+"""One file per family of architectures, with everything specific to it. ``family_registry.py`` finds the family."""

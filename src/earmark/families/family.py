@@ -1,7 +1,7 @@
-"""The contract of a family, with the answers that fit most encoders of waveforms.
+"""The interface of a family of architectures; its defaults fit most waveform encoders.
 
-A new architecture is one file with a subclass of :class:`Family`, and its line in
-:mod:`earmark.families.family_registry`. An architecture that no family names gets the answers of the base class.
+A new architecture is one file with a subclass of :class:`Family`, and a line in
+:mod:`earmark.families.family_registry`. An architecture that no family names uses the base class.
 
 Shapes: B batch, T samples, F frames, D width, C classes.
 """
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedConfig, PreTrainedModel
 
-_MEL_WINDOW_S, MEL_HOP_S = 0.025, 0.010  # of every mel spectrogram here
+_MEL_WINDOW_S, MEL_HOP_S = 0.025, 0.010  # the same for all mel spectrograms here
 _LAYERS = re.compile(r"(^|\.)(layers|layer|blocks)$")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is known to train a model: the peak learning rate of AdamW, and how long.
+    """Settings that are known to train a model well with AdamW.
 
     Attributes:
         rate: peak learning rate.
-        clips: clips in a step, where the rate was found.
-        steps: steps that training needs at this rate and batch.
-        ema: decay of the average of the weights to keep; ``None`` for the weights themselves.
+        clips: clips per step for which the rate was found.
+        steps: number of steps that training needs at this rate and batch size.
+        ema: decay of the moving average of the weights; ``None`` for no average.
     """
 
     rate: float
@@ -42,19 +42,19 @@ class Recipe:
 
 
 class StaticForward(Protocol):
-    """A forward of our own over a model's modules: padding changes nothing, and it compiles to one graph.
+    """earmark's forward over a model's modules, which ignores padding and compiles to one graph.
 
-    The library's forward is called for anything that is not in :attr:`inputs`.
+    For any argument that is not in :attr:`inputs`, the library's forward is called.
     """
 
     @property
     def inputs(self) -> frozenset[str]:
-        """Names of what it takes."""
+        """Names of its arguments."""
         ...
 
     @property
     def features_are_frozen(self) -> bool:
-        """Whether the feature encoder does not learn."""
+        """Whether the feature encoder is frozen."""
         ...
 
     def num_frames(self, num_samples: torch.Tensor | None) -> torch.Tensor | None:
@@ -66,7 +66,7 @@ class StaticForward(Protocol):
         ...
 
     def logits_of_features(self, features: torch.Tensor, num_frames: torch.Tensor | None = None) -> torch.Tensor:
-        """Return the logits (B, C) of that output."""
+        """Return the logits (B, C) of the output of the feature encoder."""
         ...
 
     def logits(self, input_values: torch.Tensor, num_samples: torch.Tensor | None = None) -> torch.Tensor:
@@ -75,27 +75,28 @@ class StaticForward(Protocol):
 
 
 class Family:
-    """An architecture, or several that differ in nothing that matters here.
+    """One architecture, or several that need the same code.
 
     Attributes:
         model_types: ``model_type`` of their configurations.
-        frontend: the kind of frontend; a checkpoint has settings of it.
-        is_own: whether the models are earmark's own, registered with Transformers' Auto classes.
-        takes_one_length: whether the encoder takes clips of one length only, which its feature extractor pads to.
-        masks_padding: whether the library's own forward gives a padded clip the logits that it has alone.
+        frontend: class of the frontend settings, which a checkpoint stores.
+        is_own: whether the models are earmark's, registered with Transformers' Auto classes.
+        takes_one_length: whether the encoder takes only one clip length, to which its feature extractor pads.
+        masks_padding: whether the library's forward gives a clip the same logits with and without padding.
         feature_encoder: the parts of the body that turn samples or mel bins into the first frame features; empty if
             the model has a method ``freeze_feature_encoder``.
-        layer_drop: the setting of the configuration that is the probability of leaving out a layer in training.
-        first_dropped_layer: the first layer that LayerDrop may leave out.
-        queries_and_values: names of the linear layers that LoRA adapts by default, what its authors adapt (Hu et al.
+        layer_drop: name of the configuration's setting for the probability of skipping a layer in training.
+        first_dropped_layer: the first layer that LayerDrop may skip.
+        queries_and_values: names of the linear layers that LoRA adapts by default, as its authors do (Hu et al.
             2021, arXiv:2106.09685, section 4.2).
         training_only: the last part of the name of a weight that only training needs; checkpoints may lack it.
-        imported_by_users: the module that plain Transformers needs imported to know the architecture.
+        imported_by_users: module to import before plain Transformers knows the architecture.
         cpu_batch_s: longest batch that a CPU scores at once, in seconds of audio, padding included.
-        takes_float32: whether the model takes samples in float32 whatever the type of its weights.
-        normalizes_clips: whether clips have zero mean and unit variance, unless the checkpoint says otherwise.
-        pretrained: training from a checkpoint.
-        from_scratch: training from random weights.
+        takes_float32: whether the model takes samples in float32 for any type of its weights.
+        normalizes_clips: whether clips are normalized to zero mean and unit variance, unless the checkpoint says
+            otherwise.
+        pretrained: recipe for training from a checkpoint.
+        from_scratch: recipe for training from random weights.
     """
 
     model_types: ClassVar[tuple[str, ...]] = ()
@@ -112,13 +113,13 @@ class Family:
     cpu_batch_s = math.inf
     takes_float32 = False
     normalizes_clips = True
-    # Transformers' audio-classification example, wav2vec2-base on SUPERB KS: 0.9826 after 2,000 steps; 1,200 are enough
-    # (earmark.scoring.diagnosis)
+    # Transformers' audio classification example with wav2vec2-base on SUPERB KS reaches 0.9826 after 2,000 steps; 1,200
+    # are enough (earmark.scoring.diagnosis).
     pretrained = Recipe(3e-5, 128, 1200)
     from_scratch = Recipe(3e-4, 32, 2000, ema=0.99)
 
     def native_length_s(self, config: PreTrainedConfig, extractor: Extractor) -> float | None:
-        """Return the one clip length that the encoder takes, in seconds; ``None`` if it takes any."""
+        """Return the only clip length that the encoder takes, in seconds; ``None`` if it takes any length."""
         return None
 
     def possible_length_s(self, config: PreTrainedConfig, extractor: Extractor, length_s: float) -> float:
@@ -126,17 +127,17 @@ class Family:
         return length_s
 
     def cut(self, model: PreTrainedModel, extractor: Extractor, length_s: float) -> Extractor:
-        """Make the encoder as short as ``length_s``, which it can be cut to; return the extractor for that length."""
+        """Cut the encoder to a possible length of ``length_s``, and return the extractor for that length."""
         return extractor
 
     def restore_length(self, config: PreTrainedConfig, other: object) -> None:
-        """Give ``config`` the length that ``other`` has, another configuration of the same architecture."""
+        """Set the clip length of ``config`` to that of ``other``, a configuration of the same architecture."""
 
     def min_samples(self, config: PreTrainedConfig, rate_hz: int) -> int:
-        """Return the fewest samples that a model takes; shorter clips are padded with silence up to here.
+        """Return the shortest input of a model, in samples; shorter clips are padded with silence.
 
-        Enough for one frame of a convolutional encoder, or for one span of SpecAugment if that is longer, because
-        Transformers refuses to mask a sequence shorter than a span. For mel spectrograms one window.
+        This is one frame of a convolutional encoder, or one span of SpecAugment if that is longer, because
+        Transformers cannot mask a sequence shorter than a span. For mel spectrograms, it is one window.
         """
         if not hasattr(config, "conv_kernel") or not hasattr(config, "conv_stride"):
             return round(_MEL_WINDOW_S * rate_hz)
@@ -146,11 +147,11 @@ class Family:
         return int(samples)
 
     def min_frames(self, config: PreTrainedConfig) -> int:
-        """Return the fewest frames that a convolutional encoder has to give."""
+        """Return the fewest frames that a convolutional encoder must produce."""
         return span_frames(config)
 
     def example_samples(self, config: PreTrainedConfig, length: int) -> int:
-        """Return how long clips are that an export is traced with, at least ``length`` samples."""
+        """Return the length of the clips to trace an export with, at least ``length`` samples."""
         return length
 
     def default_frontend(self, config: PreTrainedConfig) -> FrontendSettings:
@@ -158,7 +159,7 @@ class Family:
         return WaveformSettings(do_normalize=self.normalizes_clips, return_attention_mask=True)
 
     def static_forward(self, model: PreTrainedModel) -> StaticForward | None:
-        """Return a forward of our own for this model, in which padding changes nothing; ``None`` for the library's."""
+        """Return earmark's forward for this model, which ignores padding; ``None`` to use the library's."""
         return None
 
     def check_adapters(self, model: PreTrainedModel) -> str | None:
@@ -170,7 +171,7 @@ class Family:
         return False
 
     def body(self, model: PreTrainedModel) -> Any:
-        """Return the part that gives frames ``(B, F, D)``; the model itself if that is not known."""
+        """Return the part that outputs frames ``(B, F, D)``; the model itself if that is unknown."""
         body = getattr(model, "base_model", model)
         # Whisper's classifier holds its encoder under another name than its base_model_prefix
         return getattr(model, "encoder", model) if body is model else body
@@ -182,22 +183,23 @@ class Family:
         stacks = [
             module
             for name, module in self.body(model).named_modules()
-            # data2vec-audio has a second one, of its positional convolutions
+            # data2vec-audio has a second list with its positional convolutions
             if isinstance(module, nn.ModuleList) and _LAYERS.search(name) and "conv" not in name
         ]
         return max(stacks, key=len, default=None)
 
     def parts_behind_layers(self, config: PreTrainedConfig) -> tuple[str, ...]:
-        """Return names in the body of what lies behind its layers; what else is outside of them lies before."""
+        """Return the names of modules in the body after its layers; all other modules outside the layers "
+        "come before."""
         return ("adapter",)
 
     def freezes_by_default(self, model: PreTrainedModel) -> bool:
-        """Whether the feature encoder learns only if ``--freeze`` says so, as in Transformers' example."""
+        """Return whether the feature encoder is frozen unless ``--freeze`` is given, as in Transformers' example."""
         return hasattr(model, "freeze_feature_encoder")
 
     def freeze_feature_encoder(self, model: PreTrainedModel) -> bool:
-        """Stop the feature encoder from learning; return whether it is known which part of the model that is."""
-        if hasattr(model, "freeze_feature_encoder"):  # which also spares the gradient of the input
+        """Freeze the feature encoder; return False if this part of the model is unknown."""
+        if hasattr(model, "freeze_feature_encoder"):  # also skips the gradient of the input
             model.freeze_feature_encoder()
             return True
         for name in self.feature_encoder:
@@ -205,7 +207,7 @@ class Family:
         return bool(self.feature_encoder)
 
     def sums_layers(self, config: PreTrainedConfig) -> bool:
-        """Whether the head takes a learned sum of all layers, so that there is no one embedding of a clip."""
+        """Return whether the head takes a learned sum of all layers, so that a clip has no single embedding."""
         return bool(getattr(config, "use_weighted_layer_sum", False))
 
     def embeddings(self, model: PreTrainedModel, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -231,11 +233,11 @@ class Family:
         return None
 
     def last_layer(self, model: PreTrainedModel) -> object:
-        """Return the last layer of the head; ``None`` if that is not known."""
+        """Return the last layer of the head; ``None`` if it is unknown."""
         return getattr(model, "classifier", None)
 
 
 def span_frames(config: PreTrainedConfig) -> int:
-    """Return the frames that one span of SpecAugment hides, at least 1."""
+    """Return the number of frames in a span of SpecAugment, at least 1."""
     masks = getattr(config, "apply_spec_augment", True) and getattr(config, "mask_time_prob", 0.0) > 0
     return max(1, int(getattr(config, "mask_time_length", 1))) if masks else 1

@@ -1,4 +1,4 @@
-"""Which family an architecture belongs to."""
+"""Find the family of an architecture."""
 
 from __future__ import annotations
 

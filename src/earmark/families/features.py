@@ -1,4 +1,4 @@
-"""Frontends as tensor code, which runs where the samples are and asks nothing of the host.
+"""Frontends as tensor code, which runs on the device of the samples without copies to the host.
 
 Shapes: B batch, T samples, F frames, M mel bins.
 """
@@ -14,14 +14,14 @@ from earmark.families.frontend_settings import WaveformSettings
 
 
 class Features(nn.Module):
-    """Base: samples (B, T) float32, zero behind ``num_samples`` (B,) int64 of them, to model inputs by name.
+    """Base class: maps samples (B, T) float32, zero after ``num_samples`` (B,) int64, to model inputs by name.
 
-    What comes out for a clip depends neither on T nor on the other clips of the batch.
+    The inputs for a clip depend neither on T nor on the other clips of the batch.
 
     Attributes:
         input_name: the model input that holds samples or a spectrogram.
-        stride: frames of a spectrogram beside each other in one frame of the input.
-        bins_first: whether a spectrogram is (B, M, F), not (B, F, M).
+        stride: number of spectrogram frames that are concatenated to one frame of the input.
+        bins_first: whether a spectrogram is (B, M, F) instead of (B, F, M).
     """
 
     input_name: ClassVar[str] = "input_values"
@@ -38,7 +38,7 @@ class Features(nn.Module):
         return None
 
     def forward(self, samples: torch.Tensor, num_samples: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Return model inputs in float32, whatever autocast is on."""
+        """Return model inputs in float32, also under autocast."""
         with torch.autocast(samples.device.type, enabled=False):
             return self.compute(samples.float(), num_samples)
 
@@ -48,7 +48,7 @@ class Features(nn.Module):
 
 
 class WaveformFeatures(Features):
-    """Gives ``input_values`` (B, T) and ``attention_mask`` (B, T) int64."""
+    """Returns ``input_values`` (B, T) and ``attention_mask`` (B, T) int64."""
 
     def __init__(self, settings: WaveformSettings) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class WaveformFeatures(Features):
 
 
 def is_valid(count: torch.Tensor, length: int) -> torch.Tensor:
-    """Return which of ``length`` places are within the first ``count`` (B,) ones: bool (B, length)."""
+    """Return which of ``length`` positions are among the first ``count`` (B,): bool (B, length)."""
     return torch.arange(length, device=count.device) < count[:, None]
 
 
@@ -74,11 +74,11 @@ def normalized(values: torch.Tensor, valid: torch.Tensor, count: torch.Tensor, *
 
     Args:
         values: samples or frames.
-        valid: the places that count, bool, in the shape of ``values`` or with sizes of 1.
-        count: how many these are for each clip.
-        lost_degrees: what is subtracted from the count in the variance.
+        valid: valid positions, bool, in a shape that broadcasts to ``values``.
+        count: number of valid positions of each clip.
+        lost_degrees: subtracted from the count in the variance.
     """
-    values = values - values.narrow(1, 0, 1)  # so that a mean of equal values (digital silence) is exact
+    values = values - values.narrow(1, 0, 1)  # makes the mean of equal values (digital silence) exact
     mean = (values * valid).sum(dim=1, keepdim=True) / count
     spread = (values - mean) * valid
     variance = spread.square().sum(dim=1, keepdim=True) / (count - lost_degrees).clamp(min=1)

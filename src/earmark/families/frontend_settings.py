@@ -1,8 +1,8 @@
-"""What ``preprocessor_config.json`` says of a frontend; :mod:`earmark.families.features` is the same as tensor code.
+"""Read and write the settings of a frontend, ``preprocessor_config.json``, without importing torch.
 
-Settings are read as JSON, and saved under the class of Transformers that computes the same, so that a saved model is
-plain Transformers. A family says which frontend its models have (:attr:`earmark.families.family.Family.frontend`). This
-module loads no torch.
+:mod:`earmark.families.features` computes the frontend. The file names the class of Transformers that computes the same
+features, so that plain Transformers can load a saved model. :attr:`earmark.families.family.Family.frontend` names the
+class of settings for a family.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from earmark.families.features import Features
 
 S = TypeVar("S", bound="FrontendSettings")
-_FOLLOWING = ("mel_filters", "window")  # in old files, though they follow from the settings
+_FOLLOWING = ("mel_filters", "window")  # old files contain these values, which follow from the settings
 
 
 class Extractor(Protocol):
-    """What a model's preprocessor has: :class:`FrontendSettings`, or a feature extractor of Transformers."""
+    """The preprocessor of a model: :class:`FrontendSettings`, or a feature extractor of Transformers."""
 
     @property
     def sampling_rate(self) -> int:
-        """Rate of the samples it takes, in hertz."""
+        """Sampling rate of the input, in hertz."""
         ...
 
     def save_pretrained(self, save_directory: str | Path) -> object:
@@ -39,14 +39,14 @@ class FrontendSettings:
 
     Attributes:
         sampling_rate: rate of the samples, in hertz.
-        feature_size: width of a feature; carried along where the frontend does not need it.
-        padding_side: where clips are padded; tensor code knows ``"right"`` only.
-        padding_value: what padding is filled with.
-        return_attention_mask: whether models get a mask of the samples that are padding.
-        others: everything else in the file, saved again as it is.
+        feature_size: width of a feature; only stored if the frontend does not need it.
+        padding_side: side on which clips are padded; tensor code supports only ``"right"``.
+        padding_value: value of the padding.
+        return_attention_mask: whether models get a mask of the padded samples.
+        others: all other values of the file, which are saved unchanged.
     """
 
-    extractor_type: ClassVar[str]  # the class of Transformers that computes the same
+    extractor_type: ClassVar[str]  # the class of Transformers that computes the same features
 
     sampling_rate: int = 16_000
     feature_size: int = 1
@@ -57,7 +57,7 @@ class FrontendSettings:
 
     @property
     def levels_out(self) -> bool:
-        """Whether a clip gives the same features however loud it is."""
+        """Whether the features of a clip do not depend on its level."""
         return False
 
     def features(self) -> Features:
@@ -65,7 +65,7 @@ class FrontendSettings:
         raise NotImplementedError
 
     def derived(self) -> dict[str, object]:
-        """Return what Transformers saves beside the settings, though it follows from them."""
+        """Return values that follow from the settings, which Transformers also saves."""
         return {}
 
     @classmethod
@@ -78,7 +78,7 @@ class FrontendSettings:
         """Read the settings of a file.
 
         Raises:
-            ValueError: a setting has a value that it cannot have.
+            ValueError: a setting has an invalid value.
         """
         names = cls.setting_names()
         known = {name: _checked(name, values[name], getattr(cls, name)) for name in names & values.keys()}
@@ -91,17 +91,17 @@ class FrontendSettings:
         return {"feature_extractor_type": self.extractor_type, **self.others, **own, **self.derived()}
 
     def save_pretrained(self, save_directory: str | Path) -> None:
-        """Write ``preprocessor_config.json`` into a folder. Trainer calls this by its name in Transformers."""
+        """Write ``preprocessor_config.json`` into a folder. Trainer calls this method."""
         text = json.dumps(self.to_json(), indent=2, sort_keys=True) + "\n"
         (Path(save_directory) / "preprocessor_config.json").write_text(text, encoding="utf-8", newline="\n")
 
 
 @dataclass(frozen=True)
 class WaveformSettings(FrontendSettings):
-    """Samples as they are, or each clip brought to zero mean and unit variance.
+    """Unchanged samples, or clips normalized to zero mean and unit variance.
 
     Attributes:
-        do_normalize: whether clips are brought to zero mean and unit variance.
+        do_normalize: whether clips are normalized.
     """
 
     extractor_type = "Wav2Vec2FeatureExtractor"

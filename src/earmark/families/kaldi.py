@@ -1,4 +1,4 @@
-"""Kaldi's filter banks, which AST and Wav2Vec2-BERT take.
+"""Compute Kaldi's filter banks, the input of AST and Wav2Vec2-BERT.
 
 Shapes: B batch, T samples, F frames, W samples of a frame, M mel bins.
 """
@@ -13,30 +13,30 @@ from earmark.families.features import Features
 from earmark.families.mel_filters import MelScale, mel_filters
 from earmark.families.spectra import Product, fourier_basis, overlapping_frames, power, to_float32
 
-# Both models' extractors have these in their code, not among their settings.
+# Constants in the code of both models' feature extractors, which are not in their settings.
 FRAME, _HOP, _N_FFT = 400, 160, 512
 _LOWEST_HZ = 20
 _EMPHASIS = 0.97
 _FLOOR = 1.192092955078125e-07
 _FLOAT32_BITS = 24
-_COARSE_BITS = 9  # of a sample, below the peak of its clip; the basis has the rest of the 24 bits
+_COARSE_BITS = 9  # bits of a coarse sample below the peak of its clip; the basis gets the rest of float32's 24 bits
 
 
 class KaldiFeatures(Features):
-    """Log filter banks: frames of 400 samples every 160 within the clip, mean removed, pre-emphasis, natural log.
+    """Log filter banks: frames of 400 samples every 160, mean removed, pre-emphasis, natural log.
 
-    There is no floor near the peak, so a quiet band must not drown in the rounding of a loud one beside it. Removing
-    the mean and pre-emphasis are linear, hence part of the basis, and the product with it is taken in three parts
-    (after Ozaki et al. 2012, "Error-free transformations of matrix multiplication"): samples and basis are each cut
-    into a coarse part, so short that float32 adds up coarse times coarse without rounding, and a rest, whose products
-    are small and so are their errors. One product, or an FFT, in float32 is wrong by up to a few per cent of a bin's
-    standard deviation where a band is 100 dB below the loudest one.
+    Kaldi has no floor relative to the peak, so rounding errors of a loud band must not hide a quiet one. Removal of the
+    mean and pre-emphasis are linear, so they are part of the basis. The product with the basis has three parts (after
+    Ozaki et al. 2012, "Error-free transformations of matrix multiplication"): samples and basis are each split into a
+    coarse part, short enough that float32 sums coarse times coarse without rounding, and a rest, whose products and
+    errors are small. A single product or an FFT in float32 is wrong by up to a few per cent of a bin's standard
+    deviation if a band is 100 dB below the loudest one.
 
     Args:
         rate_hz: sampling rate.
         num_mels: M.
         window: float64 (W,).
-        scale: what samples are multiplied by; Kaldi takes 16-bit integers.
+        scale: factor of the samples; Kaldi takes 16-bit integers.
     """
 
     coarse_basis: torch.Tensor
@@ -65,7 +65,7 @@ class KaldiFeatures(Features):
         """Return (B, F, M) of samples (B, T)."""
         if samples.shape[1] < FRAME:
             samples = F.pad(samples, (0, FRAME - samples.shape[1]))
-        # beside a number 2**15 times the peak, float32 has room for the highest 9 bits of a sample
+        # Adding a number 2**15 times the peak leaves room in float32 for only the highest 9 bits of a sample.
         large = samples.abs().amax(dim=1, keepdim=True) * 2.0 ** (_FLOAT32_BITS - _COARSE_BITS)
         coarse = (samples + large) - large
         frames, rest = (overlapping_frames(part, FRAME, _HOP) for part in (coarse, samples - coarse))  # (B, F, W)
@@ -80,7 +80,7 @@ class KaldiFeatures(Features):
 
 
 def _kaldi_basis(window: np.ndarray) -> np.ndarray:
-    """The Fourier basis behind pre-emphasis behind removal of the mean, float64 (W, 2 * bins)."""
+    """Return removal of the mean, pre-emphasis and Fourier transform as one matrix, float64 (W, 2 * bins)."""
     emphasised = np.eye(len(window)) - _EMPHASIS * np.eye(len(window), k=-1)  # x[t] - 0.97 x[t - 1]
     emphasised[0, 0] -= _EMPHASIS
     basis = emphasised.T @ fourier_basis(window, _N_FFT)
@@ -88,7 +88,7 @@ def _kaldi_basis(window: np.ndarray) -> np.ndarray:
 
 
 def _coarse_basis(basis: np.ndarray) -> np.ndarray:
-    """Each column (bin) rounded so far that its product with coarse samples is exact in float32."""
-    largest_sum = np.abs(basis).sum(axis=0) * 2.0**_COARSE_BITS  # in steps of the samples
+    """Round each column (bin) so that its product with coarse samples is exact in float32."""
+    largest_sum = np.abs(basis).sum(axis=0) * 2.0**_COARSE_BITS  # in units of the coarse samples
     step = 2.0 ** np.ceil(np.log2(np.maximum(largest_sum, 1e-30)) - _FLOAT32_BITS)  # the sine of bin 0 is all zero
     return np.round(basis / step) * step

@@ -1,14 +1,14 @@
-"""Mel filter banks: triangles over the bins of a spectrum, equally spaced on a mel scale.
+"""Make mel filter banks: triangles over the bins of a spectrum, equally spaced on a mel scale.
 
-Three mel scales are in use, and two places to draw the triangles:
+There are three mel scales and two ways to define the triangles:
 
 - HTK (Young et al., "The HTK Book", section 5.4): ``2595 log10(1 + f / 700)``.
-- Kaldi (``feat/mel-computations.h``): ``1127 ln(1 + f / 700)``, the HTK scale but for rounding.
+- Kaldi (``feat/mel-computations.h``): ``1127 ln(1 + f / 700)``, the HTK scale except for rounding.
 - Slaney ("Auditory Toolbox", Interval Research technical report 1998-010): linear below 1 kHz, ``3 f / 200``, and
   logarithmic above, 27 mel for each factor of 6.4.
 
-HTK and Slaney draw triangles over frequency in hertz, Kaldi over mel. HTK's and Kaldi's have equal heights, Slaney's
-equal areas.
+Triangles are linear in hertz for HTK and Slaney, and in mel for Kaldi. They have equal heights for HTK and Kaldi, and
+equal areas for Slaney.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _SLANEY_STEP = 27.0 / np.log(6.4)  # mel for each factor of e
 
 
 class MelScale(Enum):
-    """How frequencies become mel, and what the triangles of a filter bank are drawn over."""
+    """Mel scale of a filter bank, with the shape of its triangles."""
 
     HTK = "htk"
     KALDI = "kaldi"
@@ -71,7 +71,7 @@ def mel_filters(
 
 
 def _triangles(places: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Return triangles of height 1 from each edge to the next but one, at ``places``: (places, edges - 2)."""
+    """Return triangles of height 1 over three consecutive edges, evaluated at ``places``: (places, edges - 2)."""
     places, left, middle, right = places[:, None], edges[:-2], edges[1:-1], edges[2:]
     rising, falling = (places - left) / (middle - left), (right - places) / (right - middle)
     return np.clip(np.minimum(rising, falling), 0.0, None)

@@ -1,7 +1,7 @@
-"""What spectrograms are made of: overlapping frames, windows, and Fourier transforms as matrix products.
+"""Compute spectra from overlapping frames, windows, and Fourier transforms as matrix products.
 
-Spectra are products with a Fourier basis: neither complex numbers nor float64, which not every accelerator has, and no
-FFT to export.
+Products with a Fourier basis need neither complex numbers nor float64, which some accelerators lack, nor an FFT, which
+cannot be exported.
 
 Shapes: B batch, T samples, F frames, W samples of a frame.
 """
@@ -14,7 +14,7 @@ from torch import nn
 
 
 class Product(nn.Module):
-    """``rows @ matrix``: a place where :mod:`earmark.models.packed` finds a product with a constant."""
+    """``rows @ matrix`` as a module, so that :mod:`earmark.models.packed` can replace it."""
 
     def forward(self, rows: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
         """Return (..., R, N) of rows (..., R, K) and matrix (K, N)."""
@@ -22,11 +22,11 @@ class Product(nn.Module):
 
 
 def overlapping_frames(samples: torch.Tensor, window: int, hop: int) -> torch.Tensor:
-    """Return whole frames (B, F, W) of samples (B, T), ``hop`` apart: a view where it runs, a gather when exported."""
+    """Return whole frames (B, F, W) of samples (B, T), ``hop`` apart: a view normally, a gather in an export."""
     if not torch.compiler.is_compiling():
         return samples.unfold(-1, window, hop)
-    # `unfold` asks torch.export whether its overlapping rows are contiguous, which depends on T, and becomes a loop in
-    # ONNX; indices become one gather
+    # In torch.export, `unfold` fails on the question whether its overlapping rows are contiguous, which depends on T,
+    # and in ONNX it becomes a loop. Indexing becomes one gather.
     count = (samples.shape[-1] - window) // hop + 1
     starts = torch.arange(count, device=samples.device)[:, None] * hop
     return samples[:, starts + torch.arange(window, device=samples.device)]
@@ -43,18 +43,18 @@ def povey(length: int) -> np.ndarray:
 
 
 def fourier_basis(window: np.ndarray, n_fft: int) -> np.ndarray:
-    """Return windowed cosines and, beside them, sines: float64 (W, 2 * bins)."""
+    """Return windowed cosines followed by sines, float64 (W, 2 * bins)."""
     turns = np.arange(len(window))[:, None] * np.arange(n_fft // 2 + 1)[None] % n_fft
     angle = 2 * np.pi * turns / n_fft
     return np.concatenate([np.cos(angle), -np.sin(angle)], axis=1) * window[:, None]
 
 
 def power(spectrum: torch.Tensor) -> torch.Tensor:
-    """Return power (B, F, bins) of real parts beside imaginary parts (B, F, 2 * bins)."""
+    """Return the power (B, F, bins) of a spectrum of real parts followed by imaginary parts (B, F, 2 * bins)."""
     real, imaginary = spectrum.chunk(2, dim=-1)
     return real.square() + imaginary.square()
 
 
 def to_float32(values: np.ndarray) -> torch.Tensor:
-    """Return a constant of a frontend as it is computed with."""
+    """Return a constant of a frontend in float32."""
     return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))

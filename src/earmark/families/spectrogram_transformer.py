@@ -1,6 +1,6 @@
-"""AST, the audio spectrogram transformer: built for 10.24 s, and cut to the clip.
+"""AST, the audio spectrogram transformer: built for 10.24 s, and cut to the length of the clips.
 
-Its position table is learned for each patch, so a shorter model is the same model with the first columns of the table.
+It learns a position embedding for each patch, so a shorter model is the same model with the first columns of the table.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from earmark.families.spectra import hann
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
-_WINDOW_S = 0.025  # of Kaldi's filter bank
+_WINDOW_S = 0.025  # frame of Kaldi's filter bank
 
 
 @dataclass(frozen=True)
 class SpectrogramSettings(FrontendSettings):
-    """Kaldi's filter banks padded with zeros or cut to one length, then normalised by the data set's figures.
+    """Kaldi's filter banks, zero-padded or cut to one length, then normalized with statistics of the data set.
 
     Attributes:
-        num_mel_bins: mel bins.
-        max_length: the one length, in frames.
-        do_normalize: whether mean and standard deviation below are used.
-        mean: of AudioSet's log-mel values.
-        std: half of what values are divided by.
+        num_mel_bins: number of mel bins.
+        max_length: length in frames.
+        do_normalize: whether to normalize with ``mean`` and ``std``.
+        mean: mean of AudioSet's log-mel values.
+        std: half of the divisor of the values.
     """
 
     extractor_type = "ASTFeatureExtractor"
@@ -50,7 +50,7 @@ class SpectrogramSettings(FrontendSettings):
 
 
 class SpectrogramFeatures(KaldiFeatures):
-    """Gives ``input_values`` (B, F, M)."""
+    """Returns ``input_values`` (B, F, M)."""
 
     def __init__(self, settings: SpectrogramSettings) -> None:
         super().__init__(settings.sampling_rate, settings.num_mel_bins, hann(FRAME, periodic=False))
@@ -79,11 +79,11 @@ class SpectrogramTransformer(Family):
     takes_one_length = True
     masks_padding = True
     feature_encoder = ("embeddings.patch_embeddings",)
-    # the authors' rate for ESC-50 and AudioSet (Gong et al. 2021, arXiv:2104.01778, 1e-5), raised for a new head
+    # Higher than the authors' rate for ESC-50 and AudioSet (Gong et al. 2021, arXiv:2104.01778, 1e-5), for a new head.
     pretrained = Recipe(5e-5, 32, 800)
 
     def native_length_s(self, config: PreTrainedConfig, extractor: object) -> float | None:
-        """Return 10.24 s for 1,024 frames, as the authors count."""
+        """Return the length that the authors give: 10.24 s for 1,024 frames."""
         return float(config.max_length * MEL_HOP_S)
 
     def possible_length_s(self, config: PreTrainedConfig, extractor: object, length_s: float) -> float:
@@ -99,7 +99,7 @@ class SpectrogramTransformer(Family):
         columns = embeddings.get_shape(config)[1]
         table = embeddings.position_embeddings.detach()  # (1, 2 + rows * old_columns, width)
         special, grid = table[:, :2], table[:, 2:].reshape(1, rows, old_columns, -1)
-        # The extractor pads at the end, so the first columns are where short clips lay when the table was learned.
+        # The extractor pads at the end, so in training short clips used the first columns of the table.
         first = grid[:, :, :columns].reshape(1, rows * columns, -1)
         embeddings.position_embeddings = nn.Parameter(torch.cat([special, first], dim=1))
         return with_settings(extractor, max_length=frames)
@@ -132,7 +132,7 @@ class SpectrogramTransformer(Family):
 
 
 def _frames(config: PreTrainedConfig, extractor: Any, length_s: float) -> int:
-    """Frames of a clip: at least one patch, and no more than the table has columns for."""
+    """Return the number of frames of a clip: at least one patch, and at most as many as the table has columns for."""
     samples = round(length_s * extractor.sampling_rate)
     window, hop = (round(s * extractor.sampling_rate) for s in (_WINDOW_S, MEL_HOP_S))
     return int(min(max(config.patch_size, 1 + max(0, samples - window) // hop), config.max_length))

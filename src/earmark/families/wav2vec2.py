@@ -16,15 +16,15 @@ _UNUSUAL = ("add_adapter", "adapter_attn_dim", "conv_pos_batch_norm", "use_weigh
 
 
 class Wav2Vec2(Family):
-    """The usual classifiers run through :class:`Wav2Vec2Forward`; those with adapters or layer sums do not."""
+    """Classifiers use :class:`Wav2Vec2Forward`, unless they have adapters or a sum of layers."""
 
     model_types: ClassVar[tuple[str, ...]] = ("wav2vec2", "hubert", "unispeech", "unispeech-sat", "data2vec-audio")
-    # One clip of a few seconds keeps a CPU busy with a model of this size; more at once cost padding and memory (6.5 MB
-    # for each second behind the first convolution of wav2vec2-base are 3.3 GB for 32 clips of 16 s).
+    # A clip of a few seconds keeps a CPU busy with a model of this size. Larger batches need padding and memory: after
+    # the first convolution of wav2vec2-base, 6.5 MB per second, which is 3.3 GB for 32 clips of 16 s.
     cpu_batch_s = 4.0
 
     def static_forward(self, model: PreTrainedModel) -> Wav2Vec2Forward | None:
-        """See the class."""
+        """See the class docstring."""
         is_usual = type(model).__name__.endswith("ForSequenceClassification")
         if not is_usual or any(getattr(model.config, name, None) for name in _UNUSUAL):
             return None
@@ -49,14 +49,14 @@ class Wav2Vec2(Family):
 
 
 class WavLM(Wav2Vec2):
-    """Its first layer makes the position bias of all others (Chen et al. 2021, arXiv:2110.13900)."""
+    """WavLM, whose first layer computes the position bias of all layers (Chen et al. 2021, arXiv:2110.13900)."""
 
     model_types: ClassVar[tuple[str, ...]] = ("wavlm",)
     first_dropped_layer = 1
 
     def check_adapters(self, model: PreTrainedModel) -> str | None:
         """See the base class."""
-        return None if model.forward.static is not None else "this WavLM's attention goes past its layers and adapters"
+        return None if model.forward.static is not None else "the attention of this WavLM bypasses its adapters"
 
 
 class Conformer(Family):
@@ -70,7 +70,7 @@ class Conformer(Family):
 
 
 class Sew(Family):
-    """SEW and SEW-D, which pool frames before the layers and unfold them behind (Wu et al. 2021, arXiv:2109.06870)."""
+    """SEW and SEW-D, which pool frames before the layers and upsample them after (Wu et al. 2021, arXiv:2109.06870)."""
 
     model_types = ("sew", "sew-d")
 
@@ -86,8 +86,8 @@ class Sew(Family):
     def example_samples(self, config: PreTrainedConfig, length: int) -> int:
         """See the base class.
 
-        What the last, incomplete group of frames lost in pooling is padded in a branch of Python. Traced with such a
-        rest, the padding is in the graph and adds nothing where there is none.
+        A Python branch pads frames that pooling dropped from an incomplete last group. Tracing with such a group
+        includes the padding in the graph, where it has no effect on other lengths.
         """
         while config.squeeze_factor > 1 and _num_frames(config, length) % config.squeeze_factor == 0:
             length += 1

@@ -22,11 +22,11 @@ _MEL_BINS = 80
 
 @dataclass(frozen=True)
 class StackedMelSettings(FrontendSettings):
-    """Kaldi's filter banks normalised bin by bin over the clip, several frames put into one.
+    """Kaldi's filter banks, normalized per bin over the clip, with several frames stacked into one.
 
     Attributes:
-        num_mel_bins: mel bins.
-        stride: frames put into one.
+        num_mel_bins: number of mel bins.
+        stride: number of frames stacked into one.
     """
 
     extractor_type = "SeamlessM4TFeatureExtractor"
@@ -38,7 +38,7 @@ class StackedMelSettings(FrontendSettings):
 
     @property
     def levels_out(self) -> bool:
-        """Each mel bin's mean is taken away, in decibels."""
+        """True, because the mean of each mel bin, in decibels, is subtracted."""
         return True
 
     def features(self) -> StackedMelFeatures:
@@ -47,7 +47,7 @@ class StackedMelSettings(FrontendSettings):
 
 
 class StackedMelFeatures(KaldiFeatures):
-    """Gives ``input_features`` (B, F, stride * M) and ``attention_mask`` (B, F) int64."""
+    """Returns ``input_features`` (B, F, stride * M) and ``attention_mask`` (B, F) int64."""
 
     input_name = "input_features"
 
@@ -67,12 +67,12 @@ class StackedMelFeatures(KaldiFeatures):
         valid = is_valid(count, log_mel.shape[1])[..., None]  # (B, F, 1)
         log_mel = normalized(log_mel, valid, count[:, None, None], lost_degrees=1)
         log_mel = log_mel.masked_fill(~valid, self.padding_value)
-        # padded to an even number of frames, whatever the stride; what is left over of it is cut
+        # Pad to an even number of frames, as the extractor does for any stride, then drop incomplete stacks.
         frames = log_mel.shape[1] + log_mel.shape[1] % 2
         log_mel = F.pad(log_mel, (0, 0, 0, frames - log_mel.shape[1]), value=self.padding_value)
         frames -= frames % self.stride
         stacked = log_mel[:, :frames].unflatten(1, (-1, self.stride)).flatten(2)
-        # a stacked frame counts when its second half does; with a stride of 1 the extractor leaves no mask at all
+        # A stacked frame is valid if its second half is. For a stride of 1, the extractor returns an empty mask.
         mask = is_valid(count, frames)[:, 1 :: self.stride] if self.stride > 1 else valid[:, :0, 0]
         return {"input_features": stacked, "attention_mask": mask.long()}
 
@@ -100,5 +100,5 @@ class Wav2Vec2Bert(Family):
 
 
 def _stride(config: PreTrainedConfig) -> int:
-    """Mel frames stacked into one."""
+    """Return the number of mel frames stacked into one."""
     return int(config.feature_projection_input_dim // _MEL_BINS)

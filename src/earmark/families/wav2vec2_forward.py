@@ -1,14 +1,14 @@
-"""One forward for the wav2vec2 family, over the models' own submodules: static, and blind to padding.
+"""A static forward for the wav2vec2 family, over the modules of the model, which ignores padding.
 
-It computes what the library's forward computes for wav2vec2, HuBERT, WavLM, UniSpeech, UniSpeech-SAT and
-data2vec-audio. What differs is how:
+It computes the same as the library's forward for wav2vec2, HuBERT, WavLM, UniSpeech, UniSpeech-SAT and data2vec-audio,
+with these differences:
 
-* Padding changes nothing. The first convolution's group norm takes its mean and variance over each clip's own frames,
-  padded frames stay zero before every positional convolution, attention and pooling pass over them. A clip's logits are
-  the same alone and in any batch, which the library's are not for models with a group norm.
-* SpecAugment's spans and LayerDrop are drawn on the device, so nothing waits for the host and ``torch.compile`` makes
-  one full graph of it. A dropped layer is computed and not taken; on a CPU, uncompiled, it is skipped.
-* The output of the convolutional feature encoder can be handed in, where it has been computed before.
+* Padding has no effect. The group norm of the first convolution uses mean and variance over the valid frames of each
+  clip, padded frames are zero before every positional convolution, and attention and pooling ignore them. The logits
+  of a clip are the same alone and in any batch; with the library's forward, they are not for models with a group norm.
+* SpecAugment's spans and LayerDrop are drawn on the device, so nothing waits for the host, and ``torch.compile`` makes
+  one full graph. A dropped layer is computed and its output discarded; on a CPU without compilation, it is skipped.
+* The caller can pass the output of the convolutional feature encoder if it is already computed.
 
 Shapes: B batch, T samples, F frames, D width, H heads, C classes.
 """
@@ -31,15 +31,15 @@ if TYPE_CHECKING:
 
 
 class Wav2Vec2Forward:
-    """The forward of one classifier.
+    """The forward of a classifier.
 
     Args:
-        model: a usual classifier (:mod:`earmark.families.wav2vec2`). Its modules are read at each call, so weights and
-            modules may be changed or replaced in between.
-        first_dropped: the first layer that LayerDrop may leave out.
+        model: classifier without adapters and layer sums (:mod:`earmark.families.wav2vec2`). Its modules are looked up
+            at each call, so they may be replaced between calls.
+        first_dropped: the first layer that LayerDrop may skip.
 
     Attributes:
-        inputs: what it takes; anything else (labels, output_attentions) is for the library's forward.
+        inputs: names of its arguments; others (labels, output_attentions) need the library's forward.
     """
 
     inputs = frozenset({"input_values", "attention_mask", "features", "num_frames"})
@@ -50,11 +50,11 @@ class Wav2Vec2Forward:
         self._first_dropped = first_dropped
 
     def logits(self, input_values: torch.Tensor, num_samples: torch.Tensor | None = None) -> torch.Tensor:
-        """Logits (B, C) of normalised waveforms.
+        """Return logits (B, C) of normalized waveforms.
 
         Args:
-            input_values: (B, T), zero behind each clip.
-            num_samples: samples of each clip, int64 (B,); ``None``: all have T.
+            input_values: (B, T), zero after each clip.
+            num_samples: length of each clip, int64 (B,); ``None`` if all are T.
         """
         return self.logits_of_features(self.features(input_values, num_samples), self.num_frames(num_samples))
 
@@ -68,11 +68,11 @@ class Wav2Vec2Forward:
 
     @property
     def features_are_frozen(self) -> bool:
-        """Whether the feature encoder does not learn."""
+        """Whether the feature encoder is frozen."""
         return not any(parameter.requires_grad for parameter in self._body.feature_extractor.parameters())
 
     def features(self, input_values: torch.Tensor, num_samples: torch.Tensor | None = None) -> torch.Tensor:
-        """Output of the convolutional feature encoder (B, F, D); frames of padding hold anything."""
+        """Return the output of the convolutional feature encoder (B, F, D); frames of padding are undefined."""
         hidden = input_values[:, None]  # (B, 1, T)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.features_are_frozen):
             for layer in self._body.feature_extractor.conv_layers:
@@ -86,20 +86,20 @@ class Wav2Vec2Forward:
         return hidden.transpose(1, 2)
 
     def logits_of_features(self, features: torch.Tensor, num_frames: torch.Tensor | None = None) -> torch.Tensor:
-        """Logits (B, C) of feature encoder output (B, F, D) with ``num_frames`` valid frames each."""
+        """Return logits (B, C) of feature encoder output (B, F, D) with ``num_frames`` valid frames per clip."""
         hidden, valid = self._hidden(features, num_frames)
-        # projected frame by frame, as the library does: in bfloat16 it is not the same to project the mean
+        # Project each frame, as the library does: in bfloat16, projecting the mean gives other values.
         logits: torch.Tensor = self.model.classifier(_mean(self.model.projector(hidden), valid))
         return logits
 
     def embeddings(self, input_values: torch.Tensor, num_samples: torch.Tensor | None = None) -> torch.Tensor:
-        """Frames of the last layer averaged over each clip, (B, D); arguments as for :meth:`logits`."""
+        """Return the frames of the last layer averaged over each clip, (B, D); arguments as for :meth:`logits`."""
         return _mean(*self._hidden(self.features(input_values, num_samples), self.num_frames(num_samples)))
 
     def _hidden(
         self, features: torch.Tensor, num_frames: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Frames of the last layer (B, F, D), and which of them are sound, bool (B, F)."""
+        """Return the frames of the last layer (B, F, D), and which of them are valid, bool (B, F)."""
         valid = None
         if num_frames is not None:
             valid = torch.arange(features.shape[1], device=features.device) < num_frames[:, None]
@@ -111,12 +111,12 @@ class Wav2Vec2Forward:
 
     def _projected(self, features: torch.Tensor) -> torch.Tensor:
         projection = self._body.feature_projection
-        norm = getattr(projection, "layer_norm", None)  # HuBERT can be without
+        norm = getattr(projection, "layer_norm", None)  # some HuBERT models have none
         hidden = projection.projection(features if norm is None else norm(features))
         return dropout(hidden, projection.dropout.p, self._body.training)
 
     def _augmented(self, hidden: torch.Tensor, num_frames: torch.Tensor | None) -> torch.Tensor:
-        """SpecAugment on (B, F, D), in training."""
+        """Apply SpecAugment to (B, F, D) in training."""
         config, (batch, frames, width) = self.config, hidden.shape
         if not (self._body.training and getattr(config, "apply_spec_augment", True)):
             return hidden
@@ -143,7 +143,7 @@ class Wav2Vec2Forward:
         return hidden
 
     def _encoded(self, hidden: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:
-        """The transformer: (B, F, D) to (B, F, D)."""
+        """Apply the transformer: (B, F, D) to (B, F, D)."""
         encoder, training = self._body.encoder, self._body.training
         norm_first = "StableLayerNorm" in type(encoder).__name__
         if valid is not None:
@@ -163,7 +163,7 @@ class Wav2Vec2Forward:
         return encoder.layer_norm(hidden) if norm_first else hidden
 
     def _attention_bias(self, encoder: Any, frames: int, valid: torch.Tensor | None) -> torch.Tensor | None:
-        """WavLM's position bias (H, F, F); for the others, which keys are sound: bool (B, 1, 1, F)."""
+        """Return WavLM's position bias (H, F, F), or for other models the valid keys, bool (B, 1, 1, F)."""
         if _has_gated_bias(encoder):
             bias: torch.Tensor = encoder.layers[0].attention.compute_bias(frames, frames)
             return bias
@@ -172,7 +172,7 @@ class Wav2Vec2Forward:
     def _layer_or_drop(
         self, index: int, layer: Any, hidden: torch.Tensor, run: Callable[..., torch.Tensor]
     ) -> torch.Tensor:
-        """One layer, left out of a training step with LayerDrop's probability (Fan et al. 2019, arXiv:1909.11556)."""
+        """Apply a layer, or skip it in training with LayerDrop's probability (Fan et al. 2019, arXiv:1909.11556)."""
         training, rate = self._body.training, self.config.layerdrop
         if training and getattr(layer, "gradient_checkpointing", False):
             run = partial(layer._gradient_checkpointing_func, run)
@@ -187,7 +187,7 @@ class Wav2Vec2Forward:
 
 
 def _has_gated_bias(encoder: Any) -> bool:
-    """Whether attention has WavLM's position bias."""
+    """Return whether the attention has WavLM's position bias."""
     return hasattr(encoder.layers[0].attention, "gru_rel_pos_linear")
 
 
@@ -198,14 +198,14 @@ def _frames_after(conv: nn.Conv1d, num_samples: torch.Tensor | None) -> torch.Te
 
 
 def _group_norm(norm: nn.GroupNorm, hidden: torch.Tensor, num_frames: torch.Tensor | None) -> torch.Tensor:
-    """Group norm of (B, D, F) with one group a channel, over each clip's own frames."""
+    """Apply a group norm with one group per channel to (B, D, F), over the valid frames of each clip."""
     if num_frames is None:
         return norm(hidden)
     assert norm.num_groups == norm.num_channels, "wav2vec2's group norm has a group for each channel"
     valid = (torch.arange(hidden.shape[-1], device=hidden.device) < num_frames[:, None])[:, None]  # (B, 1, F)
     count = num_frames[:, None, None]
-    # Sums over all frames are then sums over the valid ones, without copies in float32. Taking off one frame changes no
-    # result and keeps an offset, whose square would swamp the variance, small.
+    # With zeros in padded frames, sums over all frames are sums over the valid ones, without copies in float32.
+    # Subtracting one frame changes no result, but removes an offset whose square would make the variance inaccurate.
     hidden = (hidden - hidden[..., :1]) * valid
     mean = hidden.sum(dim=-1, keepdim=True, dtype=torch.float32) / count  # (B, D, 1)
     mean_square = torch.linalg.vector_norm(hidden, dim=-1, keepdim=True, dtype=torch.float32).square() / count
@@ -216,19 +216,19 @@ def _group_norm(norm: nn.GroupNorm, hidden: torch.Tensor, num_frames: torch.Tens
 
 
 def _mean(hidden: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:
-    """(B, F, D) averaged over the frames that are sound."""
+    """Average (B, F, D) over the valid frames."""
     if valid is None:
         return hidden.mean(dim=1)
     return ((hidden * valid[..., None]).sum(dim=1) / valid.sum(dim=1, keepdim=True)).to(hidden.dtype)
 
 
 def _positions(embedding: Any, hidden: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:
-    """Convolutional position embedding of (B, F, D), whose padded frames are zero."""
+    """Return the convolutional position embedding of (B, F, D), whose padded frames are zero."""
     layers = getattr(embedding, "layers", None)
     if layers is None:
         positions: torch.Tensor = embedding(hidden)
         return positions
-    # data2vec-audio: five in a row, each of which would see what the one before made of the padding
+    # data2vec-audio has five convolutions in a row: without masking, each would see the output of the last on padding
     within = None if valid is None else valid[:, None]  # (B, 1, F)
     inner = hidden.transpose(1, 2)
     for layer in layers:
@@ -255,13 +255,13 @@ def _feed_forward(block: Any, hidden: torch.Tensor) -> torch.Tensor:
 
 
 def _attend(attention: object, hidden: torch.Tensor, bias: torch.Tensor | None, valid: object) -> torch.Tensor:
-    """Self-attention of (B, F, D); ``bias`` bool (B, 1, 1, F) says which keys are sound."""
+    """Apply self-attention to (B, F, D); ``bias`` bool (B, 1, 1, F) marks the valid keys."""
     query, key, value = (_heads(attention, name, hidden) for name in ("q_proj", "k_proj", "v_proj"))
     return _merged(attention, _dot_product(query, key, value, bias, attention))
 
 
 def _attend_gated(attention: Any, hidden: torch.Tensor, bias: torch.Tensor, valid: Any) -> torch.Tensor:
-    """WavLM: a position bias (H, F, F), gated by the frames themselves (Chen et al. 2021, arXiv:2110.13900, 3.2)."""
+    """Apply WavLM's attention with a gated position bias (H, F, F) (Chen et al. 2021, arXiv:2110.13900, 3.2)."""
     query, key, value = (_heads(attention, name, hidden) for name in ("q_proj", "k_proj", "v_proj"))
     frames = hidden.view(*hidden.shape[:2], attention.num_heads, -1).transpose(1, 2)  # (B, H, F, D / H)
     gates = attention.gru_rel_pos_linear(frames).unflatten(-1, (2, 4)).sum(dim=-1)  # (B, H, F, 2)
@@ -273,7 +273,7 @@ def _attend_gated(attention: Any, hidden: torch.Tensor, bias: torch.Tensor, vali
 
 
 def _heads(attention: Any, name: str, hidden: torch.Tensor) -> torch.Tensor:
-    """(B, F, D) to (B, H, F, D / H) through the projection ``name``."""
+    """Apply the projection ``name``: (B, F, D) to (B, H, F, D / H)."""
     projected = getattr(attention, name)(hidden)
     return projected.view(*hidden.shape[:2], attention.num_heads, -1).transpose(1, 2)
 
@@ -285,11 +285,11 @@ def _merged(attention: Any, heads: torch.Tensor) -> torch.Tensor:
 def _dot_product(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, bias: torch.Tensor | None, attention: Any
 ) -> torch.Tensor:
-    """Scaled dot products (B, H, F, D / H), with dropout on the attention weights in training."""
+    """Return scaled dot-product attention (B, H, F, D / H), with dropout on the attention weights in training."""
     rate = attention.dropout if attention.training else 0.0
     if rate == 0.0 or query.device.type != "cpu" or torch.compiler.is_compiling():
         return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=rate)
-    # torch's own way on a CPU, with our dropout
+    # The same computation as torch on a CPU, with earmark's faster dropout.
     scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
     if bias is not None:
         scores = scores.masked_fill(~bias, float("-inf")) if bias.dtype == torch.bool else scores + bias

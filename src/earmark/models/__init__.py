@@ -1,1 +1,1 @@
-"""Body, head and frontend: from a checkpoint folder, the hub, or random weights."""
+"""Build models with body, head and frontend from a checkpoint folder, the hub, or random weights."""

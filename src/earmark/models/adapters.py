@@ -1,8 +1,8 @@
-"""LoRA adapters, through peft: low-rank products beside linear layers, which learn while the layers stay.
+"""Train LoRA adapters with peft: low-rank products added to frozen linear layers.
 
-The layers of the model are replaced where they stand, so that whatever calls them, this project's own forward among it,
-takes the adapters along. Merged, the adapters are gone and the model is a plain one; saved apart, they are a folder as
-peft writes it.
+The layers of the model are replaced in place, so that all code that calls them, including earmark's forward, uses the
+adapters. Merging adds the adapters to the layers and gives a plain model; saving them separately gives a folder in
+peft's format.
 
 Source: Hu et al. 2021, "LoRA: Low-Rank Adaptation of Large Language Models", arXiv:2106.09685.
 """
@@ -29,38 +29,38 @@ if TYPE_CHECKING:
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 ALL_LINEAR = "all-linear"
-_NAME = "default"  # peft's, of an adapter that is alone
-_OF_BASE = "base_fingerprint"  # in the metadata of the weights, where peft passes it over
-_SAMPLED = 1024  # numbers of each tensor that a fingerprint is made of
-_PREFIX = "base_model.model."  # of weights in peft's files
-_HOW_TO_DO_WITHOUT = "train all of it, or a part with --freeze"
+_NAME = "default"  # peft's name for a single adapter
+_OF_BASE = "base_fingerprint"  # in the metadata of the weights, which peft ignores
+_SAMPLED = 1024  # numbers of each tensor that go into a fingerprint
+_PREFIX = "base_model.model."  # prefix of weights in peft's files
+_ADVICE = "Train the whole model, or a part with --freeze."
 
 
 def is_adapter(folder: Path) -> bool:
-    """Whether a folder holds an adapter and no whole model."""
+    """Return whether a folder holds an adapter and not a whole model."""
     return (folder / CONFIG).is_file() and not list(folder.glob("model*.safetensors"))
 
 
 def attach(model: PreTrainedModel, rank: int, alpha: float, targets: str | None = None) -> list[str]:
-    """Put adapters into a classifier. They and the head learn, nothing else.
+    """Add adapters to a classifier, and freeze everything except them and the head.
 
     Args:
-        model: with this project's forward installed; changed in place, its answers stay the same.
-        rank: of the products.
-        alpha: they are scaled by ``alpha / rank``.
-        targets: names of linear layers with commas between, ``"all-linear"``, or ``None`` for the attention's queries
+        model: classifier with earmark's forward; changed in place, with the same predictions.
+        rank: rank of the products.
+        alpha: the products are scaled by ``alpha / rank``.
+        targets: names of linear layers separated by commas, ``"all-linear"``, or ``None`` for the attention's queries
             and values.
 
     Returns:
         The names of the kinds of layers that were adapted.
 
     Raises:
-        ModelError: nothing can be adapted, or a name that no layer has.
+        ModelError: no layer can be adapted, or no layer has a given name.
         MissingExtraError: peft is not installed.
     """
     peft = require("peft")
     if reason := find_family(model.config).check_adapters(model):
-        raise ModelError(f"--lora: {reason}; {_HOW_TO_DO_WITHOUT}")
+        raise ModelError(f"--lora: {reason}. {_ADVICE}")
     layers = _chosen_layers(model, targets)
     config = peft.LoraConfig(r=rank, lora_alpha=alpha, target_modules=layers, lora_dropout=0.0, bias="none")
     head = head_parameters(model)
@@ -71,7 +71,7 @@ def attach(model: PreTrainedModel, rank: int, alpha: float, targets: str | None 
 
 
 def merge(model: PreTrainedModel) -> None:
-    """Add the adapters to the layers that they stand beside, and leave plain layers; answers stay the same."""
+    """Merge the adapters into their layers, which leaves plain layers and the same predictions."""
     layer_class = require("peft").tuners.tuners_utils.BaseTunerLayer
     for name, module in list(model.named_modules()):
         if isinstance(module, layer_class):
@@ -82,16 +82,16 @@ def merge(model: PreTrainedModel) -> None:
 
 
 def save(model: PreTrainedModel, folder: Path, base: str, revision: str | None) -> None:
-    """Write adapters and head as peft does, readable by ``peft.PeftModel.from_pretrained`` with the base model.
+    """Write adapters and head in peft's format, which ``peft.PeftModel.from_pretrained`` reads with the base model.
 
     Args:
-        model: with adapters.
-        folder: gets ``adapter_config.json`` and ``adapter_model.safetensors``.
-        base: folder or hub name of the weights that they belong to.
-        revision: of these on the hub.
+        model: model with adapters.
+        folder: folder for ``adapter_config.json`` and ``adapter_model.safetensors``.
+        base: folder or hub name of the base model.
+        revision: revision of the base model on the hub.
 
     Raises:
-        OSError, SafetensorError: it cannot be written.
+        OSError, SafetensorError: the files cannot be written.
     """
     head = head_parameters(model)
     weights = {
@@ -107,13 +107,13 @@ def save(model: PreTrainedModel, folder: Path, base: str, revision: str | None) 
 
 
 def fingerprint_of_body(model: PreTrainedModel) -> str:
-    """Short text that tells other weights below the head apart, with adapters beside them or without."""
+    """Return a short text that identifies the weights below the head, with or without adapters."""
     head = head_parameters(model)
     digest = hashlib.sha256()
     of_body = {
         name.replace(".base_layer.", "."): weight
         for name, weight in model.named_parameters()
-        # a checkpoint may lack that one, which only training draws on: it is random then
+        # A checkpoint may lack weights that only training needs; then they are random.
         if name not in head and ".lora_" not in name and not name.endswith(find_family(model.config).training_only)
     }
     for name, weight in sorted(of_body.items()):
@@ -124,32 +124,34 @@ def fingerprint_of_body(model: PreTrainedModel) -> str:
 
 
 def adapter_base(folder: Path) -> tuple[str, str]:
-    """Folder or hub name of the model that an adapter belongs to, and its revision.
+    """Return the folder or hub name of the base model of an adapter, and its revision.
 
     Raises:
-        ModelError: the adapter does not tell, or is of another kind than LoRA.
+        ModelError: the adapter does not name its base model, or is not a LoRA adapter.
     """
     config = _config_in(folder)
     if not config.base_model_name_or_path:
-        raise ModelError(f"{folder / CONFIG}: does not name the model that it belongs to (base_model_name_or_path)")
+        raise ModelError(
+            f"{folder / CONFIG}: does not name the base model of the adapter. Add it as base_model_name_or_path."
+        )
     return str(config.base_model_name_or_path), str(config.revision or "main")
 
 
 def load_merged(model: PreTrainedModel, folder: Path) -> None:
-    """Merge a saved adapter, and its head, into the classifier that it belongs to.
+    """Merge a saved adapter and its head into the base model.
 
     Args:
-        model: the base model, with a head of the right size; changed in place.
-        folder: what :func:`save` wrote.
+        model: base model with a head of the right size; changed in place.
+        folder: folder of :func:`save`.
 
     Raises:
-        ModelError: unreadable, or of a model of another size or kind, or of other weights.
+        ModelError: the adapter cannot be read, or was trained with another model or other weights.
     """
     config = _config_in(folder)
-    config.modules_to_save, config.inference_mode = None, False  # the head is put in place here
+    config.modules_to_save, config.inference_mode = None, False  # the head is loaded below
     try:
         with safe_open(folder / WEIGHTS, framework="pt") as file:
-            of_base = (file.metadata() or {}).get(_OF_BASE)  # peft's own files do not tell
+            of_base = (file.metadata() or {}).get(_OF_BASE)  # absent in files written by peft
         saved = load_file(folder / WEIGHTS)
         own = fingerprint_of_body(model) if of_base else None
         _inject(model, config)
@@ -157,15 +159,21 @@ def load_merged(model: PreTrainedModel, folder: Path) -> None:
         wanted = head_parameters(model) | {name for name, _ in model.named_parameters() if ".lora_" in name}
         if wanted != weights.keys():
             odd = min(wanted ^ weights.keys())
-            raise ModelError(f"{folder}: this adapter is of another kind of model than its base ({odd})")
+            raise ModelError(
+                f"{folder}: the adapter was trained for another architecture than its base model ({odd}). Fix "
+                f"base_model_name_or_path in {CONFIG}."
+            )
         if own != of_base:
             raise ModelError(
-                f"{folder}: its adapter was trained beside other weights than those of "
-                f"{config.base_model_name_or_path} now; put those back, or train again"
+                f"{folder}: the weights of {config.base_model_name_or_path} have changed since the adapter was "
+                "trained. Restore them, or train again."
             )
         model.load_state_dict(weights, strict=False)
     except (OSError, ValueError, RuntimeError, SafetensorError) as exc:
-        raise ModelError(f"{folder}: its adapter cannot be loaded into the base model ({first_line(exc)})") from exc
+        raise ModelError(
+            f"{folder}: the adapter cannot be loaded into its base model ({first_line(exc)}). Train again, or fix "
+            f"base_model_name_or_path in {CONFIG}."
+        ) from exc
     merge(model)
 
 
@@ -174,9 +182,9 @@ def _config_in(folder: Path) -> Any:
     try:
         config = peft.PeftConfig.from_pretrained(str(folder))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
-        raise ModelError(f"{folder / CONFIG}: cannot be read ({first_line(exc)})") from exc
+        raise ModelError(f"{folder / CONFIG}: cannot be read ({first_line(exc)}). Copy the adapter again.") from exc
     if not isinstance(config, peft.LoraConfig):
-        raise ModelError(f"{folder / CONFIG}: a {config.peft_type} adapter; only LoRA can be merged into a classifier")
+        raise ModelError(f"{folder / CONFIG}: this is a {config.peft_type} adapter. Use a LoRA adapter.")
     return config
 
 
@@ -189,27 +197,27 @@ def _with_adapter_name(name: str) -> str:
 
 
 def _chosen_layers(model: PreTrainedModel, targets: str | None) -> list[str]:
-    """Whole names of the linear layers to adapt."""
+    """Return the full names of the linear layers to adapt."""
     kind = model.config.model_type
     of_body = _linear_layers(model, find_body(model))
     if not of_body:
-        raise ModelError(f"--lora: {kind} has no linear layers in its body to adapt; {_HOW_TO_DO_WITHOUT}")
+        raise ModelError(f"--lora: the body of {kind} has no linear layers to adapt. {_ADVICE}")
     if targets is None or targets == ALL_LINEAR:
         in_stack = _linear_layers(model, encoder_layers(model))
         by_default = find_family(model.config).queries_and_values
         chosen = [name for name in in_stack if targets or name.rpartition(".")[2] in by_default]
         if not chosen:
             raise ModelError(
-                f"--lora: {kind} has no queries and values by names that are known here; name layers with "
-                f"--lora_target_modules: {_kinds(of_body)}"
+                f"--lora: earmark does not know the queries and values of {kind}. Name layers with "
+                f"--lora_target_modules: {_kinds(of_body)}."
             )
         return chosen
     wanted = [word.strip() for word in targets.split(",")]
     for word in wanted:
         if not any(_is_called(name, word) for name in of_body):
             raise ModelError(
-                f"--lora_target_modules {word}: no linear layer of this {kind} is called so; there are "
-                f"{_kinds(of_body)}, and {ALL_LINEAR}"
+                f"--lora_target_modules {word}: this {kind} has no linear layer with this name. Use {_kinds(of_body)}, "
+                f"or {ALL_LINEAR}."
             )
     return [name for name in of_body if any(_is_called(name, word) for word in wanted)]
 

@@ -1,6 +1,6 @@
-"""Make a classifier: body from a checkpoint or from random weights, a head of the right size, its frontend.
+"""Build a classifier: body from a checkpoint or from random weights, head of the right size, and frontend.
 
-Every architecture of Transformers' audio-classification mapping takes this way, and so does this project's TC-ResNet.
+This works for all architectures of Transformers' audio classification mapping, and for earmark's TC-ResNet.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# bars for "loading weights" and "writing shards", which take no time here, would tear this project's own apart
+# Transformers' bars for loading and writing weights would disturb earmark's own progress bars.
 transformers.utils.logging.disable_progress_bar()
 
-# Longest window scored at once by a model that has no length of its own and was not trained here.
+# Longest window for a model that takes any length and was not trained by earmark.
 _DEFAULT_WINDOW_S = 30.0
 
 
@@ -62,8 +62,8 @@ class AudioModel:
     Attributes:
         model: Transformers classifier; ``model(**frontend(waveforms)).logits`` is (B, C) float32.
         frontend: waveforms to model inputs.
-        labels: class names, index by index.
-        decision: how answers come of its probabilities; the forward of ``model`` knows its temperature.
+        labels: class names in the order of the logits.
+        decision: how to turn probabilities into predictions; the forward of ``model`` applies its temperature.
     """
 
     model: Any
@@ -78,23 +78,23 @@ class AudioModel:
 
     @property
     def task(self) -> Task:
-        """What it is asked."""
+        """Task of the model."""
         return task_of_config(self.model.config)
 
     @property
     def background_class(self) -> str | None:
-        """Its class of clips in which none of the other classes occurs; ``None`` without one."""
+        """Class of clips with none of the other classes; ``None`` if the model has no such class."""
         return find_background(self.labels, getattr(self.model.config, "background_class", None))
 
     def save(self, folder: str | Path) -> None:
-        """Write weights (safetensors), configuration and preprocessor, readable by plain Transformers."""
+        """Write weights (safetensors), configuration and preprocessor in Transformers' format."""
         self.model.save_pretrained(folder)
         self.frontend.save(folder)
         let_others_read(Path(folder))
 
 
 def let_others_read(folder: Path) -> None:
-    """Give weights the mode that other new files have: safetensors writes them for their owner alone."""
+    """Give weights the permissions of other new files: safetensors makes them readable by their owner only."""
     mask = os.umask(0)
     os.umask(mask)
     for weights in folder.glob("*.safetensors"):
@@ -102,7 +102,7 @@ def let_others_read(folder: Path) -> None:
 
 
 def supported_architectures() -> list[str]:
-    """``model_type`` of every architecture that can become an audio classifier."""
+    """Return the ``model_type`` of every architecture that can be an audio classifier."""
     return sorted([*MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES, *own_model_types()])
 
 
@@ -114,24 +114,26 @@ def build_for_training(
     task: Task = SINGLE_LABEL,
     unit: tuple[float, float] | None = None,
 ) -> AudioModel:
-    """A model ready to learn ``labels`` from clips of at most ``length_s``.
+    """Build a model to train on ``labels`` with clips of at most ``length_s``.
 
     Args:
         source: checkpoint or architecture.
-        labels: class names, in a regression the name of the number; the head gets a row for each, which a class of
-            the checkpoint keeps by name (see :mod:`earmark.models.head`).
-        length_s: clip length asked for, in seconds; ``None``: as long as the longest training clip, as far as the
-            architecture allows.
+        labels: class names, or the name of the number for a regression. Classes that the checkpoint also has keep
+            their row of its head (see :mod:`earmark.models.head`).
+        length_s: requested clip length in seconds; ``None`` for the length of the longest training clip, or the longest
+            that the architecture allows.
         longest_s: duration of the longest training clip, in seconds.
-        task: what the model is asked.
-        unit: mean and deviation of the numbers to learn, in a regression.
+        task: task of the model.
+        unit: mean and standard deviation of the numbers to learn, for a regression.
 
     Raises:
-        ModelError: see :func:`load_config` and :mod:`earmark.models.checkpoint`; weights missing from the body.
+        ModelError: weights of the body are missing; or see :func:`load_config` and :mod:`earmark.models.checkpoint`.
     """
     folder = source.folder()
     if folder is not None and adapters.is_adapter(folder):
-        raise ModelError(f"{folder}: an adapter, not a model to start from; name its base, or a model saved merged")
+        raise ModelError(
+            f"{folder}: an adapter cannot be the start of a training. Name its base model, or a merged model."
+        )
     config = load_config(source, folder)
     before = copy.deepcopy(config if source.config_name is None or folder is None else _read_config(folder, source))
     config.label2id = {label: i for i, label in enumerate(labels)}
@@ -147,7 +149,7 @@ def build_for_training(
         if not source.replaces_head:
             logger.info("%s", how)
         if (folder / DECISION).is_file():
-            logger.info("%s: not carried over; it was fitted for the weights before training", folder / DECISION)
+            logger.info("%s: ignored, because it was fitted for the weights before training", folder / DECISION)
     accept_saved_names(model)
     extractor = load_extractor(source, folder, model.config)
     length_s = length_for_training_s(model.config, extractor, length_s, longest_s)
@@ -163,28 +165,28 @@ def build_for_training(
 def limits_for_training(
     config: PreTrainedConfig, extractor: Extractor, length_s: float | None, longest_s: float
 ) -> tuple[int, int]:
-    """Shortest and longest clip, in samples, of the model that :func:`build_for_training` makes; needs no weights.
+    """Return the shortest and longest clip, in samples, of the model that :func:`build_for_training` would build.
 
     Args:
         config: see :func:`load_config`.
         extractor: see :func:`load_extractor`.
-        length_s: as there.
-        longest_s: as there.
+        length_s: see :func:`build_for_training`.
+        longest_s: see :func:`build_for_training`.
     """
     return _limits(extractor, config, length_for_training_s(config, extractor, length_s, longest_s))
 
 
 def load_trained(source: ModelSource, *, decided: bool = True) -> AudioModel:
-    """A classifier as it was saved, head and labels included, in evaluation mode.
+    """Load a trained classifier with its head and labels, in evaluation mode.
 
     Args:
-        source: its folder or name.
-        decided: with what was fitted for its answers; ``False`` for the model's own probabilities.
+        source: folder or name of the model.
+        decided: whether to use fitted temperature and thresholds; ``False`` for the uncalibrated probabilities.
 
     Raises:
-        ModelError: not an audio classifier, or its weights do not fill it (a checkpoint without a trained head), or its
-            ``decision.json`` cannot be used.
-        UsageError: the model says another task than ``source.task``.
+        ModelError: this is not an audio classifier, weights such as the head are missing, or ``decision.json`` cannot
+            be used.
+        UsageError: the task of the model is not ``source.task``.
     """
     assert source.name_or_path is not None, "a trained model has a folder or a name"
     folder = source.find(source.name_or_path)
@@ -217,10 +219,11 @@ def load_description(source: ModelSource) -> tuple[object, Extractor]:
 
 
 def load_config(source: ModelSource, folder: Path | None) -> Any:
-    """The configuration, with the overrides applied.
+    """Return the configuration with the overrides applied.
 
     Raises:
-        ModelError: unreadable, of an architecture that has no audio-classification head, or unknown overrides.
+        ModelError: the configuration cannot be read, its architecture has no audio classification head, or an override
+            is unknown.
     """
     name = source.config_name or source.name_or_path
     if name is None:
@@ -232,8 +235,8 @@ def load_config(source: ModelSource, folder: Path | None) -> Any:
         _override(config, source.config_overrides)
     if config.model_type not in supported_architectures() and not source.trust_remote_code:
         raise ModelError(
-            f"{name}: {config.model_type} has no audio-classification head in Transformers; "
-            f"those that do: {', '.join(supported_architectures())}"
+            f"{name}: {config.model_type} has no audio classification head in Transformers. Use one of "
+            f"{', '.join(supported_architectures())}."
         )
     return config
 
@@ -242,23 +245,26 @@ def _read_config(folder: Path, source: ModelSource) -> Any:
     try:
         return AutoConfig.from_pretrained(folder, trust_remote_code=source.trust_remote_code)
     except UNREADABLE as exc:
-        raise ModelError(f"{folder}: config.json cannot be read ({first_line(exc)})") from exc
+        raise ModelError(
+            f"{folder}: config.json cannot be read ({first_line(exc)}). Copy the file again from the model's source."
+        ) from exc
 
 
 def _config_of_type(model_type: str | None) -> Any:
     if model_type is None:
         raise ModelError(
-            "no model: give --model_name_or_path FOLDER_OR_NAME, or --model_type for random weights "
-            f"(tc_resnet learns from scratch on a CPU; others: {', '.join(supported_architectures())})"
+            "no model is named. Add --model_name_or_path FOLDER_OR_NAME, or --model_type for random weights "
+            f"(tc_resnet trains from scratch on a CPU; others: {', '.join(supported_architectures())})"
         )
     if model_type not in supported_architectures():
         known = supported_architectures()
-        raise ModelError(f"--model_type {model_type}: not one of {', '.join(known)}{suggestion(model_type, known)}")
+        near = suggestion(str(model_type), known) or "."
+        raise ModelError(f"--model_type {model_type}: unknown architecture{near} Choose from {', '.join(known)}.")
     return CONFIG_MAPPING[model_type]()
 
 
 def _override(config: PreTrainedConfig, text: str) -> None:
-    """Apply ``name=value,...`` or a JSON object to ``config``, each value in the type of the one it replaces."""
+    """Apply ``name=value,...`` or a JSON object to ``config``, with each value in the type of the old one."""
     try:
         if text.lstrip().startswith("{"):
             values = json.loads(text)
@@ -270,25 +276,26 @@ def _override(config: PreTrainedConfig, text: str) -> None:
             config.update_from_string(text)
     except UNREADABLE as exc:
         raise ModelError(
-            f"--config_overrides: {first_line(exc)} in a {config.model_type} configuration; write name=value,"
-            'name=value or a JSON object {"name": value} where a value is a list'
+            f"--config_overrides: {first_line(exc)} in a {config.model_type} configuration. Write "
+            "name=value,name=value, "
+            'or a JSON object {"name": value} if a value is a list.'
         ) from exc
 
 
 def _random_weights(config: PreTrainedConfig, source: ModelSource) -> Any:
     try:
         return AutoModelForAudioClassification.from_config(config, trust_remote_code=source.trust_remote_code)
-    except Exception as exc:  # each architecture fails in its own way on sizes that do not go together
+    except Exception as exc:  # each architecture raises other errors if sizes do not match
         raise ModelError(
-            f"a {config.model_type} cannot be built with these settings ({first_line(exc)}); see --config_overrides"
+            f"a {config.model_type} cannot be built with these settings ({first_line(exc)}). Fix --config_overrides."
         ) from exc
 
 
 def _load_weights(folder: Path, config: PreTrainedConfig, source: ModelSource, *, fresh_head: bool) -> Loaded:
-    """Fill a classifier from a checkpoint.
+    """Load the weights of a checkpoint into a classifier.
 
     Raises:
-        ModelError: something of the body is lacking; with ``fresh_head`` false, or something of the head.
+        ModelError: weights of the body are missing; or of the head, unless ``fresh_head``.
     """
     try:
         with _quiet_transformers():
@@ -296,13 +303,15 @@ def _load_weights(folder: Path, config: PreTrainedConfig, source: ModelSource, *
                 folder,
                 config=config,
                 dtype=torch.float32,
-                ignore_mismatched_sizes=True,  # told apart below: only a head may be replaced
+                ignore_mismatched_sizes=True,  # checked below, because only a head may be replaced
                 use_safetensors=None if source.allow_pickle else True,
                 trust_remote_code=source.trust_remote_code,
                 output_loading_info=True,
             )
     except Exception as exc:  # safetensors, torch and Transformers share no base class for a broken weights file
-        raise ModelError(f"{folder}: its weights cannot be loaded ({first_line(exc)})") from exc
+        raise ModelError(
+            f"{folder}: the weights cannot be loaded ({first_line(exc)}). Copy them again from the model's source."
+        ) from exc
     head = head_parameters(model)
     missing, mismatched = set(report["missing_keys"]), {key for key, *_ in report["mismatched_keys"]}
     lacking = sorted((missing | mismatched) - (head if fresh_head else set()))
@@ -310,26 +319,29 @@ def _load_weights(folder: Path, config: PreTrainedConfig, source: ModelSource, *
     if lacking:
         what = "the head" if set(lacking) <= head else f"{len(lacking)} weights"
         raise ModelError(
-            f"{folder}: {what} of {type(model).__name__} cannot be filled from it, first {lacking[0]}; "
+            f"{folder}: the checkpoint lacks {what} of {type(model).__name__}, first {lacking[0]}. "
             + (
-                "is this checkpoint of another size or kind?"
+                "Check that config.json and the weights belong together."
                 if fresh_head
-                else "train it first, or give a trained model"
+                else "Train it first, or give a trained model."
             )
         )
     return Loaded(model, missing, mismatched)
 
 
 def _load_adapted(source: ModelSource, folder: Path, config: PreTrainedConfig) -> Any:
-    """The base model of an adapter, as long as its clips were, with the adapter merged into it."""
+    """Return the base model of an adapter, cut to the adapter's clip length, with the adapter merged."""
     name, revision = adapters.adapter_base(folder)
     base = replace(source, name_or_path=name, revision=revision, _found={})
     try:
         place = base.find(name)
     except ModelError as exc:
-        raise ModelError(f"{folder}: an adapter of {name}, which is not there ({exc})") from exc
+        raise ModelError(
+            f"{folder}: an adapter of {name}, which cannot be found ({exc}). Fix base_model_name_or_path in "
+            "adapter_config.json."
+        ) from exc
     of_base = load_config(base, place)
-    find_family(config).restore_length(config, of_base)  # the weights have the positions of the base: cut once more
+    find_family(config).restore_length(config, of_base)  # the weights have the base's positions, and are cut below
     model = _load_weights(place, config, base, fresh_head=True).model
     cut_to_length(model, load_extractor(base, place, of_base), config.earmark["max_length_seconds"])
     adapters.load_merged(model, folder)
@@ -349,7 +361,7 @@ def _limits(extractor: Extractor, config: PreTrainedConfig, length_s: float) -> 
 
 @contextlib.contextmanager
 def _quiet_transformers() -> Iterator[None]:
-    """No table of fresh head weights: a new head is what was asked for, and anything else missing is an error here."""
+    """Silence Transformers' report on new weights: a new head is intended, and earmark raises if others are missing."""
     log = logging.getLogger("transformers")
     level = log.level
     log.setLevel(logging.ERROR)

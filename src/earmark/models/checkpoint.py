@@ -1,6 +1,6 @@
-"""Where a checkpoint's files lie: a local folder, a folder beside the script, or the hub's cache.
+"""Find the folder of a checkpoint: a local folder, or the hub's cache.
 
-Everything after this file reads a local folder, so local weights and weights from the hub take the same way.
+All other code reads a local folder, so it treats local weights and weights from the hub alike.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ logger = logging.getLogger(__name__)
 
 HUB_SCHEME = "hf://"
 _SAFE = "model.safetensors"
-_ADAPTER = "adapter_model.safetensors"  # its base model is found when it is loaded
+_ADAPTER = "adapter_model.safetensors"  # the base model is found when the adapter is loaded
 _PICKLED = "pytorch_model.bin"
 _EXPORT = "export.json"
 _MODEL_FILES = ("config.json", "adapter_config.json", _EXPORT)
-_NAMED = 4  # folders in one line
+_NAMED = 4  # most folders to name in a message
 _SCHEMES = (HUB_SCHEME, modelscope.SCHEME)
 
 
@@ -36,21 +36,21 @@ def find_checkpoint(
     allow_pickle: bool = False,
     trust_remote_code: bool = False,
 ) -> Path:
-    """The local folder that holds a checkpoint, downloaded first when it is a hub name.
+    """Return the local folder of a checkpoint, and download it first if it is on a hub.
 
     Args:
         name_or_path: folder, ``org/name`` or ``hf://org/name`` on the hub, or ``modelscope://org/name``. As in the
-            original recipe, a folder ``name`` in the working directory is used for ``org/name`` if it holds a model; a
-            log line says so.
+            original recipe, a folder ``name`` in the working directory is used for ``org/name`` if it holds a model,
+            which is logged.
         revision: branch, tag or commit on the hub.
         token: access token for gated models.
-        cache_dir: where downloads go; the hub library's own place when ``None``.
+        cache_dir: folder for downloads; ``None`` for the hub library's cache.
         allow_pickle: also accept pickled weights (``pytorch_model.bin``), which can run code when loaded.
-        trust_remote_code: also fetch the checkpoint's Python files.
+        trust_remote_code: also download the checkpoint's Python files.
 
     Raises:
-        ModelError: no such folder or model, or files are missing from it.
-        NetworkError: the hub could not be reached and the model is not in its cache.
+        ModelError: there is no such folder or model, or files are missing.
+        NetworkError: the hub cannot be reached, and the model is not in its cache.
     """
     patterns = ["*.json", "model*.safetensors", "adapter_model.safetensors"]
     patterns += ["pytorch_model*.bin"] if allow_pickle else []
@@ -63,7 +63,7 @@ def find_checkpoint(
         local = local_folder(name_or_path)
         if local is None:
             if not name_or_path.startswith(HUB_SCHEME):
-                logger.info("%s: no such folder; asking the hub", name_or_path)
+                logger.info("%s: no such folder, so the hub is searched", name_or_path)
             folder = _download(name_or_path, revision, token, cache_dir, patterns)
         else:
             folder = local
@@ -74,13 +74,13 @@ def find_checkpoint(
 
 
 def local_folder(name_or_path: str) -> Path | None:
-    """Return the local folder that a model's name means, or ``None`` for a name on a hub.
+    """Return the local folder for a model's name, or ``None`` for a name on a hub.
 
-    ``org/name`` means a folder if there is one, or a folder ``name`` in the working directory that holds a model. If
-    there is a folder ``org`` without it, the name is most likely a typing error, so the hub is not asked.
+    ``org/name`` is a folder if it exists, or a folder ``name`` in the working directory that holds a model. If only the
+    folder ``org`` exists, the name is probably a typing error, so the hub is not searched.
 
     Raises:
-        ModelError: the name is that of a file, or of a folder that does not exist.
+        ModelError: the name is a file, or a folder that does not exist.
     """
     if name_or_path.startswith(_SCHEMES):
         return None
@@ -88,9 +88,10 @@ def local_folder(name_or_path: str) -> Path | None:
     if folder.is_dir():
         return folder
     if folder.is_file():
-        raise ModelError(f"{name_or_path}: a file; give the folder that holds config.json and {_SAFE}")
+        raise ModelError(f"{name_or_path}: this is a file. Give the folder that holds config.json and {_SAFE}.")
     if folder.is_absolute() or name_or_path.startswith((".", "~")) or len(folder.parts) > 2:
-        raise ModelError(f"{name_or_path}: no such folder{path_suggestion(folder, folders=True)}")
+        near = path_suggestion(folder, folders=True) or ". Fix the path."
+        raise ModelError(f"{name_or_path}: no such folder{near}")
     if len(folder.parts) == 2:
         beside = Path(folder.name)
         if any((beside / name).is_file() for name in _MODEL_FILES):
@@ -99,37 +100,38 @@ def local_folder(name_or_path: str) -> Path | None:
             others = path_suggestion(folder, folders=True)
             stop = "" if others.endswith("?") else "."
             raise ModelError(
-                f"{name_or_path}: no such folder{others}{stop} For a model on the hub write "
-                f"{HUB_SCHEME}{folder.as_posix()}"
+                f"{name_or_path}: no such folder{others}{stop} For a model on the hub, write "
+                f"{HUB_SCHEME}{folder.as_posix()}."
             )
     return None
 
 
 def hub_name(name_or_path: str) -> str:
-    """Return a model's name without ``hf://``, as cards, records and other programs write it."""
+    """Return a model's name without ``hf://``, for cards, records and other programs."""
     return name_or_path.removeprefix(HUB_SCHEME)
 
 
 def folder_to_write(name_or_path: str, use: str) -> Path:
-    """Return the folder of a model for a command that needs one of its own.
+    """Return the folder of a model for a command that writes into it.
 
     Args:
-        name_or_path: the model.
+        name_or_path: folder or name of the model.
         use: what the command does with the folder, for the error message.
 
     Raises:
         ModelError: the model is on a hub, or there is no such folder.
     """
     if name_or_path.startswith(_SCHEMES):
-        raise ModelError(f"{name_or_path}: this is a model on the hub, and {use}. Download it, or name a run folder")
+        raise ModelError(f"{name_or_path}: this is a model on the hub, and {use}. Download it, or name a run folder.")
     folder = Path(name_or_path).expanduser()
     if not folder.is_dir():
-        raise ModelError(f"{folder}: no such folder, and {use}{path_suggestion(folder, folders=True)}")
+        near = path_suggestion(folder, folders=True) or ". Fix the path."
+        raise ModelError(f"{folder}: no such folder, and {use}{near}")
     return folder
 
 
 def _similar_model(name: str) -> str:
-    """Return a hint at the model folder below the working directory whose path or name is most like ``name``."""
+    """Return a hint at the model folder below the working directory with the most similar path or name."""
     folders = [path.parent for pattern in ("*", "*/*") for path in Path().glob(f"{pattern}/config.json")]
     same_name = [folder.as_posix() for folder in folders if folder.name == Path(name).name]
     near = same_name[0] if same_name else nearest_name(name, [folder.as_posix() for folder in folders])
@@ -137,42 +139,47 @@ def _similar_model(name: str) -> str:
 
 
 def check_checkpoint(folder: Path, *, allow_pickle: bool = False) -> None:
-    """Name what is missing from a checkpoint folder before any library fails on it.
+    """Check that the files of a checkpoint exist, before a library fails on a missing one.
 
     Raises:
-        ModelError: no ``config.json``, no weights, only pickled weights, or a shard that is not there.
+        ModelError: ``config.json``, the weights or a shard are missing, or the weights are pickled.
     """
     if not (folder / "config.json").is_file():
-        raise ModelError(f"{folder}: no config.json, so this is not a checkpoint folder{_what_it_is(folder)}")
+        raise ModelError(f"{folder}: no config.json, so this is not a checkpoint folder{_folder_hint(folder)}")
     index = folder / f"{_SAFE}.index.json"
     if index.is_file():
         try:
             shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
         except (ValueError, KeyError, AttributeError, UnicodeDecodeError) as exc:
-            raise ModelError(f"{index}: not a weights index; copy it again from where the model came from") from exc
+            raise ModelError(f"{index}: not a weights index. Copy it again from the model's source.") from exc
         missing = sorted(shard for shard in shards if not (folder / shard).is_file())
         if missing:
-            raise ModelError(f"{folder}: weights file {missing[0]} is missing ({len(missing)} of {len(shards)} shards)")
+            raise ModelError(
+                f"{folder}: {len(missing)} of {len(shards)} weights files are missing, first {missing[0]}. Copy them "
+                "again from the model's source."
+            )
     elif not (folder / _SAFE).is_file() and not (folder / _ADAPTER).is_file():
         pickled = (folder / _PICKLED).is_file() or (folder / f"{_PICKLED}.index.json").is_file()
         if pickled and not allow_pickle:
             raise ModelError(
-                f"{folder}: only pickled weights ({_PICKLED}), which can run code when loaded; convert them to "
-                f"{_SAFE}, or pass --allow_pickle if you trust where they come from"
+                f"{folder}: only pickled weights ({_PICKLED}), which can run code when loaded. Convert them to "
+                f"{_SAFE}, or add --allow_pickle if you trust their source."
             )
         if not pickled:
-            raise ModelError(f"{folder}: weights file {_SAFE} is missing")
+            raise ModelError(f"{folder}: the weights file {_SAFE} is missing. Copy it again from the model's source.")
 
 
-def _what_it_is(folder: Path) -> str:
-    """What a folder that is no model is instead, and which folders in it are models: those of folds and seeds, say."""
+def _folder_hint(folder: Path) -> str:
+    """Return the end of an error about a folder without a model: an export, or models of folds and seeds in it."""
     if (folder / _EXPORT).is_file():
-        return " but an exported model; predict, evaluate and serve take it, all else the run that it was made from"
+        return (
+            ", but an exported model. Use it with predict, evaluate and serve, and the original run for anything else."
+        )
     inside = {path.parent for pattern in ("*", "*/*") for path in folder.glob(f"{pattern}/config.json")}
     runs = sorted(path for path in inside if not path.name.startswith("checkpoint-")) or sorted(inside)
     if not runs:
         return ""
-    return f"; models are in {and_more([str(path) for path in runs], _NAMED)}: give one of these"
+    return f". Give one of the models in it: {and_more([str(path) for path in runs], _NAMED)}."
 
 
 def _download(
@@ -182,33 +189,33 @@ def _download(
     cache_dir: str | None,
     patterns: list[str],
 ) -> Path:
-    """Fetch a model into the hub's cache, or find it there when the network is off or absent."""
+    """Download a model into the hub's cache, or find it there without a network."""
     import huggingface_hub as hub
     from huggingface_hub import errors as hub_errors
 
     name = hub_name(name_or_path)
     only_hub = name != name_or_path
     nowhere = "no such model on the hub" if only_hub else "neither a folder here nor a model on the hub"
-    impossible = (
-        "not a possible name on the hub" if only_hub else "neither a folder here nor a possible name on the hub"
-    )
+    impossible = "not a valid name on the hub" if only_hub else "neither a folder here nor a valid name on the hub"
     similar = "" if only_hub else _similar_model(name)
     offline = hub.constants.is_offline_mode()
     try:
         if not offline:
-            # asked first and alone, so that an unreachable hub is told from a missing model; the library's own
-            # fall-back to the cache would be silent
+            # A separate request first, to distinguish an unreachable hub from a missing model: the library would
+            # silently fall back to the cache.
             hub.HfApi(token=token).model_info(name, revision=revision, timeout=10)
     except hub_errors.GatedRepoError as exc:
-        raise ModelError(f"{name}: a gated model; accept its terms on the hub and pass --token") from exc
+        raise ModelError(f"{name}: this model is gated. Accept its terms on the hub, and pass --token.") from exc
     except hub_errors.RepositoryNotFoundError as exc:
-        raise ModelError(f"{name}: {nowhere}{similar} (a private one needs --token)") from exc
+        raise ModelError(f"{name}: {nowhere}{similar}. Fix the name, or pass --token for a private model.") from exc
     except hub_errors.RevisionNotFoundError as exc:
-        raise ModelError(f"{name}: the hub has no revision {revision!r} of it") from exc
+        raise ModelError(f"{name}: the hub has no revision {revision!r} of this model. Fix the revision.") from exc
     except hub_errors.HFValidationError as exc:
-        raise ModelError(f"{name}: {impossible}{similar}") from exc
+        raise ModelError(f"{name}: {impossible}{similar}. Fix the name.") from exc
     except (OSError, hub_errors.HTTPError) as exc:
-        logger.info("hub: %s cannot be reached (%s); looking for %s in the cache", endpoint(), first_line(exc), name)
+        logger.info(
+            "hub: %s cannot be reached (%s), so the cache is searched for %s", endpoint(), first_line(exc), name
+        )
         offline = True
     try:
         folder = hub.snapshot_download(
@@ -224,21 +231,23 @@ def _download(
         why = "offline mode is on" if hub.constants.is_offline_mode() else f"{endpoint()} cannot be reached"
         if only_hub:
             raise NetworkError(
-                f"{name}: not in the hub's cache, and {why}. Check the network, or name a local folder"
+                f"{name}: not in the hub's cache, and {why}. Check the network, or name a local folder."
             ) from exc
         raise NetworkError(
             f"{name}: not a folder here{similar} and not in the hub's cache, and {why}. Fix the path, or put the "
-            f"weights in ./{Path(name).name}"
+            f"weights in ./{Path(name).name}."
         ) from exc
     except hub_errors.HFValidationError as exc:
-        raise ModelError(f"{name}: {impossible}{similar}") from exc
+        raise ModelError(f"{name}: {impossible}{similar}. Fix the name.") from exc
     except (OSError, hub_errors.HTTPError) as exc:
-        raise NetworkError(f"{name}: the download from {endpoint()} broke off ({first_line(exc)}); run again") from exc
+        raise NetworkError(
+            f"{name}: the download from {endpoint()} was interrupted ({first_line(exc)}). Run the command again."
+        ) from exc
     return Path(folder)
 
 
 def endpoint() -> str:
-    """Address of the hub, or of the mirror that is set in its place."""
+    """Return the address of the hub, or of the mirror that replaces it."""
     import huggingface_hub as hub
 
     return os.environ.get("HF_ENDPOINT") or hub.constants.ENDPOINT

@@ -1,4 +1,4 @@
-"""The clip length that a model is made for; encoders that take one length only are cut to the clips."""
+"""Choose the clip length of a model, and cut encoders that take only one length."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 def length_for_training_s(
     config: PreTrainedConfig, extractor: Extractor, length_s: float | None, longest_s: float
 ) -> float:
-    """The longest clip that a model takes which is trained on such clips, in seconds.
+    """Return the longest clip of a model to train, in seconds.
 
     Args:
-        config: of the model, at the length its checkpoint was made for.
+        config: configuration of the model, at the clip length of its checkpoint.
         extractor: its feature extractor.
-        length_s: length asked for, in seconds; ``None``: that of the longest clip, as far as the encoder goes.
+        length_s: requested length in seconds; ``None`` for the longest clip, or the longest that the encoder takes.
         longest_s: duration of the longest clip, in seconds.
 
     Returns:
         The length, rounded up to one that the encoder can be cut to.
 
     Raises:
-        ModelError: the clips are longer than the position table.
+        ModelError: the requested length exceeds the position table.
     """
     family = find_family(config)
     native_s = family.native_length_s(config, extractor)
@@ -38,18 +38,18 @@ def length_for_training_s(
     if length_s > native_s + 1e-6:
         raise ModelError(
             f"--max_length_seconds {length_s:g}: this {config.model_type} model has positions for {native_s:g} "
-            f"s; use at most {native_s:g}"
+            f"s. Use at most {native_s:g}."
         )
     return native_s if length_s >= native_s - 1e-6 else family.possible_length_s(config, extractor, length_s)
 
 
 def cut_to_length(model: PreTrainedModel, extractor: Extractor, length_s: float) -> Extractor:
-    """Make an encoder that takes one length as long as the clips; leave all other models alone.
+    """Cut an encoder that takes only one length to the clip length; leave other models unchanged.
 
     Args:
-        model: classifier, at the length its checkpoint was made for.
+        model: classifier, at the clip length of its checkpoint.
         extractor: its feature extractor.
-        length_s: clip length, in seconds, one that :func:`length_for_training_s` gives.
+        length_s: clip length in seconds, returned by :func:`length_for_training_s`.
 
     Returns:
         The extractor for that length.

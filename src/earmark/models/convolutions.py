@@ -1,23 +1,23 @@
-"""Convolutions in half precision on a CPU: each is compared with float32 first, and wrong ones run in float32.
+"""Check half-precision convolutions on a CPU against float32, and run wrong ones in float32.
 
 oneDNN, which computes torch's convolutions on a CPU, has kernels that return garbage for some shapes. In torch 2.13.0
-on an Intel Xeon with AMX, bfloat16 convolutions with 2 to 24 input channels a group and a kernel width of 8, 16 or 128
-are wrong by 40 to 130 % (relative error), others by 0.2 %, with nothing between. What was found there:
+on an Intel Xeon with AMX, bfloat16 convolutions with 2 to 24 input channels per group and a kernel width of 8, 16 or
+128 have relative errors of 40 to 130 %; all others have 0.2 %. Observations:
 
-* Only forward passes are wrong, of ``Conv1d`` and ``Conv2d``, dense and grouped. The gradients of their inputs and
-  weights are right. A transposed convolution has a right forward pass and a wrong gradient of its input, which is a
-  convolution. Depthwise and dilated convolutions, linear layers, matrix products, norms, attention and activations are
-  right. The memory layout does not matter.
-* Whether a convolution is wrong depends on its length, with a period of 8 samples (kernel 8, stride 8: five lengths of
-  eight are wrong, and all are right below 5 output frames), seldom on the batch size.
+* Only forward passes of ``Conv1d`` and ``Conv2d`` are wrong, dense and grouped. The gradients of their inputs and
+  weights are right. A transposed convolution has a wrong gradient of its input, which is a convolution. Depthwise and
+  dilated convolutions, linear layers, matrix products, norms, attention and activations are right. The memory layout
+  does not matter.
+* Errors depend on the length, with a period of 8 samples (kernel 8, stride 8: five lengths of eight are wrong, and all
+  are right below 5 output frames), and rarely on the batch size.
 
 So every distinct convolution of a model is run once per process on small seeded inputs of :data:`_NUM_LENGTHS`
-consecutive lengths, forward and, for training, backward. If one result is off by more than :data:`TOLERANCE`, the
-layer runs in float32 at every length, so that the result of a clip does not depend on the batch it is in. No list of
-shapes is kept: other processors and other versions of torch have other faults. For wav2vec2-base this takes 0.3 s of
-one core, with gradients 0.8 s.
+consecutive lengths, forward and, for training, backward. If one error exceeds :data:`TOLERANCE`, the layer runs in
+float32 at every length, so that the result for a clip does not depend on its batch. There is no list of wrong shapes,
+because other processors and versions of torch have other faults. For wav2vec2-base, the check takes 0.3 s on one core,
+with gradients 0.8 s.
 
-Accelerators are not probed; :mod:`earmark.models.numerics` compares whole models there.
+On accelerators, :mod:`earmark.models.numerics` compares whole models instead.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ logger = logging.getLogger(__name__)
 
 TOLERANCE = 0.05  # relative error (Euclidean norm); right kernels: 0.002 in bfloat16, wrong ones: 0.4 to 1.3
 _NUM_LENGTHS = 8  # one period of the known faults
-_FEWEST_FRAMES = 17  # output frames of the shortest probe: more than one tile of AMX, which is 16 rows
+_FEWEST_FRAMES = 17  # output frames of the shortest probe: more than a tile of AMX with 16 rows
 _HALF = (torch.bfloat16, torch.float16)
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """The settings of a convolution on which the choice of a kernel depends.
+    """The settings of a convolution that determine the kernel.
 
     Attributes:
         dims: 1, 2 or 3.
@@ -71,7 +71,7 @@ class Geometry:
         names = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups")
         settings = {name: getattr(self, name) for name in (*names, "padding_mode")}
         kind = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[self.dims - 1]
-        # skip_init: the usual initialisation draws from the generator that training uses
+        # skip_init, because the usual initialization would change the random generator of training
         module: Any = nn.utils.skip_init(kind, bias=self.has_bias, device="cpu", **settings)
         generator = torch.Generator().manual_seed(0)
         with torch.no_grad():
@@ -96,17 +96,17 @@ class Geometry:
 def probe(geometry: Geometry, dtype: torch.dtype, backward: bool, device: str = "cpu") -> float:
     """Return the largest relative error of a convolution in ``dtype`` over the probed lengths.
 
-    Inputs and weights are rounded to ``dtype`` beforehand, so that the arithmetic alone is compared. Draws from no
-    generator that is in use, and works within ``inference_mode`` and autocast.
+    Inputs and weights are rounded to ``dtype`` first, so that only the arithmetic is compared. The function changes no
+    random generator, and works within ``inference_mode`` and autocast.
 
     Args:
         geometry: the convolution.
         dtype: a half-precision type.
-        backward: compare the gradients of input, weight and bias, too.
-        device: where to compute; the float32 values are computed there, too.
+        backward: also compare the gradients of input, weight and bias.
+        device: where to compute both results.
 
     Returns:
-        The largest of the errors; infinity if a value is not finite.
+        The largest error; infinity if a value is not finite.
     """
     kind = torch.device(device).type
     with torch.inference_mode(False), torch.enable_grad(), torch.autocast(kind, enabled=False):
@@ -132,7 +132,7 @@ def _error(exact: Any, half: Any, values: torch.Tensor, backward: bool) -> float
 
 
 def relative_error(values: torch.Tensor, exact: torch.Tensor) -> float:
-    """Return the Euclidean norm of the deviation over that of ``exact``; infinity if ``values`` are not finite."""
+    """Return norm(values - exact) / norm(exact), Euclidean; infinity if ``values`` are not finite."""
     size, off = float(exact.norm()), float((values - exact).norm())
     if off == 0.0:
         return 0.0
@@ -140,14 +140,14 @@ def relative_error(values: torch.Tensor, exact: torch.Tensor) -> float:
 
 
 class CheckedConvolutions:
-    """The convolutions of a model, which run in float32 where this CPU computes them wrongly in half precision.
+    """The convolutions of a model, which run in float32 if this CPU computes them wrongly in half precision.
 
     Args:
-        model: its convolutions get a ``_conv_forward`` that looks here; everything that calls them takes this way, with
-            cast weights as well as under autocast. In float32 and on accelerators it changes nothing.
+        model: model whose convolutions get a ``_conv_forward`` that uses this object, with cast weights and under
+            autocast. It has no effect in float32 and on accelerators.
 
     Attributes:
-        in_float32: by type, the names of layers that run in float32; a type that was not probed yet is missing.
+        in_float32: names of layers that run in float32, by half-precision type; a type is missing until it is probed.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -158,11 +158,11 @@ class CheckedConvolutions:
             module._conv_forward = partial(self._conv_forward, name, module)
 
     def check(self, dtype: torch.dtype | None, *, backward: bool) -> None:
-        """Find the layers to run in float32, if the model is on a CPU; log them, once.
+        """Find the layers to run in float32 if the model is on a CPU, and log them once.
 
         Args:
-            dtype: what the model will compute in.
-            backward: whether it will be trained.
+            dtype: type that the model will compute in.
+            backward: whether the model will be trained.
         """
         if dtype not in _HALF or not self.layers:
             return
@@ -176,7 +176,7 @@ class CheckedConvolutions:
         if set(wrong) - self.in_float32.get(dtype, frozenset()):
             logger.warning(
                 "%d of %d convolutions run in float32, which is slower: this CPU computes them wrongly in %s (relative "
-                "error up to %.2g, at most %g is accepted): %s",
+                "error up to %.2g, tolerance %g): %s",
                 len(wrong),
                 len(errors),
                 str(dtype).removeprefix("torch."),
@@ -191,7 +191,7 @@ class CheckedConvolutions:
     def _conv_forward(
         self, name: str, module: Any, values: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
     ) -> torch.Tensor:
-        """Compute what the method of the module's class computes."""
+        """Compute the same as the module's own method."""
         plain = partial(type(module)._conv_forward, module)
         dtype = values.dtype
         if values.device.type != "cpu":
@@ -207,7 +207,7 @@ class CheckedConvolutions:
     def _needs_float32(self, name: str, dtype: torch.dtype, backward: bool) -> bool:
         if not torch.compiler.is_compiling():
             self.check(dtype, backward=backward)
-        # a graph that is compiled before anything was probed: float32 is right in any case
+        # If a graph is compiled before any probe, use float32, which is always right.
         return dtype not in self.in_float32 or name in self.in_float32[dtype]
 
 

@@ -1,7 +1,7 @@
-"""One vector a clip: what the body of a classifier makes of it, averaged over time, and the head on top of it.
+"""Split a classifier into embeddings, the output of its body averaged over time, and the head.
 
-The split lies where nothing behind it depends on time any more. Heads that project each frame before averaging give the
-same logits when the average is projected instead, since both are linear.
+Heads that project each frame before averaging give the same logits if the average is projected instead, because both
+steps are linear.
 
 Shapes: B batch, T samples, F frames, D width, C classes.
 """
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 
 
 def has_embedding(model: PreTrainedModel) -> bool:
-    """Whether the classifier can be split so: all but those that learn a weighted sum of their layers."""
+    """Return whether a classifier can be split: all except those with a learned sum of layers."""
     return not find_family(model.config).sums_layers(model.config)
 
 
 class EmbeddingModel:
-    """Gives embeddings where a classifier gives logits; for the loop that scores."""
+    """A model for the inference loop that returns embeddings in place of logits."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         self.model = model
 
     def __call__(self, **inputs: object) -> SequenceClassifierOutput:
-        """Embeddings (B, D) under the name of logits."""
+        """Return embeddings (B, D) as ``logits``."""
         return SequenceClassifierOutput(logits=self.model(**inputs, stop_at="embeddings"))
 
     def __getattr__(self, name: str) -> object:
@@ -40,7 +40,7 @@ class EmbeddingModel:
 
 
 def classify_all(model: PreTrainedModel, embeddings: np.ndarray, device: torch.device) -> np.ndarray:
-    """Logits float32 (N, C) of embeddings (N, D), by the head in evaluation mode, as the model answers."""
+    """Return logits float32 (N, C) of embeddings (N, D) from the head in evaluation mode."""
     was_training = model.training
     model.eval()
     try:

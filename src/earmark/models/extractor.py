@@ -1,7 +1,7 @@
-"""The preprocessor of a model: from its checkpoint, from another one, or as its architecture has it.
+"""Load the preprocessor of a model: from its checkpoint, from another model, or the default of its architecture.
 
-Its file is read as JSON into settings of our own. Custom code and feature extractors of Transformers that do something
-else are loaded and called through Transformers.
+Its file is read as JSON into earmark's settings. Custom code and other feature extractors are loaded and called through
+Transformers.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# what Transformers raises for a JSON file that is not one, or holds values of the wrong kind
+# Errors of Transformers for invalid JSON files and values of a wrong type.
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, StrictDataclassError)
 
 
-# The files that hold a preprocessor, and where in them it is, as Transformers searches: processors of Transformers 5
-# (with a tokenizer, say) are one file; feature extractors alone, and older processors, are the other.
+# Files with a preprocessor, in the order in which Transformers searches them. The first is for processors of
+# Transformers 5, which may include a tokenizer; the second for single feature extractors and older processors.
 _PROCESSOR, _PREPROCESSOR = "processor_config.json", "preprocessor_config.json"
 _NESTED = ("feature_extractor", "audio_processor")
 _TYPE = "feature_extractor_type"
-_DECIDE_PREDICTIONS = ("sampling_rate", "do_normalize")  # settings whose default is worth a warning
+_DECIDE_PREDICTIONS = ("sampling_rate", "do_normalize")  # warn if a default is assumed for these settings
 
 
 def load_extractor(source: ModelSource, folder: Path | None, config: PreTrainedConfig) -> Extractor:
-    """Return the preprocessor: of the checkpoint, of another model, or the architecture's own.
+    """Return the preprocessor of the checkpoint, of another model, or the architecture's default.
 
-    Whatever is not saved and has to be assumed is logged as a warning, once for each source.
+    Warn once per source about important settings that are not saved.
 
     Raises:
-        ModelError: a file of the preprocessor cannot be read, or has a value that cannot be.
+        ModelError: a file of the preprocessor cannot be read, or has an invalid value.
     """
     family = find_family(config)
     place = source.find(source.feature_extractor) if source.feature_extractor else folder
@@ -72,13 +72,13 @@ def load_extractor(source: ModelSource, folder: Path | None, config: PreTrainedC
 def _frontend_kind(
     settings: Mapping[str, Any], config: PreTrainedConfig, *, trust_remote_code: bool
 ) -> type[FrontendSettings] | None:
-    """The kind of frontend that a file describes; ``None`` if only Transformers may know how to compute it.
+    """Return the kind of frontend that a file describes; ``None`` if it must be computed by Transformers.
 
-    A file that names no class is of the kind of the model's family; so is one whose class the installed Transformers
-    does not have, if it holds no other settings than that kind has.
+    A file without a class has the frontend of the model's family. So has a file whose class does not exist in the
+    installed Transformers, if it has only settings of that frontend.
     """
     custom = "AutoFeatureExtractor" in (settings.get("auto_map") or {}) and trust_remote_code
-    # padding on the left is for generation, and dither is random
+    # Tensor code supports neither padding on the left, which is for generation, nor random dither.
     if custom or settings.get("padding_side", "right") != "right" or settings.get("dither"):
         return None
     kind, name = find_family(config).frontend, settings.get(_TYPE)
@@ -101,10 +101,10 @@ def _from_transformers(file: Path, source: ModelSource) -> Extractor:
             file.parent, trust_remote_code=source.trust_remote_code
         )
     except UNREADABLE as exc:
-        raise ModelError(f"{file}: cannot be read ({first_line(exc)})") from exc
+        raise ModelError(f"{file}: cannot be read ({first_line(exc)}). Copy it again from the model's source.") from exc
     rate_hz = getattr(extractor, "sampling_rate", None)
     if not isinstance(rate_hz, int) or rate_hz < 1:
-        raise ModelError(f"{file}: has the sampling_rate {rate_hz}, not a rate in hertz")
+        raise ModelError(f"{file}: the sampling_rate {rate_hz} is not a rate in hertz. Fix the file.")
     return extractor
 
 
@@ -124,15 +124,15 @@ def saved_settings(folder: Path) -> tuple[Path, Mapping[str, Any]] | None:
 
 
 def _read(path: Path) -> Mapping[str, Any]:
-    """The JSON object in a file; empty if there is no file."""
+    """Return the JSON object in a file; empty if the file does not exist."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as exc:
-        raise ModelError(f"{path}: cannot be read ({first_line(exc)})") from exc
+        raise ModelError(f"{path}: cannot be read ({first_line(exc)}). Copy it again from the model's source.") from exc
     if not isinstance(values, Mapping):
-        raise ModelError(f"{path}: cannot be read (not a JSON object)")
+        raise ModelError(f"{path}: not a JSON object. Copy it again from the model's source.")
     return values
 
 
@@ -142,8 +142,8 @@ def _warn_of_assumed(source: ModelSource, place: Path | None, extractor: Extract
         return
     source.warned.add(place)
     logger.warning(
-        "%s: its preprocessor is not saved with it; assuming %s. If it was trained with other settings, its "
-        "predictions are wrong. Copy its %s into the folder.",
+        "%s: the preprocessor is not saved with the model, so earmark assumes %s. If it was trained with other "
+        "settings, its predictions are wrong. Copy its %s into the folder.",
         place,
         ", ".join(values),
         _PREPROCESSOR,

@@ -1,4 +1,4 @@
-"""A hash of the files that decide what a model predicts, so that results of two models are never taken for one."""
+"""Hash the files that determine the predictions of a model, so that results of two models are never mixed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from earmark.errors import ModelError
 from earmark.io.hashes import files_sha256
 
-# weights, configuration and code of a checkpoint or an export; decision.json counts by its content (Decision)
+# Weights, configuration and code of a checkpoint or an export. The content of decision.json is hashed separately.
 _PATTERNS = (
     *("config.json", "preprocessor_config.json", "export.json", "adapter_config.json", "adapter_model.safetensors"),
     *("model*.safetensors", "pytorch_model*.bin", "*.onnx", "*.onnx.data", "*.onnx_data", "*.pt2", "*.py"),
@@ -15,7 +15,7 @@ _PATTERNS = (
 
 
 def model_sha256(folder: Path) -> str:
-    """Return the SHA-256 of a model folder's files, in hex: the same for a copy of the folder, whatever its path.
+    """Return the SHA-256 of a model folder's files, in hex, which does not depend on its path.
 
     Args:
         folder: a checkpoint or an export.
@@ -27,4 +27,6 @@ def model_sha256(folder: Path) -> str:
     try:
         return files_sha256(paths)
     except OSError as exc:
-        raise ModelError(f"{exc.filename or folder}: cannot be read ({exc.strerror or exc})") from exc
+        raise ModelError(
+            f"{exc.filename or folder}: cannot be read ({exc.strerror or exc}). Check its permissions."
+        ) from exc

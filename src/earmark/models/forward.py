@@ -1,12 +1,10 @@
-"""What a classifier's ``forward`` does here, in training, evaluation, prediction and every later path.
+"""Replace a classifier's ``forward``, for training, evaluation, prediction and export.
 
-Families with a static forward run through it, everything else through the library's own forward. Either can compute in
-bfloat16 while the weights that are learned stay float32: each step casts every weight once, and gradients flow back
-through the cast. Autocast would cast activations back and forth at each operation instead (it adds 443 casts to the
-1,050 operations of a wav2vec2-base step).
+A family's static forward is used if there is one, else the library's. Both can compute in bfloat16 while the trained
+weights stay float32: each step casts every weight once, and gradients flow back through the cast. Autocast would cast
+activations at each operation instead (443 casts in addition to the 1,050 operations of a wav2vec2-base step).
 
-On a CPU, convolutions that it computes wrongly in bfloat16 run in float32, whichever way the model gets to bfloat16:
-:mod:`earmark.models.convolutions`.
+Convolutions that a CPU computes wrongly in bfloat16 run in float32: :mod:`earmark.models.convolutions`.
 """
 
 from __future__ import annotations
@@ -29,19 +27,19 @@ if TYPE_CHECKING:
 
 
 class ModelForward:
-    """Stands in for ``model.forward``; see :func:`install_forward`.
+    """Replaces ``model.forward``; see :func:`install_forward`.
 
     Attributes:
-        compared: the kinds of scoring, with their types, that were compared with float32; see
+        compared: kinds of scoring, with their types, that were compared with float32; see
             :mod:`earmark.scoring.checked_scoring`.
         convolutions: the convolutions of the model, checked before they run in half precision on a CPU.
-        family: what is particular to its architecture.
-        scoring_weights: weights by name that evaluation mode computes with in place of the model's own; see
+        family: family of the architecture.
+        scoring_weights: weights by name that evaluation mode uses in place of the model's weights; see
             :func:`earmark.scoring.inference.scoring`, which casts them once for many batches.
-        static: a forward of our own in which padding changes nothing; ``None`` for the library's.
-        temperature: logits are divided by it; see :mod:`earmark.tasks.decision`. 1 in training.
-        unit: ``(mean, deviation)`` of the numbers that a regression learns. The head gives how many deviations a number
-            is from the mean, whatever its unit, so that learning rates suit; the answer is in the unit.
+        static: earmark's forward, which ignores padding; ``None`` to use the library's.
+        temperature: divisor of the logits; see :mod:`earmark.tasks.decision`. 1 in training.
+        unit: ``(mean, deviation)`` of the numbers of a regression. The head outputs standard deviations from the mean,
+            so that learning rates suit any unit; the forward converts them to the unit.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
@@ -69,13 +67,13 @@ class ModelForward:
         self._training_dtype = dtype
 
     def __call__(self, *args: object, **inputs: object) -> object:
-        """Model outputs with ``logits`` (B, C) float32.
+        """Return model outputs with ``logits`` (B, C) float32.
 
         Args:
-            *args: for the library's forward.
-            **inputs: what the frontend gave; or ``features`` (B, F, D) that a static forward gave, with
-                ``num_frames`` (B,) where some are padding; or ``embeddings`` (B, D) of the whole body. With
-                ``stop_at="features"`` or ``"embeddings"``, these are returned in place of the outputs.
+            *args: passed to the library's forward.
+            **inputs: output of the frontend; or ``features`` (B, F, D) of a static forward, with ``num_frames`` (B,) if
+                some are padding; or ``embeddings`` (B, D) of the whole body. With ``stop_at="features"`` or
+                ``"embeddings"``, these are returned instead of the outputs.
         """
         weights = None if self._is_cast else self._cast_weights()
         if weights is None:
@@ -92,7 +90,7 @@ class ModelForward:
         return None if self.training_dtype is None else cast_weights(self.model, self.training_dtype)
 
     def _run(self, *args: Any, **inputs: Any) -> Any:
-        # Trainer hands every model the size of the batch that its loss is averaged over; the loss is not taken here
+        # Trainer passes the batch size for averaging a loss in the model, but the loss is computed elsewhere.
         inputs.pop("num_items_in_batch", None)
         given = {name: value for name, value in inputs.items() if value is not None}
         stop_at = given.pop("stop_at", None)
@@ -101,7 +99,7 @@ class ModelForward:
         mask = given.get("attention_mask")
         num_samples = None if mask is None else mask.sum(dim=-1)
         if stop_at == "features":
-            assert self.static is not None, "only a static forward gives features"
+            assert self.static is not None, "only a static forward returns features"
             return self.static.features(given["input_values"], num_samples)
         if "embeddings" in given:
             outputs = SequenceClassifierOutput(logits=self.family.classify(self.model, given["embeddings"]))
@@ -124,7 +122,7 @@ class ModelForward:
         return logits if self.temperature == 1.0 else logits / self.temperature
 
     def _like_weights(self, inputs: dict[str, object]) -> dict[str, object]:
-        """Floating inputs in the type of the weights, unless the family takes float32."""
+        """Return floating-point inputs in the type of the weights, unless the family takes float32."""
         if self.family.takes_float32:
             return inputs
         dtype = next(parameter.dtype for parameter in self.model.parameters() if parameter.ndim > 1)
@@ -135,8 +133,8 @@ class ModelForward:
 
 
 def fold_unit(model: PreTrainedModel) -> None:
-    """Give the head of a regression the unit of its numbers, so that plain Transformers answers in it, too."""
-    # accelerate puts its autocast round forward for good and keeps ours beside it
+    """Fold the unit of a regression into the head, so that plain Transformers also outputs numbers in the unit."""
+    # accelerate wraps forward in autocast permanently, and keeps earmark's as _original_forward.
     forward = getattr(model, "_original_forward", model.forward)
     if forward.unit is None:
         return
@@ -150,9 +148,9 @@ def fold_unit(model: PreTrainedModel) -> None:
 
 
 def install_forward(model: PreTrainedModel) -> Any:
-    """Give ``model`` the forward of this module; returns ``model``.
+    """Install the forward of this module on ``model``, and return ``model``.
 
-    Everything that calls the model, Trainer and its wrappers for many devices included, then takes this way.
+    All code that calls the model then uses it, including Trainer and its wrappers for several devices.
     """
     model.forward = ModelForward(model)
     return model

@@ -1,7 +1,7 @@
-"""The one frontend: samples in, model inputs out, the same in training, evaluation, prediction and every later path.
+"""Turn samples into model inputs, in the same way for training, evaluation, prediction and export.
 
-It is the checkpoint's own (:mod:`earmark.models.extractor`), computed as tensor code where the samples are, with the
-shortest and the longest clip made part of it. Its settings are saved with the model.
+The frontend is the checkpoint's (:mod:`earmark.models.extractor`), computed as tensor code on the device of the
+samples, with limits for the length of a clip. Its settings are saved with the model.
 
 Shapes: B batch, T samples, F frames.
 """
@@ -20,15 +20,15 @@ from earmark.families.frontend_settings import Extractor, FrontendSettings
 
 
 class Frontend:
-    """Normalisation, log-mel and padding of a batch of clips.
+    """Normalization, log-mel and padding of a batch of clips.
 
     Attributes:
-        extractor: its settings, or a feature extractor of Transformers that no tensor code is known for;
-            ``preprocessor_config.json`` when saved.
-        sampling_rate_hz: rate of the waveforms it takes.
-        min_samples: shorter clips are padded with zeros up to here.
-        max_samples: longest clip the model takes at once; longer ones are cut into windows by the caller.
-        pads_itself: the extractor pads every clip to the one length its model takes, and knows no other way.
+        extractor: its settings, or a feature extractor of Transformers without tensor code; saved as
+            ``preprocessor_config.json``.
+        sampling_rate_hz: rate of the waveforms.
+        min_samples: shorter clips are padded with zeros to this length.
+        max_samples: longest input of the model; callers cut longer clips into windows.
+        pads_itself: whether the extractor pads every clip to the only length that the model takes.
     """
 
     def __init__(self, extractor: Extractor, *, min_samples: int, max_samples: int, pads_itself: bool) -> None:
@@ -41,7 +41,7 @@ class Frontend:
 
     @property
     def features(self) -> Features | None:
-        """The tensor code; ``None`` where the extractor itself is called, on the CPU."""
+        """The tensor code; ``None`` to call the extractor on the CPU."""
         return self._features
 
     @property
@@ -51,26 +51,26 @@ class Frontend:
 
     @property
     def levels_out(self) -> bool:
-        """Whether a clip gives the same model inputs however loud it is, as far as that is known."""
+        """Whether model inputs are known not to depend on the level of a clip."""
         return isinstance(self.extractor, FrontendSettings) and self.extractor.levels_out
 
     def with_limits(self, min_samples: int, max_samples: int) -> Frontend:
-        """The same with another shortest and longest clip."""
+        """Return this frontend with other length limits."""
         return Frontend(self.extractor, min_samples=min_samples, max_samples=max_samples, pads_itself=self.pads_itself)
 
     def __call__(self, waveforms: Sequence[np.ndarray]) -> dict[str, torch.Tensor]:
-        """Turn clips into one batch of model inputs, on the CPU; see :meth:`pack` and :meth:`inputs`."""
+        """Turn clips into one batch of model inputs on the CPU; see :meth:`pack` and :meth:`inputs`."""
         return self.inputs(*self.pack(waveforms))
 
     def pack(self, waveforms: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Lay clips side by side.
+        """Pad clips to one length.
 
         Args:
             waveforms: B float32 arrays of shape ``(samples,)``, at most ``max_samples`` long.
 
         Returns:
-            samples (B, T) float32 with zeros behind each clip, and the length of each, int64 (B,); ``None`` where all
-            have T. Clips shorter than ``min_samples`` count as that long.
+            Samples (B, T) float32 with zeros after each clip, and the length of each clip, int64 (B,), or ``None`` if
+            all are T. Clips shorter than ``min_samples`` have the length ``min_samples``.
         """
         samples, lengths = side_by_side(waveforms, self.min_samples)
         same = lengths.min() == lengths.max()
@@ -79,16 +79,16 @@ class Frontend:
     def inputs(
         self, samples: torch.Tensor, num_samples: torch.Tensor | None = None, *, mask: bool = True
     ) -> dict[str, torch.Tensor]:
-        """Turn samples into model inputs, on the device they are on.
+        """Turn samples into model inputs on the same device.
 
         Args:
-            samples: (B, T) float32, zero behind each clip.
-            num_samples: length of each clip, int64 (B,); ``None``: all have T.
-            mask: whether the model is told which samples are padding.
+            samples: (B, T) float32, zero after each clip.
+            num_samples: length of each clip, int64 (B,); ``None`` if all are T.
+            mask: whether the model gets a mask of the padding.
 
         Returns:
-            ``input_values`` (B, T) or ``input_features`` (B, mel bins, F) / (B, F, mel bins) float32, by model, and
-            ``attention_mask`` (B, T) or (B, F) where clips differ in length and the model takes one.
+            ``input_values`` (B, T) or ``input_features`` (B, mel bins, F) / (B, F, mel bins) float32, depending on the
+            model, and ``attention_mask`` (B, T) or (B, F) if clips differ in length and the model takes a mask.
         """
         lengths = num_samples
         if lengths is None:
@@ -98,8 +98,8 @@ class Frontend:
         else:
             inputs = self._features.to(samples.device)(samples, lengths)
         given = inputs.get("attention_mask")
-        # where nothing is padded, a mask over samples is extra work for the same answer; one over frames may still
-        # leave out a last frame that is not whole
+        # Without padding, a mask over samples only costs time. A mask over frames may still exclude an incomplete last
+        # frame.
         needless = num_samples is None and given is not None and given.shape == samples.shape
         if needless or not mask:
             inputs.pop("attention_mask", None)
@@ -110,7 +110,7 @@ class Frontend:
         self.extractor.save_pretrained(folder)
 
     def _extracted(self, samples: torch.Tensor, lengths: torch.Tensor) -> dict[str, torch.Tensor]:
-        """The same through a feature extractor of Transformers, on the CPU."""
+        """Compute model inputs with a feature extractor of Transformers on the CPU."""
         clips = [row[:length] for row, length in zip(samples.cpu().numpy(), lengths.tolist(), strict=True)]
         padding = {} if self.pads_itself else {"padding": True}
         extractor: Any = self.extractor
@@ -119,9 +119,9 @@ class Frontend:
 
 
 def side_by_side(waveforms: Sequence[np.ndarray], min_samples: int) -> tuple[np.ndarray, np.ndarray]:
-    """B clips of shape ``(samples,)`` as (B, T) float32 with zeros behind each, and their lengths, int64 (B,).
+    """Return B clips of shape ``(samples,)`` as (B, T) float32 with zeros after each, and their lengths, int64 (B,).
 
-    Clips shorter than ``min_samples`` count as that long.
+    Clips shorter than ``min_samples`` have the length ``min_samples``.
     """
     lengths = np.array([max(len(waveform), min_samples) for waveform in waveforms], dtype=np.int64)
     samples = np.zeros((len(waveforms), lengths.max()), dtype=np.float32)

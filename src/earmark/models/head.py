@@ -1,7 +1,7 @@
-"""The output layer of a classifier. Its rows belong to classes by name, not by position.
+"""Match the rows of a checkpoint's output layer with classes by name, not by position.
 
-A checkpoint to fine-tune may have the classes of the recordings in another order, some of them, or others. Rows of
-classes that stay keep what they have learned; the rest of the layer starts from random weights.
+A checkpoint to fine-tune may have the classes of the recordings in another order, some of them, or others. The rows of
+classes in both are reused; the other rows start from random weights.
 
 Shapes: C classes, D inputs of the output layer.
 """
@@ -26,15 +26,15 @@ from earmark.text import and_more, counted
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
-# What earmark adds to config.json; plain Transformers carries it along unread.
+# Section of config.json for earmark; plain Transformers keeps it without using it.
 CONFIG_KEY = "earmark"
-_PLACEHOLDER = re.compile(r"LABEL_\d+")  # what Transformers calls classes that nobody named
+_PLACEHOLDER = re.compile(r"LABEL_\d+")  # Transformers' names for unnamed classes
 
 
 def output_layer(model: PreTrainedModel) -> nn.Linear:
     """Return the linear layer whose rows are the classes.
 
-    Most heads are that layer, or a projection with that layer behind it; AST has a norm in front of it.
+    Most heads are this layer, or a projection followed by it; AST has a norm before it.
 
     Raises:
         ModelError: the head has no such layer.
@@ -42,12 +42,15 @@ def output_layer(model: PreTrainedModel) -> nn.Linear:
     in_body = {id(module) for module in find_body(model).modules()}
     layers = [module for module in model.modules() if isinstance(module, nn.Linear) and id(module) not in in_body]
     if not layers or layers[-1].out_features != model.config.num_labels:
-        raise ModelError(f"the head of a {type(model).__name__} does not end in a linear layer of its classes")
+        raise ModelError(
+            f"the head of a {type(model).__name__} does not end in a linear layer of its classes. Use "
+            "another architecture."
+        )
     return layers[-1]
 
 
 class Loaded(NamedTuple):
-    """A classifier, and the names of its parameters that its checkpoint does not have, or has in another size."""
+    """A classifier, and the names of its parameters that the checkpoint lacks or has in another size."""
 
     model: Any
     missing: set[str]
@@ -56,14 +59,14 @@ class Loaded(NamedTuple):
 
 @dataclass(frozen=True)
 class SavedHead:
-    """The output layer as a checkpoint has it.
+    """The output layer of a checkpoint.
 
     Attributes:
         place: the checkpoint, for messages.
-        labels: names of its classes, row by row.
+        labels: names of its classes in the order of the rows.
         task: its task.
-        unit: mean and deviation of the numbers that its outputs are scaled by; ``None`` for outputs as they are.
-        load: returns its weight (C, D) and bias (C,), from a file if need be.
+        unit: mean and standard deviation by which its outputs are scaled; ``None`` for unscaled outputs.
+        load: returns its weight (C, D) and bias (C,), which may read a file.
     """
 
     place: Path
@@ -73,7 +76,7 @@ class SavedHead:
     load: Callable[[], tuple[torch.Tensor, torch.Tensor]]
 
     def why_no_names(self) -> str | None:
-        """Return why the classes cannot be told by their names; ``None`` if they can."""
+        """Return why the classes cannot be matched by name; ``None`` if they can."""
         if all(_PLACEHOLDER.fullmatch(label) for label in self.labels):
             return f"has placeholder names for its classes ({self.labels[0]} to {self.labels[-1]})"
         repeated = [label for label, count in Counter(self.labels).items() if count > 1]
@@ -83,12 +86,12 @@ class SavedHead:
 def saved_head(
     loaded: Loaded, folder: Path, config: PreTrainedConfig, load_again: Callable[[], Any]
 ) -> SavedHead | None:
-    """Return the output layer as the checkpoint has it; ``None`` if it has none.
+    """Return the output layer of a checkpoint; ``None`` if it has none.
 
     Args:
-        loaded: from the checkpoint, with as many classes as will be trained.
-        folder: the checkpoint.
-        config: its own configuration.
+        loaded: classifier with the weights of the checkpoint and the number of classes to train.
+        folder: folder of the checkpoint.
+        config: configuration of the checkpoint.
         load_again: returns the classifier with the classes of ``config``.
     """
     layer = output_layer(loaded.model)
@@ -97,7 +100,7 @@ def saved_head(
         return None
     labels = [str(config.id2label.get(i, f"LABEL_{i}")) for i in range(config.num_labels)]
     if weight not in loaded.mismatched and len(labels) != layer.out_features:
-        labels = [f"LABEL_{i}" for i in range(layer.out_features)]  # the configuration is not that of these weights
+        labels = [f"LABEL_{i}" for i in range(layer.out_features)]  # the configuration does not match the weights
 
     def load() -> tuple[torch.Tensor, torch.Tensor]:
         own = layer if weight not in loaded.mismatched else output_layer(load_again())
@@ -107,7 +110,7 @@ def saved_head(
 
 
 def saved_unit(config: PreTrainedConfig) -> tuple[float, float] | None:
-    """Mean and deviation of the numbers that a regression was trained on, where ``config`` has them."""
+    """Return mean and standard deviation of the numbers a regression was trained on; ``None`` if not in ``config``."""
     saved = getattr(config, CONFIG_KEY, None) or {}
     unit = saved.get("unit")
     return None if unit is None else (float(unit["mean"]), float(unit["deviation"]))
@@ -122,23 +125,23 @@ def place_rows(
     *,
     keep: bool,
 ) -> str:
-    """Give each class of ``model`` its row of a checkpoint's output layer, by name, or random weights.
+    """Fill the output layer of ``model`` with rows of a checkpoint, by class name, or with random weights.
 
-    With the same classes in any order all rows are reused. With other classes the layer is new, unless ``keep``.
+    With the same classes in any order, all rows are reused. With other classes, the layer is new unless ``keep``.
 
     Args:
         model: classifier with an output layer of the right size; changed in place.
         saved: the output layer of its checkpoint; ``None`` if it has none.
-        labels: the classes of the recordings, index by index.
+        labels: classes of the recordings in the order of the outputs.
         task: the task to train.
-        unit: mean and deviation of the numbers to learn, in a regression.
-        keep: whether the rows of classes in both are reused.
+        unit: mean and standard deviation of the numbers to learn, for a regression.
+        keep: whether to reuse the rows of classes in both.
 
     Returns:
         One line for the log.
 
     Raises:
-        ModelError: ``keep``, and there is nothing to keep.
+        ModelError: ``keep`` is given, and no row can be reused.
     """
     refused = _why_no_rows(saved, labels, task)
     if saved is None or refused is not None:
@@ -160,15 +163,15 @@ def place_rows(
     if list(labels) != list(saved.labels) or unit != saved.unit:
         _copy_rows(model, saved, labels, unit)
     moved = sum(saved.labels[i] != label for i, label in enumerate(labels[: len(saved.labels)]) if label in common)
-    how = f", {moved:,} of them moved to their place by name" if moved else ""
+    how = f", {moved:,} of them reordered by name" if moved else ""
     news = "".join(f"; {part}" for part in filter(None, [_named("new", added), _named("dropped", dropped)]))
     return f"head: {counted(len(common), 'row')} of {saved.place} reused{how}{news}"
 
 
 def _why_no_rows(saved: SavedHead | None, labels: Sequence[str], task: Task) -> str | None:
-    """Why no row of the checkpoint can be reused; ``None`` if one can."""
+    """Return why no row of the checkpoint can be reused; ``None`` if one can."""
     if saved is None:
-        return "the checkpoint has none"
+        return "the checkpoint has no head"
     if list(labels) == list(saved.labels) and task is saved.task:
         return None
     if task is not saved.task and not (task.has_classes and saved.task.has_classes):
@@ -185,7 +188,7 @@ def _named(what: str, labels: Sequence[str]) -> str:
 
 
 def _start_afresh(model: PreTrainedModel) -> None:
-    """Give the output layer random weights, as the architecture draws them."""
+    """Initialize the output layer with random weights, as the architecture does."""
     old = output_layer(model)
     fresh = nn.Linear(old.in_features, old.out_features, bias=old.bias is not None, dtype=old.weight.dtype)
     model._init_weights(fresh)
@@ -199,7 +202,7 @@ def _copy_rows(
     model: PreTrainedModel, saved: SavedHead, labels: Sequence[str], unit: tuple[float, float] | None
 ) -> None:
     weight, bias = saved.load()
-    weight, bias = weight.clone(), bias.clone()  # they may be the model's own
+    weight, bias = weight.clone(), bias.clone()  # they may be the weights that are changed below
     if any(label not in saved.labels for label in labels):
         _start_afresh(model)
     rows_by_label = {label: i for i, label in enumerate(saved.labels)}

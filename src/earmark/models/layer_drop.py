@@ -1,7 +1,7 @@
-"""LayerDrop that computes every layer and takes its output or its input (Fan et al. 2019, arXiv:1909.11556).
+"""LayerDrop that computes every layer and selects its output or its input (Fan et al. 2019, arXiv:1909.11556).
 
-The library does not call a dropped layer, and a learned sum of layers (``use_weighted_layer_sum``) needs an output of
-each: without it, training ends in an error about shapes.
+The library does not call a dropped layer. A learned sum of layers (``use_weighted_layer_sum``) needs the output of all
+layers, so training would fail with an error about shapes.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ if TYPE_CHECKING:
 
 
 def drop_rate(config: PreTrainedConfig) -> float:
-    """Return the probability that a training step leaves out a layer; 0 for architectures without LayerDrop."""
+    """Return the probability that a training step skips a layer; 0 for architectures without LayerDrop."""
     return float(getattr(config, find_family(config).layer_drop, None) or 0.0)
 
 
 class SelectedLayers:
-    """LayerDrop for the library's forward: see the module.
+    """LayerDrop for the library's forward; see the module docstring.
 
     Args:
-        model: classifier; hooks are put on its layers, which do nothing outside :meth:`used`.
+        model: classifier. Its layers get hooks, which do nothing outside :meth:`used`.
 
     Raises:
-        ModelError: its layers are not known.
+        ModelError: the layers of the model are unknown.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
         self._rate = drop_rate(model.config)
         self._active = False
         family = find_family(model.config)
-        # the setting as the library reads it: of the configuration, or copied into the encoder as `layerdrop`
+        # The library reads the setting from the configuration, or from a copy in the encoder named `layerdrop`.
         self._places = [
             (place, name)
             for place in (model.config, *model.modules())
@@ -46,11 +46,11 @@ class SelectedLayers:
             if isinstance(vars(place).get(name), (int, float))
         ]
         for layer in list(encoder_layers(model))[family.first_dropped_layer :]:
-            layer.register_forward_hook(self._select, prepend=True)  # before the one that keeps outputs for the sum
+            layer.register_forward_hook(self._select, prepend=True)  # before the hook that collects outputs for the sum
 
     @contextmanager
     def used(self) -> Iterator[None]:
-        """Select layers inside, and keep the library from leaving them out."""
+        """Select layers in this context, and keep the library from skipping them."""
         before = [getattr(place, name) for place, name in self._places]
         for place, name in self._places:
             setattr(place, name, 0.0)
@@ -63,8 +63,8 @@ class SelectedLayers:
                 setattr(place, name, value)
 
     def _select(self, layer: Any, args: tuple[Any, ...], output: Any) -> Any:
-        # under gradient checkpointing a layer runs again in the backward pass, outside `used`; then it is in training
-        # mode and gradients are on, and its random numbers are those of the first time
+        # With gradient checkpointing, a layer runs again in the backward pass, outside `used`, in training mode, with
+        # gradients, and with the random numbers of the first time.
         if not layer.training or not (self._active or torch.is_grad_enabled()):
             return output
         hidden = output[0] if isinstance(output, tuple) else output

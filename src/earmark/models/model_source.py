@@ -1,4 +1,4 @@
-"""Where a model comes from. Imports neither torch nor Transformers."""
+"""Describe the source of a model, without importing torch or Transformers."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from earmark.settings.model_flags import ModelArguments, NetworkArguments, Pretr
 
 @dataclass
 class ModelSource:
-    """Where a model comes from.
+    """The source of a model.
 
     Attributes:
         name_or_path: checkpoint folder or hub name; ``None`` for random weights.
-        model_type: architecture for random weights, e.g. ``"wav2vec2"``.
+        model_type: architecture for random weights, such as ``"wav2vec2"``.
         config_overrides: ``"hidden_size=32,num_hidden_layers=2"`` or a JSON object; replaces settings of the checkpoint
             or of the architecture.
         config_name: folder or hub name of another model's configuration.
         feature_extractor: folder or hub name of another model's feature extractor.
-        attention_mask: whether the frontend gives a mask where clips of a batch differ in length.
-        keep_head: whether rows of the checkpoint's head are reused where it has other classes than the recordings.
-        replaces_head: whether a new head is fitted whatever the checkpoint's is (``--few_shot``).
-        task: task of a trained model whose configuration does not say it; ``None`` for single labels.
-        warned: checkpoints for which a missing preprocessor was logged.
+        attention_mask: whether the frontend makes a mask if clips of a batch differ in length.
+        keep_head: whether to reuse rows of the checkpoint's head if only some classes are the same.
+        replaces_head: whether a new head is always fitted (``--few_shot``).
+        task: task of a trained model whose configuration does not state it; ``None`` for single labels.
+        warned: checkpoints for which a missing preprocessor was already logged.
     """
 
     name_or_path: str | None = None
@@ -49,7 +49,7 @@ class ModelSource:
         return self.find(self.name_or_path) if self.name_or_path else None
 
     def find(self, name: str) -> Path:
-        """The local folder of ``name``; the hub is asked once."""
+        """Return the local folder of ``name``; the hub is contacted once."""
         if name not in self._found:
             self._found[name] = self._find(name)
         return self._found[name]
@@ -66,7 +66,7 @@ class ModelSource:
 
 
 def model_source(flags: PretrainedArguments) -> ModelSource:
-    """The model source of a command line; training's flags say more than those of the other commands."""
+    """Return the model source that flags describe; the flags of training have more settings than others."""
     source = ModelSource(
         name_or_path=flags.model_name_or_path,
         revision=flags.model_revision,

@@ -1,4 +1,4 @@
-"""Models from ModelScope, by names of the form ``modelscope://org/name``. The client library is an extra."""
+"""Download models from ModelScope by names such as ``modelscope://org/name``. The client library is an extra."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ SCHEME = "modelscope://"
 
 
 def download(name: str, *, revision: str, token: str | None, cache_dir: str | None, patterns: Sequence[str]) -> Path:
-    """Fetch a model's files, or find them in the client's cache where the network is off (HF_HUB_OFFLINE).
+    """Download a model's files, or find them in the client's cache in offline mode (HF_HUB_OFFLINE).
 
     Args:
         name: ``modelscope://org/name``.
-        revision: branch or tag; ``main``, the default elsewhere, is ``master`` there.
+        revision: branch or tag; ``main`` is translated to ModelScope's default branch, ``master``.
         token: access token for private models.
-        cache_dir: where downloads go; the client's own place when ``None``.
-        patterns: of the files to fetch.
+        cache_dir: folder for downloads; ``None`` for the client's cache.
+        patterns: patterns of the files to download.
 
     Returns:
-        The folder that holds them.
+        The folder of the files.
 
     Raises:
-        ModelError: no such model or revision.
+        ModelError: there is no such model or revision.
         NetworkError: ModelScope, or the mirror that MODELSCOPE_ENDPOINT names, cannot be reached.
         MissingExtraError: the client is not installed.
     """
@@ -36,7 +36,7 @@ def download(name: str, *, revision: str, token: str | None, cache_dir: str | No
     offline = huggingface_hub.constants.is_offline_mode()
     repository = name.removeprefix(SCHEME)
     if repository.count("/") != 1:
-        raise ModelError(f"{name}: expected {SCHEME}ORG/NAME")
+        raise ModelError(f"{name}: not a name on ModelScope. Write {SCHEME}ORG/NAME.")
     config = hub.HubConfig(token=token) if token else None
     try:
         folder = hub.HubApi(config).download_repo(
@@ -48,11 +48,15 @@ def download(name: str, *, revision: str, token: str | None, cache_dir: str | No
             local_files_only=offline,
         )
     except (hub.NotExistError, hub.NotFoundError) as exc:
-        raise ModelError(f"{name}: no such model or revision on ModelScope (a private one needs --token)") from exc
+        raise ModelError(
+            f"{name}: no such model or revision on ModelScope. Fix the name, or pass --token for a private model."
+        ) from exc
     except (hub.AuthenticationError, hub.PermissionDeniedError) as exc:
-        raise ModelError(f"{name}: ModelScope does not give it out ({first_line(exc)}); pass --token") from exc
+        raise ModelError(f"{name}: ModelScope denies access ({first_line(exc)}). Pass --token.") from exc
     except (hub.HubError, OSError) as exc:
         where = os.environ.get("MODELSCOPE_ENDPOINT", "ModelScope")
         why = "offline mode is on and it is not in the cache" if offline else first_line(exc)
-        raise NetworkError(f"{name}: not to be had from {where} ({why})") from exc
+        raise NetworkError(
+            f"{name}: cannot be downloaded from {where} ({why}). Check the network, or name a local folder."
+        ) from exc
     return Path(folder)

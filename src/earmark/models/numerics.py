@@ -1,12 +1,11 @@
-"""Compare what a model computes in one precision, or on one device, with what it computes in another.
+"""Compare the results of a model in two precisions, or on two devices.
 
-A kernel that returns garbage raises no error: the loss looks plausible and the model learns little. So real clips are
+A kernel that returns garbage raises no error: the loss looks plausible, and the model learns little. So real clips are
 computed both ways before training (:mod:`earmark.train.checked_precision`) and before scoring
 (:mod:`earmark.scoring.checked_scoring`), and the first layer, in order of execution, whose output differs is named.
 
-The model computes in evaluation mode, without dropout, masks and LayerDrop, which would draw other numbers each time.
-Afterwards its mode, buffers, gradients and every random generator are as they were, so a run with this comparison ends
-with the same bits as a run without it.
+The model computes in evaluation mode, without dropout, masks and LayerDrop, which are random. Afterwards its mode,
+buffers, gradients and all random generators are restored, so the comparison does not change the result of a run.
 
 Shapes: B batch, C classes, D inputs of the head.
 """
@@ -34,16 +33,16 @@ from earmark.models.forward import cast_weights
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-# Fractions, measured in docs/performance.md: errors of right kernels are below a quarter of each, garbage is above.
+# Relative errors (docs/performance.md): right kernels are below a quarter of these, wrong ones above.
 LOGITS_TOLERANCE = 0.15
 LOSS_TOLERANCE = 0.15
 GRADIENT_TOLERANCE = 0.7
 LAYER_TOLERANCE = 0.3
 _VALUES_OF_A_LAYER = 16_384
-_NAMED_FROM = 0.1  # error from which a layer can be named as the first one
-# standard deviation of samples below which a clip is not compared: norms enlarge the rounding errors of constants
+_NAMED_FROM = 0.1  # smallest error of a layer that is named as the first different one
+# Clips with a smaller standard deviation are not compared, because norms amplify rounding errors of constant input.
 SILENT = 1e-4
-_LOSS_SCALE = 1024.0  # small gradients would be lost in float16; Trainer's scaler starts at 65,536 and adapts
+_LOSS_SCALE = 1024.0  # keeps small gradients in the range of float16; Trainer's scaler starts at 65,536 and adapts
 
 Inputs = Callable[[torch.device], dict[str, torch.Tensor]]
 
@@ -53,9 +52,9 @@ class Way:
     """One way to compute a model.
 
     Attributes:
-        device: where.
-        dtype: in which type.
-        autocast: by autocast instead of by casting the weights.
+        device: device.
+        dtype: type to compute in.
+        autocast: whether to use autocast instead of casting the weights.
     """
 
     device: torch.device
@@ -68,15 +67,15 @@ class Way:
 
 @dataclass
 class Computed:
-    """What a model computes of one batch.
+    """Results of a model for one batch.
 
     Attributes:
         logits: float32 (B, C), on the CPU.
-        scale: size of differences between logits that mean something; see :func:`_scale`.
-        loss: ``None`` without a loss.
-        gradients: float32, of every weight that learns, by name; empty unless asked for.
-        layers: values of the first tensor that each layer gives, evenly spaced, float32 on the CPU, by its name and the
-            number of the call, in order of execution; empty unless asked for.
+        scale: size of a meaningful difference between logits; see :func:`_scale`.
+        loss: the loss; ``None`` without one.
+        gradients: gradients of every trainable weight by name, float32; empty if not requested.
+        layers: evenly spaced values of the first output tensor of each layer, float32 on the CPU, by name and number of
+            the call, in order of execution; empty if not requested.
     """
 
     logits: torch.Tensor
@@ -88,11 +87,11 @@ class Computed:
 
 @dataclass(frozen=True)
 class Difference:
-    """What differs, by how much, and how much is accepted.
+    """A difference beyond tolerance.
 
     Attributes:
         what: ``logits``, ``losses``, ``outputs of a layer`` or ``gradients``.
-        layer: the layer it is first seen in, with its kind; empty where it is not known.
+        layer: first layer with a difference, and its class; empty if unknown.
     """
 
     what: str
@@ -103,7 +102,7 @@ class Difference:
     def __str__(self) -> str:
         size = f"differ by {self.size:.2g}" if math.isfinite(self.size) else "are not finite"
         where = f"; the first layer that differs is {self.layer}" if self.layer else ""
-        return f"the {self.what} {size} (relative error, at most {self.tolerance:g} is accepted){where}"
+        return f"the {self.what} {size} (relative error; tolerance {self.tolerance:g}){where}"
 
 
 def compute(
@@ -115,15 +114,15 @@ def compute(
     gradients: bool = False,
     layers: bool = False,
 ) -> Computed:
-    """Return logits, loss, gradients and outputs of layers, of one batch.
+    """Return logits, loss, gradients and outputs of layers for one batch.
 
     Args:
-        model: classifier with this project's forward, on the device of ``way``.
-        make_inputs: gives what the frontend makes of the batch, on a device.
+        model: classifier with earmark's forward, on the device of ``way``.
+        make_inputs: returns the model inputs of the batch on a device.
         way: how to compute.
-        loss: takes the model's outputs.
-        gradients: keep the gradients of the loss.
-        layers: keep values of the output of every layer.
+        loss: computes the loss from the model's outputs.
+        gradients: whether to return the gradients of the loss.
+        layers: whether to return outputs of the layers.
     """
     with ExitStack() as stack:
         stack.enter_context(unchanged(model))
@@ -140,16 +139,17 @@ def compute(
 
 
 def compare(half: Computed, exact: Computed, head: str = "classifier") -> Difference | None:
-    """Return the first of logits, loss and outputs of layers that is beyond tolerance; ``None`` if there is none.
+    """Return the first of logits, loss and outputs of layers beyond tolerance; ``None`` if all are within.
 
-    Outputs of layers, where there are any, show garbage that does not reach the logits, as in the residual branches of
-    a model with random weights, which are nearly zero at first. Those of the head are left out: they are the logits.
+    Outputs of layers, if they were requested, show garbage that does not reach the logits, for example in the residual
+    branches of a model with random weights, which are nearly zero at first. The head is excluded: its outputs are the
+    logits.
     """
     logits = logits_error(half.logits, exact)
     if not logits <= LOGITS_TOLERANCE:  # true for NaN
         return Difference("logits", logits, LOGITS_TOLERANCE)
     if half.loss is not None and exact.loss is not None:
-        # a loss changes by at most about twice what the logits change by
+        # A loss changes by at most about twice as much as the logits.
         loss = abs(half.loss - exact.loss) / max(1.0, abs(exact.loss), exact.scale)
         if not loss <= LOSS_TOLERANCE:
             return Difference("losses", loss, LOSS_TOLERANCE)
@@ -159,9 +159,9 @@ def compare(half: Computed, exact: Computed, head: str = "classifier") -> Differ
 
 
 def compare_gradients(half: Computed, exact: Computed) -> Difference | None:
-    """Return the gradient beyond tolerance that the way back comes to first; ``None`` if there is none."""
+    """Return the first gradient beyond tolerance in the order of the backward pass; ``None`` if all are within."""
     errors = gradient_errors(half.gradients, exact.gradients)
-    # the way back begins at the head
+    # The backward pass begins at the head.
     for name in reversed(errors):
         if not errors[name] <= GRADIENT_TOLERANCE:
             return Difference("gradients", errors[name], GRADIENT_TOLERANCE, name)
@@ -169,7 +169,7 @@ def compare_gradients(half: Computed, exact: Computed) -> Difference | None:
 
 
 def logits_error(logits: torch.Tensor, exact: Computed) -> float:
-    """Return the root mean square deviation of the worst clip's logits, over the scale of ``exact``."""
+    """Return the root mean square deviation of the worst clip's logits, divided by the scale of ``exact``."""
     off = _centred(logits) - _centred(exact.logits)
     if not (torch.isfinite(off).all() and math.isfinite(exact.scale)):
         return math.inf
@@ -179,9 +179,9 @@ def logits_error(logits: torch.Tensor, exact: Computed) -> float:
 def gradient_errors(half: dict[str, torch.Tensor], exact: dict[str, torch.Tensor]) -> dict[str, float]:
     """Return the relative error of the gradient of each weight, by name, in the order of the model.
 
-    A gradient that is nearly zero in exact arithmetic (that of a key's bias, or behind a norm) is rounding alone in
-    any precision. So each error is taken over the norm of the gradient or a tenth of the root mean square over all
-    weights, whichever is larger.
+    A gradient that is zero in exact arithmetic, such as that of a key's bias or of a weight before a norm, is only
+    rounding errors in any precision. So each error is divided by the norm of the gradient or by a tenth of the root
+    mean square over all weights, whichever is larger.
     """
     total = sum(float(gradient.square().sum()) for gradient in exact.values())
     count = sum(gradient.numel() for gradient in exact.values())
@@ -195,7 +195,7 @@ def gradient_errors(half: dict[str, torch.Tensor], exact: dict[str, torch.Tensor
 
 
 def layer_errors(half: Computed, exact: Computed) -> dict[str, float]:
-    """Return the relative error of the output of each layer, the largest over its calls, in order of execution."""
+    """Return the largest relative error of the output of each layer over its calls, in order of execution."""
     errors: dict[str, float] = {}
     for (name, call), values in exact.layers.items():
         given = half.layers.get((name, call))
@@ -205,9 +205,9 @@ def layer_errors(half: Computed, exact: Computed) -> dict[str, float]:
 
 
 def first_different_layer(half: Computed, exact: Computed, model: PreTrainedModel) -> str:
-    """Return name and kind of the first layer, in order of execution, whose output differs.
+    """Return name and class of the first layer, in order of execution, whose output differs.
 
-    If none is off by 10 %, it is the one with the largest error.
+    If no error reaches 10 %, return the layer with the largest error.
     """
     errors = layer_errors(half, exact)
     if not errors:
@@ -220,7 +220,7 @@ def first_different_layer(half: Computed, exact: Computed, model: PreTrainedMode
 def wrong_float32(device: torch.device, different: Difference) -> DeviceError:
     """Return the error for a device whose float32 is beyond tolerance of the CPU."""
     return DeviceError(
-        f"{device}: this device computes the model wrongly in float32: compared with the CPU {different}. "
+        f"{device}: this device computes the model wrongly in float32: compared with the CPU, {different}. "
         "Run `earmark doctor --selftest`, or choose another device with --device."
     )
 
@@ -244,10 +244,10 @@ def copy_on_cpu(model: PreTrainedModel) -> object:
 
 @contextmanager
 def unchanged(model: PreTrainedModel) -> Iterator[None]:
-    """Evaluation mode inside; afterwards mode, buffers and random generators are as they were."""
+    """Switch to evaluation mode in this context, then restore mode, buffers and random generators."""
     modules = list(model.modules())
     modes = [module.training for module in modules]
-    # some models keep tables outside of their buffers, in the type they were last used in (wav2vec2-conformer's pe)
+    # Some models keep tables outside of their buffers, in the type of the last call (wav2vec2-conformer's pe).
     tables = [{name: value for name, value in vars(module).items() if _is_table(value)} for module in modules]
     buffers = [(module._buffers, name, buffer) for module in modules for name, buffer in module._buffers.items()]
     copies = [None if buffer is None else buffer.clone() for _, _, buffer in buffers]
@@ -280,7 +280,7 @@ def _is_table(value: object) -> bool:
 
 @contextmanager
 def computing(model: PreTrainedModel, way: Way, *, gradients: bool = False) -> Iterator[None]:
-    """Let ``model`` compute in evaluation mode the given way."""
+    """Let ``model`` compute in a given way, in evaluation mode."""
     forward = model.forward
     before = forward.scoring_weights
     plain = {parameter.dtype for parameter in model.parameters() if parameter.ndim > 1} == {way.dtype}
@@ -308,7 +308,7 @@ def _gradients(model: PreTrainedModel, value: torch.Tensor, dtype: torch.dtype) 
 
 @contextmanager
 def _noting_head(model: PreTrainedModel) -> Iterator[list[float]]:
-    """A list that holds the size of logits that weights like the head's give to inputs of this size by chance."""
+    """Yield a list of the typical size of logits for random weights and inputs of the same size as the head's."""
     noted: list[float] = []
     head = find_family(model.config).last_layer(model)
     if not isinstance(head, nn.Linear):
@@ -328,22 +328,22 @@ def _noting_head(model: PreTrainedModel) -> Iterator[list[float]]:
 
 
 def _scale(logits: torch.Tensor, by_chance: list[float]) -> float:
-    """The spread of the logits of a clip; a new head gives nearly equal logits, so it is at least what chance gives.
+    """Return the spread of the logits of a clip, but at least the size of random logits, for a new head.
 
-    A head of D inputs ``x`` and weights ``w`` gives logits of about ``norm(x) * rms(w)`` where they have nothing to do
-    with each other. Rounding errors are proportional to that, however close to each other two logits come to lie.
+    A head with inputs ``x`` and unrelated weights ``w`` gives logits of about ``norm(x) * rms(w)``. Rounding errors are
+    proportional to this size, even if the logits are nearly equal.
     """
     return max([float(_centred(logits).square().mean().sqrt()), *by_chance])
 
 
 def _centred(logits: torch.Tensor) -> torch.Tensor:
-    """Logits (B, C) without the mean of each row, which changes no softmax; a single one as it is."""
+    """Return logits (B, C) minus the mean of each row, which does not change a softmax; unchanged if C is 1."""
     return logits - logits.mean(dim=-1, keepdim=True) if logits.shape[-1] > 1 else logits
 
 
 @contextmanager
 def _noting_layers(model: PreTrainedModel) -> Iterator[dict[tuple[str, int], torch.Tensor]]:
-    """A table that the layers write their outputs into as they end; see :class:`Computed`."""
+    """Yield a table into which the layers write their outputs; see :class:`Computed`."""
     outputs: dict[tuple[str, int], torch.Tensor] = {}
     calls: dict[str, int] = {}
 
@@ -351,7 +351,7 @@ def _noting_layers(model: PreTrainedModel) -> Iterator[dict[tuple[str, int], tor
         tensor = _first_tensor(output)
         if tensor is not None:
             calls[name] = calls.get(name, -1) + 1
-            # an odd step meets all channels; this many values tell garbage from rounding, and are cheap to keep
+            # An odd step reaches all channels. This many values are enough to distinguish garbage from rounding.
             step = math.ceil(tensor.numel() / _VALUES_OF_A_LAYER) | 1
             outputs[name, calls[name]] = tensor.detach().reshape(-1)[::step].float().cpu()
 

@@ -1,8 +1,8 @@
-"""Products with weights that stay the same, on x86 CPUs: laid out once for oneDNN, which then multiplies faster.
+"""Speed up products with constant weights on x86 CPUs by packing the weights once for oneDNN.
 
-torch multiplies float32 matrices with MKL, whose AVX-512 code is for Intel's processors only. On an AMD EPYC with
-AVX-512, oneDNN with packed weights takes less than half the time (``benchmarks/products.py``). Its operators are
-those that ``torch.compile`` uses where weights are frozen.
+torch multiplies float32 matrices with MKL, whose AVX-512 code runs only on Intel's processors. On an AMD EPYC with
+AVX-512, oneDNN with packed weights takes less than half the time (``benchmarks/products.py``). ``torch.compile`` uses
+the same operators for frozen weights.
 
 Shapes: R rows, K inputs, N outputs.
 """
@@ -21,11 +21,11 @@ from torch import nn
 
 from earmark.families.spectra import Product
 
-_FEWEST_ROWS = 8  # below, the call costs more than the product
+_FEWEST_ROWS = 8  # for fewer rows, the call costs more than the product
 
 
 def can_pack(device: torch.device) -> bool:
-    """Whether there is anything to gain: an x86 CPU, a torch built with oneDNN, oneDNN not switched off."""
+    """Return whether packing helps: on an x86 CPU, with a torch with oneDNN that is not switched off."""
     if device.type != "cpu" or platform.machine().lower() not in ("x86_64", "amd64"):
         return False
     operators = torch.ops.mkldnn
@@ -34,12 +34,12 @@ def can_pack(device: torch.device) -> bool:
 
 
 class PackedProducts:
-    """The float32 products of linear layers and of :class:`Product`, packed when they are first asked for.
+    """The float32 products of linear layers and of :class:`Product`, whose weights are packed at first use.
 
-    A weight that has changed since is packed again. What gradients or autocast are wanted for goes the usual way.
+    A changed weight is packed again. With gradients or autocast, the modules compute as usual.
 
     Args:
-        *roots: modules to look through.
+        *roots: modules to search.
     """
 
     def __init__(self, *roots: nn.Module) -> None:
@@ -50,7 +50,7 @@ class PackedProducts:
 
     @contextmanager
     def used(self) -> Iterator[None]:
-        """The modules compute with packed weights inside."""
+        """Let the modules compute with packed weights in this context."""
         for linear in self._linears:
             linear.forward = partial(self._linear, linear)  # type: ignore[method-assign]
         for product in self._products:
@@ -77,7 +77,7 @@ class PackedProducts:
 
     def _pack(self, module: nn.Module, weight: torch.Tensor, transposed: bool = False) -> torch.Tensor:
         known = self._packed.get(module)
-        # holding the memory of the weight that was packed keeps its address from being another's
+        # Keep the packed weight's memory, so that no other weight can get its address.
         if known is None or known[0].data_ptr() != weight.data_ptr() or known[1] != weight._version:
             laid_out = weight.detach().t().contiguous() if transposed else weight.detach()
             packed = torch.ops.mkldnn._reorder_linear_weight(laid_out)

@@ -1,7 +1,7 @@
-"""Weights by the names that checkpoints have for them, where these are not the names in the model.
+"""Load weights by their names in checkpoints, which may differ from the names in the model.
 
-Transformers renames the weights of some architectures (AST's, in 5.24) when it loads them, and back when it saves them.
-Trainer loads its own checkpoints without that, so a resumed run would begin with random layers, after a warning.
+Transformers renames the weights of some architectures (AST in 5.24) when it loads them, and back when it saves them.
+Trainer does not do so when it loads its checkpoints, so a resumed run would begin with random layers, after a warning.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def accept_saved_names(model: PreTrainedModel) -> None:
-    """Let ``model.load_state_dict`` take weights by the names that ``model.save_pretrained`` writes."""
+    """Let ``model.load_state_dict`` accept weights under the names that ``model.save_pretrained`` writes."""
     own_names = {}
     for name, weight in model.state_dict().items():
         saved = list(revert_weight_conversion(model, {name: weight}))

@@ -1,7 +1,7 @@
-"""Which task a model has: what its configuration says, or what the user says about a configuration that does not.
+"""Determine the task of a model: from its configuration, or from the user if the configuration does not state it.
 
-Many public taggers, those of AudioSet first, have no ``problem_type`` in their ``config.json``, and Transformers takes
-them for models of one class a clip.
+Many public taggers, such as those for AudioSet, have no ``problem_type`` in their ``config.json``, and Transformers
+treats them as models with one class per clip.
 """
 
 from __future__ import annotations
@@ -12,17 +12,18 @@ from typing import TYPE_CHECKING
 from earmark.errors import UsageError
 from earmark.models.head import CONFIG_KEY
 from earmark.tasks import SINGLE_LABEL, Task, find_task, stated_task, write_task
+from earmark.tasks.task_registry import TASKS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
 logger = logging.getLogger(__name__)
 
-_MANY_LABELS = 100  # from here on a model without a stated task is likely to be a tagger
+_MANY_LABELS = 100  # a model with at least this many labels and no stated task is probably a tagger
 
 
 class OtherTaskError(UsageError):
-    """A model says another task than the user: ``stated``."""
+    """The task ``stated`` by a model is not the one that the user asks for."""
 
     def __init__(self, asked: str, stated: Task) -> None:
         super().__init__(f"--task {asked}: the model was trained for {stated.name}. Leave --task out.")
@@ -30,14 +31,14 @@ class OtherTaskError(UsageError):
 
 
 def settle_task(config: PreTrainedConfig, asked: str | None, name: str) -> None:
-    """Let a configuration state the task that a user asks for, if it states none.
+    """Write the task that a user asks for into a configuration that states none.
 
-    A model that earmark has trained for single labels has no ``problem_type`` either, but a section of its own.
+    A single-label model of earmark has no ``problem_type`` either, but has earmark's section in the configuration.
 
     Args:
         config: configuration of Transformers; changed in place.
         asked: ``--task``; ``None`` if it was not given.
-        name: of the model, for messages.
+        name: name of the model, for messages.
 
     Raises:
         UsageError: there is no such task, or the model does not have its outputs.
@@ -49,14 +50,14 @@ def settle_task(config: PreTrainedConfig, asked: str | None, name: str) -> None:
     if asked is not None:
         task = asked_task(asked, stated)
         if not task.has_classes and config.num_labels != 1:
-            raise UsageError(f"--task {asked}: {name} has {config.num_labels} outputs, and a number is one. "
+            raise UsageError(f"--task {asked}: {name} has {config.num_labels} outputs, but a number needs one. "
                              "Use --task single_label or --task multi_label.")  # fmt: skip
         if stated is None and not task.has_one_class:
             write_task(config, task)
     elif stated is None and config.num_labels >= _MANY_LABELS:
         logger.info(
-            "%s does not say what its %d labels mean, so exactly one of them is taken to be right for each clip. Add "
-            "--task multi_label if it is a tagger",
+            "%s does not state the task of its %d labels, so earmark assumes exactly one label per clip. Add --task "
+            "multi_label if it is a tagger.",
             name,
             config.num_labels,
         )
@@ -67,16 +68,16 @@ def asked_task(asked: str, stated: Task | None) -> Task:
 
     Args:
         asked: ``--task``.
-        stated: what the model says; ``None`` if it says nothing.
+        stated: task that the model states; ``None`` if it states none.
 
     Raises:
         UsageError: there is no such task.
-        OtherTaskError: the model says another one.
+        OtherTaskError: the model states another task.
     """
     try:
         task = find_task(asked)
     except ValueError as exc:
-        raise UsageError(f"--task {exc}") from exc
+        raise UsageError(f"--task {asked}: unknown task. Use {', '.join(task.name for task in TASKS)}.") from exc
     if stated is not None and task is not stated:
         raise OtherTaskError(asked, stated)
     return task

@@ -1,9 +1,9 @@
-"""TC-ResNet: a small classifier that learns from scratch on a CPU, as a Transformers model.
+"""TC-ResNet: a small classifier that trains from scratch on a CPU, as a Transformers model.
 
-A residual network of temporal convolutions over a log-mel spectrogram, mel bins being its input channels (Choi et al.
-2019, "Temporal Convolution for Real-time Keyword Spotting on Mobile Devices", arXiv:1904.03814): the 14-layer network
-of that paper, made wider to 1 M parameters. It takes waveforms; the log-mel is part of it, as matrix products, which
-run on every device and export without an FFT.
+A residual network of temporal convolutions over a log-mel spectrogram, whose mel bins are the input channels (Choi et
+al. 2019, "Temporal Convolution for Real-time Keyword Spotting on Mobile Devices", arXiv:1904.03814): the 14-layer
+network of that paper, widened to 1 M parameters. It takes waveforms and computes the log-mel with matrix products,
+which run on every device and need no FFT in an export.
 
 Importing this module registers the model with Transformers' Auto classes.
 
@@ -33,26 +33,27 @@ from transformers.modeling_outputs import BaseModelOutput, SequenceClassifierOut
 from earmark.families.mel_filters import MelScale, mel_filters
 from earmark.families.spectra import Product, fourier_basis, hann, overlapping_frames, power
 
-_LOG_FLOOR = 1e-6  # added to the mel energies: about -60 dB of a full-scale tone, so that digital silence is finite
+_LOG_FLOOR = 1e-6  # added to mel energies, about -60 dB of a full-scale tone, so that silence has a finite logarithm
 
 
 class TCResNetConfig(PreTrainedConfig):
     """Configuration of :class:`TCResNetForAudioClassification`; the defaults are the 1 M parameter model.
 
     Args:
-        sampling_rate: of the waveforms, in hertz.
+        sampling_rate: sampling rate of the waveforms, in hertz.
         window_samples: length of a spectrogram frame (25 ms at 16 kHz).
-        hop_samples: distance of two frames (10 ms at 16 kHz).
+        hop_samples: distance between frames (10 ms at 16 kHz).
         num_mel_bins: mel filters between ``min_frequency`` and half the sampling rate.
         min_frequency: lower edge of the first mel filter, in hertz.
-        stem_channels: output channels of the first convolution, of kernel 3.
-        channels: output channels of each residual block; where they grow, the block halves the frame rate.
-        kernel_size: frames seen by each convolution of a block.
-        dropout: before the classifier, in training.
-        time_shift_ms: in training, each clip is moved by up to this much either way.
-        time_mask_frames: in training, longest stretch of frames hidden, twice a clip (SpecAugment, arXiv:1904.08779).
-        frequency_mask_bins: in training, widest band of mel bins hidden, once a clip.
-        colour_dropout: in training, share of clips whose colour (mean spectrum) is hidden.
+        stem_channels: output channels of the first convolution, which has a kernel of 3.
+        channels: output channels of each residual block; a block with more channels than the last halves the frame
+            rate.
+        kernel_size: kernel of the convolutions in a block, in frames.
+        dropout: dropout before the classifier, in training.
+        time_shift_ms: largest shift of a clip in either direction, in training.
+        time_mask_frames: longest time mask in frames, two per clip, in training (SpecAugment, arXiv:1904.08779).
+        frequency_mask_bins: widest frequency mask in mel bins, one per clip, in training.
+        colour_dropout: fraction of clips whose colour (mean spectrum) is removed, in training.
     """
 
     model_type = "tc_resnet"
@@ -77,13 +78,13 @@ class TCResNetConfig(PreTrainedConfig):
 
     @property
     def min_samples(self) -> int:
-        """Fewest samples that leave two frames after the last block: batch normalisation cannot learn from one."""
+        """Fewest samples that give two frames after the last block: batch normalization cannot train on one."""
         halvings = sum(after > before for before, after in pairwise([self.stem_channels, *self.channels]))
         return self.window_samples + self.hop_samples * 2**halvings
 
 
 class LogMel(nn.Module):
-    """Waveform (B, T) to log-mel energies (B, F, M): Hann window, Fourier transform as a matrix, HTK mel filters.
+    """Maps waveforms (B, T) to log-mel energies (B, F, M): Hann window, Fourier transform as a matrix, HTK mel filters.
 
     Both matrices are saved with the weights, so a model keeps the frontend it was trained with.
     """
@@ -104,7 +105,7 @@ class LogMel(nn.Module):
         return ((samples - self.window_samples) // self.hop_samples + 1).clamp(min=1)
 
     def forward(self, waveform: torch.Tensor) -> torch.Tensor:
-        """Log-mel (B, F, M) float32, whatever autocast is on: its range does not fit 8 bits of mantissa."""
+        """Return log-mel (B, F, M) float32, also under autocast, because bfloat16 is too coarse for its range."""
         with torch.autocast(waveform.device.type, enabled=False):
             missing = self.window_samples - waveform.shape[-1]
             wave = F.pad(waveform.float(), (0, missing)) if missing > 0 else waveform.float()
@@ -115,13 +116,14 @@ class LogMel(nn.Module):
 
 
 def _fourier_matrix(window_samples: int) -> np.ndarray:
-    """Hann-windowed cosines and sines, float32 (window, 2 * bins); a full-scale tone has energy about 1."""
+    """Return Hann-windowed cosines and sines, float32 (window, 2 * bins); a full-scale tone has an "
+    "energy of about 1."""
     window = hann(window_samples, periodic=True)
     return (fourier_basis(window, window_samples) * 2 / window.sum()).astype(np.float32)
 
 
 def _mel_filters(config: TCResNetConfig) -> np.ndarray:
-    """Triangular filters, float32 (bins, M), equally wide on the HTK mel scale."""
+    """Return triangular filters, float32 (bins, M), with equal widths on the HTK mel scale."""
     return mel_filters(
         MelScale.HTK,
         num_bins=config.window_samples // 2 + 1,
@@ -133,7 +135,7 @@ def _mel_filters(config: TCResNetConfig) -> np.ndarray:
 
 
 class TCResNetBlock(nn.Module):
-    """Two temporal convolutions and a shortcut: (B, D_in, F) to (B, D_out, ceil(F / stride))."""
+    """Two temporal convolutions and a shortcut, from (B, D_in, F) to (B, D_out, ceil(F / stride))."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int) -> None:
         super().__init__()
@@ -149,7 +151,7 @@ class TCResNetBlock(nn.Module):
             self.shortcut = nn.Sequential(convolution, nn.BatchNorm1d(out_channels))
 
     def forward(self, hidden: torch.Tensor, mask: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Frames and their mask (B, 1, F), both at the new frame rate; padding stays zero and so reaches no frame."""
+        """Return frames and their mask (B, 1, F) at the new frame rate; padding stays zero, so it affects no frame."""
         mask = mask[..., :: self.stride] if mask is not None else None
         inner = _masked(F.relu(self.norm1(self.conv1(hidden))), mask)
         outer = self.norm2(self.conv2(inner)) + self.shortcut(hidden)
@@ -161,7 +163,7 @@ def _masked(hidden: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
 
 
 class TCResNetPreTrainedModel(PreTrainedModel):
-    """What the body and the classifier share."""
+    """Base class of the body and the classifier."""
 
     config_class = TCResNetConfig
     base_model_prefix = "tc_resnet"
@@ -187,11 +189,11 @@ class TCResNetPreTrainedModel(PreTrainedModel):
 
 
 class TCResNetModel(TCResNetPreTrainedModel):
-    """Waveform to frame features.
+    """Maps waveforms to frame features.
 
-    The log-mel is split into its changes in time and its colour, the mean spectrum. Voices and microphones differ in
-    colour, so words are learned better from the changes alone (0.93 instead of 0.89 on unheard synthetic voices); a
-    steady sound is nothing but colour. So both go in, and training hides the colour of most clips.
+    The log-mel is split into its changes over time and its colour, the mean spectrum. Voices and microphones differ in
+    colour, so words are learned better from the changes only (0.93 instead of 0.89 on unseen synthetic voices), but a
+    steady sound has only colour. So both are inputs, and training removes the colour of most clips.
     """
 
     def __init__(self, config: TCResNetConfig) -> None:
@@ -212,11 +214,11 @@ class TCResNetModel(TCResNetPreTrainedModel):
     def forward(
         self, input_values: torch.Tensor, attention_mask: torch.Tensor | None = None, **kwargs: object
     ) -> BaseModelOutput:
-        """Frame features ``last_hidden_state`` (B, F / 8, D).
+        """Return frame features ``last_hidden_state`` (B, F / 8, D).
 
         Args:
             input_values: waveforms (B, T) float32.
-            attention_mask: (B, T), 1 for samples and 0 for padding behind them.
+            attention_mask: (B, T), 1 for samples and 0 for padding after them.
         """
         hidden, _ = self.encode(input_values, attention_mask)
         return BaseModelOutput(last_hidden_state=hidden.transpose(1, 2))
@@ -224,7 +226,7 @@ class TCResNetModel(TCResNetPreTrainedModel):
     def encode(
         self, input_values: torch.Tensor, attention_mask: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Features (B, D, F) and their mask (B, 1, F), ``None`` when nothing is padded."""
+        """Return features (B, D, F) and their mask (B, 1, F), or ``None`` without padding."""
         if self.training and self.config.time_shift_ms > 0:
             input_values = self._shift(input_values)
         features = self.log_mel(input_values)  # (B, F, M)
@@ -244,7 +246,7 @@ class TCResNetModel(TCResNetPreTrainedModel):
         return hidden, mask
 
     def _shift(self, waveform: torch.Tensor) -> torch.Tensor:
-        """Move each clip (B, T) in time by its own random amount, silence coming in behind it."""
+        """Shift each clip (B, T) in time by a random amount, and fill with silence."""
         reach = round(self.config.time_shift_ms / 1000 * self.config.sampling_rate)
         samples = waveform.shape[-1]
         reach = min(reach, samples // 4)
@@ -255,12 +257,12 @@ class TCResNetModel(TCResNetPreTrainedModel):
         return F.pad(waveform, (reach, reach)).gather(1, where)
 
     def _sometimes(self, colour: torch.Tensor) -> torch.Tensor:
-        """Take the colour (B, M, 1) away from a random share of the clips."""
+        """Remove the colour (B, M, 1) of a random fraction of the clips."""
         kept = torch.rand(len(colour), 1, 1, device=colour.device) >= self.config.colour_dropout
         return colour * kept
 
     def _hide(self, hidden: torch.Tensor) -> torch.Tensor:
-        """SpecAugment on (B, M, F): bands and stretches set to zero, which is the mean."""
+        """Apply SpecAugment to (B, M, F): set bands and time spans to zero, which is the mean."""
         batch, bins, frames = hidden.shape
         for _ in range(2):
             hidden = hidden * _gap(batch, frames, min(self.config.time_mask_frames, frames // 4), hidden)[:, None, :]
@@ -268,9 +270,9 @@ class TCResNetModel(TCResNetPreTrainedModel):
 
 
 def _split_colour(features: torch.Tensor, mask: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-mel (B, M, F) as its changes in time (B, M, F) and its colour (B, M, 1).
+    """Split log-mel (B, M, F) into its changes over time (B, M, F) and its colour (B, M, 1).
 
-    The colour is the mean of each bin over the clip's valid frames, less the mean of all bins; the level is dropped.
+    The colour is the mean of each bin over the clip's valid frames, minus the mean of all bins, which is the level.
     """
     if mask is None:
         mean = features.mean(dim=-1, keepdim=True)
@@ -280,7 +282,7 @@ def _split_colour(features: torch.Tensor, mask: torch.Tensor | None) -> tuple[to
 
 
 def _gap(batch: int, length: int, longest: int, like: torch.Tensor) -> torch.Tensor:
-    """Ones (B, length) with one stretch of zeros each, of random start and length up to ``longest``."""
+    """Return ones (B, length) with one span of zeros per row, with random start and a length up to ``longest``."""
     width = torch.rand(batch, 1, device=like.device) * longest
     start = torch.rand(batch, 1, device=like.device) * (length - width)
     position = torch.arange(length, device=like.device)
@@ -288,7 +290,7 @@ def _gap(batch: int, length: int, longest: int, like: torch.Tensor) -> torch.Ten
 
 
 class TCResNetForAudioClassification(TCResNetPreTrainedModel):
-    """Frame features averaged over the clip, and a linear classifier."""
+    """A linear classifier on frame features averaged over the clip."""
 
     def __init__(self, config: TCResNetConfig) -> None:
         super().__init__(config)
@@ -308,20 +310,20 @@ class TCResNetForAudioClassification(TCResNetPreTrainedModel):
 
         Args:
             input_values: (B, T) float32, at the configuration's sampling rate.
-            attention_mask: (B, T), 1 for samples and 0 for padding behind them, which then changes no logits.
+            attention_mask: (B, T), 1 for samples and 0 for padding after them, which then has no effect on logits.
             labels: (B,) int64 class indices.
 
         Returns:
-            ``logits`` (B, C), and ``loss``, the mean cross-entropy, when there are labels.
+            ``logits`` (B, C), and ``loss``, the mean cross-entropy, if there are labels.
         """
         logits = self.classifier(self.dropout(self.pooled(input_values, attention_mask)))
         loss = F.cross_entropy(logits.float(), labels) if labels is not None else None
         return SequenceClassifierOutput(loss=loss, logits=logits)
 
     def pooled(self, input_values: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
-        """Frame features averaged over each clip, (B, D); arguments as for :meth:`forward`."""
+        """Return frame features averaged over each clip, (B, D); arguments as for :meth:`forward`."""
         hidden, mask = self.tc_resnet.encode(input_values, attention_mask)
-        wide = hidden.float()  # a sum over the frames of a long clip does not fit 8 bits of mantissa
+        wide = hidden.float()  # bfloat16 is too coarse for a sum over the frames of a long clip
         pooled = wide.mean(-1) if mask is None else (wide * mask).sum(-1) / mask.float().sum(-1)
         return pooled.to(hidden.dtype)
 

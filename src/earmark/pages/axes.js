@@ -16,7 +16,7 @@ const counted = (count, noun) => `${count.toLocaleString("en")} ${noun}${count =
 
 // An axis is { name, low, high, at, ticks }: at(value) is from 0 to 1 between low and high, ticks are [value, text].
 function roundStep(span, most) {
-  // the smallest of 1, 2 and 5 times a power of ten that divides a span into at most `most` steps
+  // Returns the smallest of 1, 2 and 5 times a power of ten that divides a span into at most `most` steps.
   const power = 10 ** Math.floor(Math.log10(span / most));
   return [1, 2, 5, 10].map((times) => times * power).find((step) => span / step <= most * (1 + 1e-9));
 }
@@ -110,7 +110,7 @@ function outline(values, seconds) {
   return framed(svg, { x: times(seconds, { most: 4 }), y: linear("amplitude", -1, 1, { most: 2 }) });
 }
 
-// A chart of its own, as SVG: gives it and what turns values into places.
+// Makes a chart as SVG, and returns it with the functions that turn values into positions.
 function axes(text, x, y, { className = "curve", width = 300, height = 180 } = {}) {
   const [left, right, top, bottom] = [54, 12, 10, 36];
   const X = (value) => left + (width - left - right) * x.at(value), Y = (value) => height - bottom - (height - top - bottom) * y.at(value);

@@ -11,7 +11,7 @@ function row(cells, tag = "td") {
   }));
 }
 function reach() {
-  // what is wider than the screen can be moved with the arrow keys, and is called by the heading above it
+  // Elements wider than the screen scroll with the arrow keys; their accessible name is the heading above them.
   let heading = "";
   for (const one of document.querySelectorAll("h1, h2, h3, .scroll")) {
     if (!one.classList.contains("scroll")) heading = one.textContent;

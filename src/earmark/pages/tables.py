@@ -1,4 +1,4 @@
-"""Small HTML tables, which notebooks show for an object."""
+"""Make small HTML tables, which notebooks show for an object."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The figures of a scored split as a page to look at and listen to, and runs held against each other."""
+"""Write report pages about a run, and compare several runs."""

@@ -1,4 +1,4 @@
-"""``earmark report RUN RUN...``: runs held against the first of them, clip by clip, from their predictions.
+"""Compare runs with the first one, clip by clip, from their predictions (``earmark report RUN RUN...``).
 
 Shapes: N clips, C classes or labels.
 """
@@ -33,12 +33,12 @@ class RunResult:
     """A run in a comparison.
 
     Attributes:
-        name: what tables call it.
-        answers: class indices int (N,), which labels are answered bool (N, C), or numbers float (N,).
-        scores: the probability of the class that is answered, float (N,), or of each label, float (N, C); in a
-            regression the answers.
-        figures: with their 95 % intervals, by name.
-        of_labels: figures of each class or label, by name, float (C,); NaN for one without clips.
+        name: name in tables.
+        answers: predictions: class indices int (N,), labels as bool (N, C), or numbers float (N,).
+        scores: probability of the predicted class, float (N,), or of each label, float (N, C); for a regression, the
+            predicted numbers.
+        figures: figures with their 95 % intervals, by name.
+        of_labels: figures of each class or label, by name, float (C,); NaN for a label without clips.
     """
 
     name: str
@@ -50,20 +50,20 @@ class RunResult:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs on the same clips.
+    """Runs that were scored on the same clips.
 
     Attributes:
-        task: what they answer.
-        split: of the data.
-        labels: C names; none in a regression.
+        task: task of the runs.
+        split: name of the split.
+        labels: C class or label names; empty for a regression.
         clips: the N clips.
-        targets: what is right, as ``answers`` of a run.
-        trivial: what a model gets that knows nothing of the sound, by figure.
-        runs: the first is what the others are held against.
-        pairs: each of the others against the first.
-        p: of these, raised by Holm's method where there are several.
-        units: what intervals and tests are over: groups, or clips.
-        notes: what has to be known to read the figures: clips that were trained on, groups of clips.
+        targets: true labels or numbers, in the form of ``answers``.
+        trivial: score of a model that ignores the audio, by figure.
+        runs: the runs; the others are compared with the first.
+        pairs: comparison of each other run with the first.
+        p: p values of the pairs, corrected by Holm's method if there are several.
+        units: units of intervals and tests: groups or clips.
+        notes: remarks about the figures, such as clips that a run was trained on.
     """
 
     task: Task
@@ -80,14 +80,14 @@ class Comparison:
 
     @property
     def about(self) -> str:
-        """Clips, and what their labels are, in words."""
+        """Describe the clips and their labels."""
         head = f"{self.split}: {counted(len(self.clips), 'clip')}"
         (name, value), *_ = self.trivial.items()
         classes = f", {self.task.counted_labels(len(self.labels))}" if self.labels else ""
         return f"{head}{classes}, {self.task.trivial_titles[name]} {self.figure(value)}"
 
     def summary(self) -> str:
-        """Tables for a terminal."""
+        """Return tables to print."""
         first, titles = self.runs[0], self.task.titles
         lines: list[tuple[str, ...]] = [("Run", *(head for name in first.figures for head in (titles[name], "95 %")))]
         for run in self.runs:
@@ -111,7 +111,7 @@ class Comparison:
         )
 
     def verdicts(self) -> list[str]:
-        """Each of the others against the first, in words."""
+        """Return a sentence for each other run: better, worse or not different."""
         first, signed = self.runs[0].name, partial(self.cells, sign="+")
         return [
             verdict(run.name, first, pair, p, task=self.task, units=self.units, num_pairs=len(self.pairs), cells=signed)
@@ -119,36 +119,36 @@ class Comparison:
         ]
 
     def figure(self, value: float, sign: str = "") -> str:
-        """A share, or a number in its unit, as tables have it."""
+        """Format a fraction, or a number in its unit, for tables."""
         return f"{value:{sign}{self.task.digits}}"
 
     def cells(self, of: Estimate, sign: str = "") -> tuple[str, str]:
-        """A figure or difference and its interval, as tables have them; ``sign`` is ``"+"`` for differences."""
+        """Format a figure and its interval for tables; ``sign`` is ``"+"`` for differences."""
         within = of.interval
         ends = "" if within is None else f"{self.figure(within.low, sign)} to {self.figure(within.high, sign)}"
         return self.figure(of.value, sign), ends
 
 
 def compare_runs(folders: Sequence[str], split: str | None = None) -> Comparison:
-    """Read the predictions of two runs or more and hold them against the first.
+    """Read the predictions of two or more runs, and compare them with the first.
 
     Args:
-        folders: run folders, folders of evaluations, or of cross-validations.
-        split: ``test``, ``validation`` or ``unseen``; ``None`` for the first of these that all have.
+        folders: folders of runs, evaluations or cross-validations.
+        split: ``test``, ``validation`` or ``unseen``; ``None`` for the first of these that all runs have.
 
     Raises:
-        UsageError: fewer than two runs, or one twice.
-        DataError: no such predictions, or those of other clips, other labels or another task.
+        UsageError: there are fewer than two runs, or a run is named twice.
+        DataError: predictions are missing, or are for other clips, other labels or another task.
     """
     for folder in folders:
         _check_holds_run(folder)
     if len(folders) < 2:
         folds = bool(folders) and any(Path(folders[0]).glob("fold_*"))
-        one = f"the reports of its folds are {folders[0]}/fold_*" if folds else "the report of one is RUN"
-        raise UsageError(f"name two runs or more: earmark report RUN RUN...; {one}/report.html")
+        one = f"{folders[0]}/fold_*/report.html for its folds" if folds else "RUN/report.html for one run"
+        raise UsageError(f"a comparison needs two runs. Use earmark report RUN RUN..., or open {one}.")
     places = [Path(folder).resolve() for folder in folders]
     if len(set(places)) < len(places):
-        raise UsageError(f"{Counter(map(str, places)).most_common(1)[0][0]}: named twice")
+        raise UsageError(f"{Counter(map(str, places)).most_common(1)[0][0]}: named twice. Name each run once.")
     split = split or _common_split(folders)
     read = [_predictions(Path(folder), split) for folder in folders]
     read = [_like_first(folder, one, folders[0], read[0]) for folder, one in zip(folders, read, strict=True)]
@@ -182,15 +182,16 @@ def _check_holds_run(folder: str) -> None:
     """Check that a folder can be compared as one run.
 
     Raises:
-        DataError: it has no predictions; the message names the runs in it, if there are any.
+        DataError: the folder has no predictions; the message names the runs in it, if there are any.
     """
     place = Path(folder)
     if splits_in(place):
         return
     runs = sorted(str(path) for path in place.glob("*") if splits_in(path))
     if not runs:
-        what = "no predictions_SPLIT.csv in it; `earmark train` and `earmark evaluate` write it"
-        raise DataError(f"{folder}: {what if place.is_dir() else 'no such folder'}")
+        if place.is_dir():
+            raise DataError(f"{folder}: no predictions_SPLIT.csv in it. Run `earmark evaluate`, which writes the file.")
+        raise DataError(f"{folder}: no such folder. Check the path.")
     of_seeds = " of several seeds" if any(place.glob("seed_*")) else ""
     more = " ..." if len(runs) > _NAMED else ""
     raise DataError(
@@ -200,27 +201,27 @@ def _check_holds_run(folder: str) -> None:
 
 
 def _common_split(folders: Sequence[str]) -> str:
-    """The first split of which all runs have predictions.
+    """Return the first split for which all runs have predictions.
 
     Raises:
-        DataError: there is none.
+        DataError: there is no such split.
     """
     there = {folder: splits_in(Path(folder)) for folder in folders}
     common = [name for name in SPLITS if all(name in splits for splits in there.values())]
     if not common:
         has = "; ".join(f"{folder} has {' and '.join(splits)} clips" for folder, splits in there.items())
         raise DataError(
-            f"the runs have predictions of no common split: {has}. Evaluate each with the same --split, then compare "
-            "these evaluations"
+            f"the runs have predictions for no common split: {has}. Evaluate each with the same --split, then compare "
+            "these evaluations."
         )
     return common[0]
 
 
 def _predictions(place: Path, split: str) -> Predictions:
-    """Those of a run; of a cross-validation, those of all its folds, in which each clip was tested once.
+    """Return the predictions of a run, or of all folds of a cross-validation, which test each clip once.
 
     Raises:
-        DataError: there are none, or it is not clear which.
+        DataError: there are no predictions, or several for one clip.
     """
     own = RunFolder(place).predictions(split)
     folds = sorted(place.glob("fold_*"))
@@ -228,12 +229,12 @@ def _predictions(place: Path, split: str) -> Predictions:
         others = splits_in(place)
         if others and split not in others:
             raise DataError(
-                f"{place}: no predictions of {split} clips; it has those of {' and '.join(others)} clips. Evaluate it "
-                f"with --split {split}, or compare another split"
+                f"{place}: has predictions for {' and '.join(others)} clips, but not for {split} clips. Evaluate it "
+                f"with --split {split}, or compare another split."
             )
         return read_predictions(own)
     if split != "test":
-        raise DataError(f"{place}: folds share their {split} clips; compare their test clips (--split test)")
+        raise DataError(f"{place}: several folds have the same {split} clips. Compare test clips with --split test.")
     read = [read_predictions(RunFolder(fold).predictions(split)) for fold in folds]
     read = [_with_labels(str(fold), one, str(folds[0]), read[0]) for fold, one in zip(folds, read, strict=True)]
     return replace(
@@ -247,33 +248,37 @@ def _predictions(place: Path, split: str) -> Predictions:
 
 
 def _with_labels(folder: str, read: Predictions, first_folder: str, first: Predictions) -> Predictions:
-    """The same, its labels in the order of the first's.
+    """Return predictions with the labels in the order of the first run.
 
     Raises:
-        DataError: of another task, or other labels.
+        DataError: the task or the labels differ.
     """
     if read.task is not first.task:
         raise DataError(
-            f"{folder}: of another task than {first_folder} ({read.task.in_words} here, {first.task.in_words} there)"
+            f"{folder}: predicts {read.task.in_words}, but {first_folder} predicts {first.task.in_words}. Compare runs "
+            "of one task."
         )
     if read.labels == first.labels:
         return read
     if sorted(read.labels) != sorted(first.labels):
         other = sorted(set(read.labels) ^ set(first.labels))[0]
-        raise DataError(f"{folder}: of other labels than {first_folder} ({other!r} is in one alone)")
+        raise DataError(
+            f"{folder}: its labels differ from {first_folder} (only one has {other!r}). Compare runs with "
+            "the same labels."
+        )
     columns = [read.labels.index(label) for label in first.labels]
     targets, answers, scores = (of[:, columns] for of in (read.targets, read.answers, read.scores))
     return replace(read, labels=first.labels, targets=targets, answers=answers, scores=scores)
 
 
 def _like_first(folder: str, read: Predictions, first_folder: str, first: Predictions) -> Predictions:
-    """The same, its clips and labels in the order of the first run's.
+    """Return predictions with clips and labels in the order of the first run.
 
     Raises:
-        DataError: of another task, other labels or other clips.
+        DataError: the task, the labels or the clips differ.
     """
     read = _with_labels(folder, read, first_folder, first)
-    for of in (_name, _file):  # the same folder may have been named in two ways
+    for of in (_name, _file):  # the runs may have named the same folder differently
         rows = {key: row for row, key in enumerate(_keys(map(of, read.clips)))}
         wanted = _keys(map(of, first.clips))
         common = sum(key in rows for key in wanted)
@@ -281,8 +286,8 @@ def _like_first(folder: str, read: Predictions, first_folder: str, first: Predic
             break
     if len(rows) != len(wanted) or common != len(wanted):
         raise DataError(
-            f"{folder}: predictions of other clips than {first_folder} ({len(rows):,} here, {len(wanted):,} there, "
-            f"{common:,} the same); evaluate both on the same data"
+            f"{folder}: its clips differ from {first_folder} ({len(rows):,} and {len(wanted):,} clips, {common:,} in "
+            "common). Evaluate both on the same data."
         )
     order = [rows[key] for key in wanted]
     targets = read.targets[order]
@@ -291,8 +296,8 @@ def _like_first(folder: str, read: Predictions, first_folder: str, first: Predic
         row = int(differs.argmax())
         here, there = (read.task.target_text(of, read.labels) for of in (targets[row], first.targets[row]))
         raise DataError(
-            f"{folder}: {first.clips[row].source} is labelled {here} here and {there} in {first_folder}; "
-            "evaluate both on the same data"
+            f"{folder}: {first.clips[row].source} is labelled {here} here and {there} in {first_folder}. "
+            "Evaluate both on the same data."
         )
     clips = [read.clips[row] for row in order]
     answers, scores, trained_on = (of[order] for of in (read.answers, read.scores, read.trained_on))
@@ -308,7 +313,7 @@ def _file(clip: Clip) -> str:
 
 
 def _keys(names: Iterable[str]) -> list[tuple[str, int]]:
-    """Names that are each there once: clips cut from one recording are told apart by their order."""
+    """Return unique keys: clips with the same name are numbered in their order."""
     seen: Counter[str] = Counter()
     keys = []
     for name in names:
@@ -323,21 +328,21 @@ def _names(folders: Sequence[str]) -> list[str]:
 
 
 def _trained_on(names: Sequence[str], read: Sequence[Predictions]) -> list[str]:
-    """A warning for each run that was trained on clips which are compared."""
+    """Return a warning for each run that was trained on any of the compared clips."""
     return [
         f"warning: {name} was trained on {int(one.trained_on.sum()):,} of these {counted(len(one.clips), 'clip')} "
         "(trained_on in its predictions), so its figures are too high and the comparison favours it. Compare the runs "
-        "on clips that none of them was trained on"
+        "on clips that none of them was trained on."
         for name, one in zip(names, read, strict=True)
         if one.trained_on.any()
     ]
 
 
 def _units(names: Sequence[str], read: Sequence[Predictions]) -> tuple[Units, list[str]]:
-    """What intervals and tests are over, and what to tell of it.
+    """Return the units of intervals and tests, and notes about them.
 
-    The groups are those of the first run whose predictions name any: earlier files name none, and a table may have been
-    read with another ``--group_column``.
+    The groups come from the first run whose predictions have any: files of earlier versions have no groups, and another
+    run may have used another ``--group_column``.
     """
     groups_by_run = [[clip.group for clip in one.clips] for one in read]
     naming = [any(groups) for groups in groups_by_run]
@@ -346,23 +351,22 @@ def _units(names: Sequence[str], read: Sequence[Predictions]) -> tuple[Units, li
     known = naming.index(True)
     groups = groups_by_run[known]
     notes = [
-        f"{name}: its predictions name {'other' if names_any else 'no'} groups; those of {names[known]} count for all"
+        f"{name}: its predictions have {'other' if names_any else 'no'} groups, so the groups of "
+        f"{names[known]} are used"
         for name, names_any, own in zip(names, naming, groups_by_run, strict=True)
         if own != groups
     ]
     units = Units.of(groups)
     if units.are_groups:
-        return units, [f"intervals and p over {units.in_words}, each drawn and tested as a whole", *notes]
+        return units, [f"intervals and p are over {units.in_words}: each group is drawn and tested as a whole", *notes]
     count, without = len(set(groups) - {None}), groups.count(None)
     why = f"{counted(without, 'clip')} without a group" if without else f"only {counted(count, 'group')}"
-    alike = (
-        "over clips as if they were independent, which clips of one group are not: differences look surer than they are"
-    )
+    alike = "over clips as if they were independent, but clips of one group are not: differences look too certain"
     return units, [f"{why}: intervals and p are {alike}", *notes]
 
 
 def _numbered(read: Sequence[Predictions]) -> list[Predictions]:
-    """Return the same with targets and answers as numbers, if they are names."""
+    """Return predictions with class indices instead of class names."""
     task = read[0].task
     labels, numbers = task.as_numbers([(one.targets, one.answers) for one in read], read[0].labels)
     return [

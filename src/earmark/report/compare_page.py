@@ -1,4 +1,4 @@
-"""The page of a comparison, of some 6 MB at most however many clips were compared.
+"""Write the page of a comparison, at most about 6 MB for any number of clips.
 
 Shapes: N clips, C labels.
 """
@@ -21,12 +21,12 @@ from earmark.tasks.report_section import Side
 from earmark.text import counted
 
 _TEMPLATE = Path(__file__).with_name("compare.html")
-_HEARD = 16  # clips that decide for one of two runs
-_MOST_HEARD = 160  # in all
+_HEARD = 16  # clips to play per pair for which only one of the runs is right
+_MOST_HEARD = 160  # clips to play on the page
 
 
 def write_comparison(path: Path, found: Comparison) -> Path:
-    """The comparison as a page, with the clips that decide.
+    """Write a comparison as a page, with clips on which the runs differ.
 
     Raises:
         OutputError: the file cannot be written.
@@ -91,7 +91,7 @@ def _pair_content(found: Comparison, pair: Paired) -> dict[str, object]:
 
 
 def _numbers(of: Estimate) -> list[float]:
-    """``[value, low, high]``, or the value alone where there is no interval."""
+    """Return ``[value, low, high]``, or only the value if there is no interval."""
     values = [of.value] if of.interval is None else [of.value, of.interval.low, of.interval.high]
     return [float(f"{value:.6g}") for value in values]
 

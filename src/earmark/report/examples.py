@@ -1,4 +1,4 @@
-"""Sound and picture of the clips that a page shows."""
+"""Prepare audio and spectrograms of the clips on a page."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def heard(
     says: Callable[[int], Mapping[str, object]],
     trained_on: np.ndarray | None = None,
 ) -> list[dict[str, object]]:
-    """Clips for the page: sound, picture and what is said of each.
+    """Return clips for a page: audio, spectrogram and text.
 
     Args:
-        name: of the split.
-        table: its clips.
-        rows: those to show.
-        says: what is said of a row.
-        trained_on: which clips of the table the model was trained on, bool (N,); ``None`` where that is not known.
+        name: name of the split.
+        table: clips of the split.
+        rows: clips to show.
+        says: returns the JSON values to show with a row.
+        trained_on: which clips of the table the model was trained on, bool (N,); ``None`` if that is unknown.
     """
     examples = []
     with Progress(f"examples for the report ({name})", len(rows)) as progress:

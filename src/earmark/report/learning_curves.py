@@ -1,4 +1,4 @@
-"""Numbers behind the curves of a training."""
+"""Prepare the learning curves of a report."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import Any
 
 from earmark.tasks import Task
 
-_POINTS = 400  # of a curve: more than a screen shows
+_POINTS = 400  # most points of a curve, more than a screen shows
 
 
 def learning_curves(history: Sequence[Mapping[str, Any]], task: Task) -> list[dict[str, Any]]:
-    """Curves over the epochs, in groups that share an axis.
+    """Return curves over the epochs, in groups with a common axis.
 
     Args:
         history: entries of ``history.json``.
         task: task of the model.
 
     Returns:
-        ``{"title", "axis", "curves": [{"name", "points": [[epoch, value], ...]}]}``, without empty ones; ``axis``
-        names the values.
+        ``{"title", "axis", "curves": [{"name", "points": [[epoch, value], ...]}]}`` without empty curves; ``axis`` is
+        the name of the values.
     """
     groups = {
-        # numbers are learned in deviations from their mean and validated in their own unit: no axis for both
+        # A regression trains in standard deviations and validates in the unit of the numbers: they need two axes.
         "Loss": {"training": "loss", **({"validation": "eval_loss"} if task.has_classes else {})},
         "Validation": {name: f"eval_{metric}" for metric, name in task.curves.items()},
         "Learning rate": {"learning rate": "learning_rate"},

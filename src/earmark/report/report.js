@@ -5,7 +5,7 @@ const signed = (value, words = plain) => (value < 0 ? "−" : "+") + words(Math.
 let split;
 
 function said(all, labels) {
-  // what became of the labels of a clip: all holds [label, probability, there, answered]
+  // the labels of a clip that were found, wrong and missed: all holds [label, probability, present, predicted]
   const some = (title, className, of) => {
     const text = of.map(([label, probability]) => `${labels[label]} ${share(probability, 3)}`).join(", ");
     return of.length ? [make("p", {}, `${title}: `, make("span", { className, textContent: text }))] : [];
@@ -118,7 +118,7 @@ function begin(draw) {
     for (const one of at("splits").querySelectorAll("button")) one.ariaPressed = String(one.dataset.name === name);
     const over = split.figures.intervals_over;
     at("over").textContent = over.endsWith("groups") ? over
-      : `${over}; clips of one speaker or tape are not independent, so the truth may lie further out`;
+      : `${over}; clips of one speaker or recording are not independent, so the true interval may be wider`;
     clear("cards").append(...[1, 2].map(() => make("div", { className: "cards" })));
     draw();
     reach();

@@ -1,4 +1,4 @@
-"""``report.html``: one file that needs no network, of at most some 15 MB however many clips were scored."""
+"""Write ``report.html``: one file that works offline, at most about 15 MB for any number of clips."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SHARED = [Path(__file__).with_name(name) for name in ("report.css", "report.js",
 
 @dataclass(frozen=True)
 class ScoredSplit:
-    """A judged split and the lengths of its N clips in seconds, float (N,)."""
+    """A scored split and the lengths of its N clips in seconds, float (N,)."""
 
     judged: Judged
     durations_s: np.ndarray
@@ -36,16 +36,16 @@ class ScoredSplit:
 
 @dataclass(frozen=True)
 class ReportFacts:
-    """What the page says beside figures.
+    """Facts for the page in addition to the figures.
 
     Attributes:
-        title: of the page.
-        model: what the model is, by name of the fact.
-        settings: of the command, by flag.
-        environment: of :func:`earmark.runs.environment.describe_environment`.
-        history: what was logged while training; empty where that is not known.
-        group_column: what the groups of the clips are called.
-        warnings: what is wrong with the result, in words.
+        title: title of the page.
+        model: facts about the model, by name.
+        settings: settings of the command, by flag.
+        environment: result of :func:`earmark.runs.environment.describe_environment`.
+        history: training log; empty if there is none.
+        group_column: name of the groups of the clips.
+        warnings: problems of the result.
     """
 
     title: str
@@ -62,8 +62,8 @@ def write_report(path: Path, facts: ReportFacts, splits: Mapping[str, ScoredSpli
 
     Args:
         path: file to write; replaced.
-        facts: what it says beside figures.
-        splits: the splits of one task, the one to show first at the front.
+        facts: facts in addition to the figures.
+        splits: splits of one task, in the order to show them.
 
     Raises:
         OutputError: the file cannot be written.
@@ -88,7 +88,7 @@ def write_report(path: Path, facts: ReportFacts, splits: Mapping[str, ScoredSpli
 
 
 def read_history(model: Path) -> list[dict[str, Any]]:
-    """What was logged while the run in a folder was trained; nothing where it was not."""
+    """Return the training log of the run in a folder; empty if there is none."""
     folder = RunFolder(model)
     return list(read_json(folder.history)) if folder.history.is_file() else []
 
@@ -103,10 +103,10 @@ def split_content(name: str, judged: Judged, durations_s: np.ndarray, group_colu
     """Return the JSON values of a split for the template of its task.
 
     Args:
-        name: of the split.
+        name: name of the split.
         judged: its N clips.
-        durations_s: their lengths in seconds, float (N,).
-        group_column: what their groups are called.
+        durations_s: lengths of the clips in seconds, float (N,).
+        group_column: name of their groups.
     """
     figures = judged.metrics.to_dict()
     clips = ScoredClips(judged.targets, judged.logits, judged.labels, judged.decision, judged.units, figures)

@@ -1,4 +1,5 @@
-"""Accuracy or error of parts of a split: by length, group, sampling rate, and what else the table says of its clips."""
+"""Compute the accuracy or error of parts of a split: by length, group, sampling rate, and other columns "
+"of the table."""
 
 from __future__ import annotations
 
@@ -17,18 +18,18 @@ from earmark.clips.clip import ClipTable
 from earmark.tasks.report_section import ACCURACY, Measure
 from earmark.text import counted, five_digits
 
-_MOST_VALUES = 24  # of a column that is shown value by value
-_LOWEST = 12  # values shown of a column with more
-_FEWEST_CLIPS = 10  # of those
-_PARTS = 4  # of a column of numbers
-_MOST_HEADERS = 20_000  # recordings whose header is read for their sampling rate
+_MOST_VALUES = 24  # most values of a column that are all shown
+_LOWEST = 12  # worst values shown for a column with more values
+_FEWEST_CLIPS = 10  # fewest clips of such a value
+_PARTS = 4  # parts of a column of numbers
+_MOST_HEADERS = 20_000  # most recordings whose header is read for the sampling rate
 _NAMED = 3
 _EMPTY = "(empty)"
 
 
 @dataclass(frozen=True)
 class _Column:
-    """A value for each clip, and the order of the values."""
+    """A value of each clip, and the order of the values."""
 
     name: str
     values: list[str]
@@ -43,21 +44,21 @@ def slices(
     measure: Measure = ACCURACY,
     more: Mapping[str, Sequence[object]] | None = None,
 ) -> tuple[list[dict[str, object]], list[str]]:
-    """Accuracy, or error, by whatever is known of the clips.
+    """Compute accuracy, or error, by all known properties of the clips.
 
     Args:
         table: N clips.
-        values: of each clip, (N,): whether it was answered rightly, or how far off the answer is.
-        durations_s: float (N,), their lengths in seconds.
-        group_column: what the groups are called.
-        measure: of the values.
-        more: further columns, N values each.
+        values: whether each clip is predicted correctly, or its error, (N,).
+        durations_s: lengths of the clips in seconds, float (N,).
+        group_column: name of the groups.
+        measure: name and format of the values, accuracy or error.
+        more: additional columns of N values.
 
     Returns:
         ``(columns, notes)``: for each column ``{"name", "rows": [{"value", "clips", "accuracy", "low", "high",
-        "differs"}], "values"}``, with 95 % intervals and the name of the measure for ``accuracy``; ``differs`` where
-        the interval does not hold the figure of the whole split. Columns of one value are left out; a note says why
-        others are.
+        "differs"}], "values"}``, with 95 % intervals, and the name of the measure in place of ``accuracy``. ``differs``
+        says that the interval does not contain the figure of the whole split. Columns with one value are left out; a
+        note says why other columns are.
     """
     columns, notes = _columns(table, durations_s, group_column, more or {})
     return [_rows(column, values, measure) for column in columns if len(set(column.values)) > 1], notes
@@ -81,7 +82,7 @@ def _columns(
         columns += [column] if column else []
         notes += [note] if note else []
     if len(table) > _MOST_HEADERS:
-        return columns, [*notes, f"not broken down by sampling rate: more than {_MOST_HEADERS:,} recordings"]
+        return columns, [*notes, f"no figures by sampling rate: there are more than {_MOST_HEADERS:,} recordings"]
     with ThreadPoolExecutor() as pool:
         rates = list(pool.map(own_rate_hz, table))
     names = {rate: f"{rate} Hz" if rate else "unknown" for rate in sorted(set(rates))}
@@ -89,22 +90,22 @@ def _columns(
 
 
 def _column(name: str, values: Sequence[object]) -> tuple[_Column | None, str | None]:
-    """A column of a table as parts of a split; or a line about why not, or about what is odd in it."""
+    """Divide a split by a column of the table; return the parts or ``None``, and a note or ``None``."""
     numbers = [_number(value) for value in values]
     there = [value is not None for value in values]
     texts = [str(value) for value, number in zip(values, numbers, strict=True) if value is not None and number is None]
     distinct = Counter(str(value) for value in values if value is not None)
     note = None
-    if 0 < len(texts) < sum(there) / 2:  # if most values are text, the numbers are names such as 1e5
+    if 0 < len(texts) < sum(there) / 2:  # if most values are text, numbers are names that look like 1e5
         named = ", ".join(repr(text) for text in list(dict.fromkeys(texts))[:_NAMED])
         note = (
             f"column {name!r} mixes {counted(sum(there) - len(texts), 'number')} with {counted(len(texts), 'text')} "
-            f"({named}): taken as text"
+            f"({named}) and is read as text"
         )
     if not texts and len(distinct) > _MOST_VALUES:
         return _by_number(name, [math.nan if number is None else number for number in numbers], ""), note
     if len(distinct) > max(_MOST_VALUES, len(values) // 2):
-        return None, f"column {name!r} has {len(distinct):,} values for {sum(there):,} clips: not broken down by it"
+        return None, f"no figures by column {name!r}: it has {len(distinct):,} values for {sum(there):,} clips"
     order = sorted(distinct, key=lambda text: (_number(text) is None, _number(text) or 0.0, text))
     return _Column(name, [_EMPTY if value is None else str(value) for value in values], [*order, _EMPTY]), note
 
@@ -120,7 +121,7 @@ def _number(value: Any) -> float | None:
 
 
 def _by_number(name: str, values: Sequence[float], unit: str) -> _Column:
-    """Parts with as many clips each, as far as equal numbers allow."""
+    """Divide clips into parts of equal size, as far as equal numbers allow."""
     numbers = np.array(values, dtype=np.float64)
     known = ~np.isnan(numbers)
     edges = np.unique(np.quantile(numbers[known], np.linspace(0, 1, _PARTS + 1)))
@@ -132,7 +133,8 @@ def _by_number(name: str, values: Sequence[float], unit: str) -> _Column:
 
 
 def _in_few_digits(numbers: np.ndarray) -> list[str]:
-    """Numbers, ascending, as texts that tell them apart: four digits, or as many as are left of the point, or more."""
+    """Format ascending numbers with as few digits as distinguish them, but at least four digits or all "
+    "before the point."""
     whole = len(str(int(np.abs(numbers).max()))) if np.abs(numbers).max() < 1e15 else 0
     for digits in range(max(4, whole), 18):
         texts = [f"{number:.{digits}g}" for number in numbers]
@@ -167,7 +169,7 @@ def _rows(column: _Column, values: np.ndarray, measure: Measure) -> dict[str, An
 
 
 def _parts(column: _Column, values: np.ndarray) -> dict[str, np.ndarray]:
-    """The values of the clips of each part, in the order of the column."""
+    """Return the values of the clips in each part, in the order of the column."""
     number = {name: i for i, name in enumerate(dict.fromkeys(column.order))}
     of_clip = np.array([number[name] for name in column.values])
     order = np.argsort(of_clip, kind="stable")

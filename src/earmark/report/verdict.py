@@ -1,4 +1,4 @@
-"""Which of two runs is better, in words: p decides, and an interval that seems to say otherwise is explained."""
+"""Say which of two runs is better, by p, and explain an interval that seems to contradict p."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from earmark.stats.uncertainty import Units
 from earmark.tasks import Task
 from earmark.text import counted
 
-_LIMIT = 0.05  # a difference with a smaller p counts
+_LIMIT = 0.05  # a difference with a smaller p is significant
 
 
 def p_text(p: float) -> str:
-    """Return a p value as tables, verdicts and pages have it."""
+    """Return a p value as text."""
     return f"{p:.2g}"
 
 
 def p_title(task: Task, units: Units) -> str:
-    """Return what a table calls p: the test and the letter."""
+    """Return the heading of p in a table: the test and the letter."""
     return "Sign-flip p" if units.are_groups else f"{task.paired_test[0]} p"
 
 
@@ -39,9 +39,9 @@ def verdict(
         name: the run.
         first: the first run.
         pair: the run compared with the first one.
-        p: of the test; raised if there are several pairs.
-        task: what the runs predict.
-        units: what was tested and drawn.
+        p: p value, corrected if there are several pairs.
+        task: task of the runs.
+        units: units of the test and the interval.
         num_pairs: number of runs compared with the first one.
         cells: returns a difference and its interval as text.
     """
@@ -53,7 +53,7 @@ def verdict(
         text = f"{name}: no significant difference from {first} on {task.tested_clips or 'these clips'} ({chance})"
     if not task.tested_clips:
         return text + _disagreement(pair, p, task, units, num_pairs, cells)
-    # whole clips are one side of several labels; how well probabilities rank the clips is another
+    # With several labels, the test is about whole clips; the ranking by probability may differ, so report it, too.
     figure, ranked = next(iter(pair.differences.items()))
     if not ranked.is_certain:
         return text
@@ -65,7 +65,7 @@ def verdict(
 def _disagreement(
     pair: Paired, p: float, task: Task, units: Units, num_pairs: int, cells: Callable[[Estimate], tuple[str, str]]
 ) -> str:
-    """Explain an interval that seems to contradict p, as sentences behind the verdict; usually empty."""
+    """Return sentences that explain an interval which seems to contradict p; usually empty."""
     figure, difference = next(iter(pair.differences.items()))
     if difference.interval is None or difference.is_certain == (p < _LIMIT):
         return ""

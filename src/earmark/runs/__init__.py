@@ -1,1 +1,1 @@
-"""The run folder: what training and evaluation leave behind, and how it is read again."""
+"""Write and read run folders, the output of training and evaluation."""

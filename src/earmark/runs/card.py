@@ -1,4 +1,4 @@
-"""The model card: what a model is, how good it is and how to use it, in the form the hub reads."""
+"""Write the model card (README.md) in the format of the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ _LISTED_LABELS = 50
 
 @dataclass(frozen=True)
 class CardFacts:
-    """What the card tells.
+    """Facts for a model card.
 
     Attributes:
-        name: of the model, e.g. the run folder's.
+        name: name of the model, usually of the run folder.
         architecture: ``model_type``.
-        base_model: checkpoint it started from; ``None`` when from scratch.
-        dataset: of the recordings.
+        base_model: checkpoint that training started from; ``None`` for random weights.
+        dataset: name of the data set.
         labels: class names.
-        sampling_rate_hz: the model's.
-        max_length_s: longest stretch the model hears at once, in seconds.
+        sampling_rate_hz: sampling rate of the model.
+        max_length_s: longest input of the model, in seconds.
         splits: figures of each scored split, by its name.
-        training: settings worth telling, by their name.
+        training: the most important settings, by name.
         environment: package versions and device, by name.
-        decision: lines on how it answers and how well, where something was fitted for that.
-        rejects: the answer it gives where it is not sure; ``None`` where it always names a class.
-        task: what it is asked.
+        decision: lines about fitted temperature and thresholds, and their quality; empty if nothing was fitted.
+        rejects: label that the model gives if it is not sure; ``None`` if it always predicts a class.
+        task: task of the model.
     """
 
     name: str
@@ -53,7 +53,7 @@ class CardFacts:
 
 
 def model_card(facts: CardFacts) -> str:
-    """``README.md`` with a ``model-index``."""
+    """Return ``README.md`` with a ``model-index``."""
     results = [
         EvalResult(
             task_type="audio-classification",
@@ -102,7 +102,7 @@ def _results(facts: CardFacts) -> str:
     split, table = list(tables.items())[-1]
     lines += ["", table.explained]
     if facts.decision:
-        lines += ["", "How it answers (`decision.json`):", "", *(f"- {line}" for line in facts.decision)]
+        lines += ["", "Decision rule (`decision.json`):", "", *(f"- {line}" for line in facts.decision)]
     if table.heads:
         lines += [
             "",
@@ -138,8 +138,8 @@ def _usage(facts: CardFacts) -> str:
 def _limits(facts: CardFacts) -> str:
     return (
         "## Limits\n\n"
-        f"It hears {facts.sampling_rate_hz:,} Hz mono sound, at most {facts.max_length_s:g} s at once; longer "
-        f"recordings are scored in windows whose answers are averaged. {facts.task.limits(facts.rejects)}"
+        f"The model takes mono audio at {facts.sampling_rate_hz:,} Hz, at most {facts.max_length_s:g} s at once. "
+        f"Longer recordings are cut into windows, whose scores are averaged. {facts.task.limits(facts.rejects)}"
     )
 
 

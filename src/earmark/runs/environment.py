@@ -1,4 +1,4 @@
-"""What a run ran on: package versions and the device. No names of users, hosts or folders."""
+"""Record package versions and the device of a run, without names of users, hosts or folders."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _PACKAGES = (
 
 
 def describe_environment(device_name: str) -> dict[str, object]:
-    """Versions of Python, the system and every package that matters; packages that are not installed are left out.
+    """Return the versions of Python, the system and all relevant installed packages.
 
     Args:
-        device_name: what :func:`earmark.device.describe_device` says.
+        device_name: description from :func:`earmark.device.describe_device`.
     """
     return {
         "device": device_name,

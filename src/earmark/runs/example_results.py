@@ -1,6 +1,6 @@
-"""The result files of Transformers' examples, for scripts that read them: ``eval_results.json`` and the others.
+"""Write the result files of Transformers' examples, such as ``eval_results.json``, for scripts that read them.
 
-Names, keys and layout are those of ``Trainer.save_metrics`` and ``Trainer.save_state``; the figures are those of
+Names, keys and layout are the same as in ``Trainer.save_metrics`` and ``Trainer.save_state``. The figures come from
 ``metrics.json``, so nothing is scored twice.
 """
 
@@ -24,12 +24,12 @@ _TRAIN, _EVAL = "train", "eval"
 
 
 def speed(prefix: str, seconds: float, *, samples: float, steps: float) -> dict[str, float]:
-    """Return ``PREFIX_runtime``, ``PREFIX_samples_per_second`` and ``PREFIX_steps_per_second``, rounded as there.
+    """Return ``PREFIX_runtime``, ``PREFIX_samples_per_second`` and ``PREFIX_steps_per_second``, rounded as in Trainer.
 
     Args:
         prefix: ``train`` or ``eval``.
-        seconds: time that the work took.
-        samples: clips trained on or scored in that time.
+        seconds: duration of the work.
+        samples: clips that were trained on or scored.
         steps: optimizer steps, or batches.
     """
     runtime = {f"{prefix}_runtime": round(seconds, 4)}
@@ -40,7 +40,7 @@ def speed(prefix: str, seconds: float, *, samples: float, steps: float) -> dict[
 
 
 def scalars(figures: Figures) -> dict[str, float]:
-    """Return the figures of ``metrics.json`` that are one number each."""
+    """Return the figures of ``metrics.json`` that are single numbers."""
     return {name: value for name, value in figures.to_dict().items() if isinstance(value, (int, float))}
 
 
@@ -50,7 +50,7 @@ def eval_results(judged: Judged, *, clips_a_batch: int, epoch: float | None = No
     Args:
         judged: the scored split.
         clips_a_batch: batch size over all devices.
-        epoch: epochs trained; ``None`` for a model that this command did not train.
+        epoch: number of trained epochs; ``None`` if this command did not train the model.
     """
     clips = judged.metrics.num_clips
     values = {**judged.extra, **judged.custom, **scalars(judged.metrics)}
@@ -61,13 +61,13 @@ def eval_results(judged: Judged, *, clips_a_batch: int, epoch: float | None = No
 
 
 def write_results(folder: RunFolder, train: Mapping[str, object], evaluation: Mapping[str, object] | None) -> None:
-    """Write the result files of a run that has trained.
+    """Write the result files of a training run.
 
     Args:
         folder: the run folder.
         train: content of ``train_results.json``.
-        evaluation: content of ``eval_results.json``; ``None`` without an evaluation. A file of an earlier one, whose
-            model has been replaced, is then removed.
+        evaluation: content of ``eval_results.json``. ``None`` without an evaluation: then an old file is removed,
+            because its model has been replaced.
     """
     _write(folder.train_results, train)
     if evaluation is None:
@@ -81,9 +81,9 @@ def write_eval_results(folder: RunFolder, evaluation: Mapping[str, object], *, k
     """Write the result files of an evaluation.
 
     Args:
-        folder: where they go.
+        folder: folder for the files.
         evaluation: content of ``eval_results.json``.
-        keep_train: the folder is a run, whose training results stay in ``all_results.json``.
+        keep_train: whether to keep the training results in ``all_results.json``, because the folder is a run.
     """
     _write(folder.eval_results, evaluation)
     train = _read(folder.train_results) if keep_train else {}
@@ -91,11 +91,11 @@ def write_eval_results(folder: RunFolder, evaluation: Mapping[str, object], *, k
 
 
 def print_results(folder: RunFolder, *splits: str) -> None:
-    """Print result files as Transformers' example does, in the blocks of ``Trainer.log_metrics``.
+    """Print result files in the format of ``Trainer.log_metrics``, as Transformers' example does.
 
     Args:
-        folder: where the files are.
-        *splits: ``train`` and ``eval``; one without a file is left out.
+        folder: folder of the files.
+        *splits: ``train`` or ``eval``; a split without a file is skipped.
     """
     from transformers import Trainer
 
@@ -107,21 +107,21 @@ def print_results(folder: RunFolder, *splits: str) -> None:
 
 
 class _MainProcess:
-    """All that ``Trainer.log_metrics`` asks of a trainer."""
+    """The part of a trainer that ``Trainer.log_metrics`` uses."""
 
     @staticmethod
     def is_world_process_zero() -> bool:
-        """Result files are printed by one process."""
+        """Return True, because only one process prints result files."""
         return True
 
 
 def earlier_train_results(folder: RunFolder) -> dict[str, object]:
-    """Return what ``train_results.json`` holds; empty if there is none that can be read."""
+    """Return the content of ``train_results.json``; empty if the file is missing or damaged."""
     return _read(folder.train_results)
 
 
 def write_state(folder: RunFolder, state: TrainerState) -> None:
-    """Write ``trainer_state.json``: step, epoch, best checkpoint and everything that was logged while training."""
+    """Write ``trainer_state.json``: step, epoch, best checkpoint and the training log."""
     _write(folder.trainer_state, asdict(state))
 
 

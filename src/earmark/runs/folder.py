@@ -1,4 +1,4 @@
-"""The files of a run folder, their names in one place, written so that a reader never sees half of one."""
+"""Name the files of a run folder, and write them so that a reader never sees a partial file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from earmark.errors import DataError, OutputError
 from earmark.io.atomic import writing
 from earmark.io.os_errors import os_errors_as
 
-# What a run writes; the patterns are matched against names in the folder itself, and nothing else is ever removed.
+# Patterns of the files that a run writes. Only files in the folder itself that match are ever removed.
 _WEIGHTS = r"model(-\d+-of-\d+)?\.safetensors|model\.safetensors\.index\.json|pytorch_model.*\.bin"
 _ADAPTER = r"adapter_config\.json|adapter_model\.safetensors"
 _MODEL_FILES = rf"{_ADAPTER}|config\.json|preprocessor_config\.json|training_args\.bin|{_WEIGHTS}"
@@ -27,7 +27,7 @@ _OWN_FILES = (
     r"evaluation_(validation|test|unseen)(_\d+)?"
 )
 _WRITTEN = re.compile(f"{_MODEL_FILES}|{_TRAINER_ENTRIES}|{_OWN_FILES}")
-_TENSORBOARD = "events.out.tfevents*"  # inside runs/, where Transformers puts them
+_TENSORBOARD = "events.out.tfevents*"  # in the subfolder runs/, where Transformers writes them
 
 
 @dataclass(frozen=True)
@@ -35,25 +35,25 @@ class RunFolder:
     """Paths inside a run folder.
 
     Attributes:
-        path: the folder. The model itself (``config.json``, ``model.safetensors``, ``preprocessor_config.json``) lies
-            in it directly, so that the folder loads as a checkpoint.
+        path: the folder. It contains the model (``config.json``, ``model.safetensors``, ``preprocessor_config.json``)
+            directly, so that it loads as a checkpoint.
     """
 
     path: Path
 
     @property
     def config(self) -> Path:
-        """All settings of the run; ``--config`` reads it back."""
+        """All settings of the run, which ``--config`` reads."""
         return self.path / "run_config.yaml"
 
     @property
     def labels(self) -> Path:
-        """Class names, index by index."""
+        """Class names in the order of their indices."""
         return self.path / "labels.json"
 
     @property
     def decision(self) -> Path:
-        """How the model answers, where something was fitted for that."""
+        """Fitted temperature and thresholds, if there are any."""
         return self.path / "decision.json"
 
     @property
@@ -73,17 +73,17 @@ class RunFolder:
 
     @property
     def bad_audio(self) -> Path:
-        """Recordings that were left out, and why."""
+        """Recordings that were skipped, with the reasons."""
         return self.path / "bad_audio.csv"
 
     @property
     def splits(self) -> Path:
-        """Which clips, by content, were in which split; see :mod:`earmark.runs.split_record`."""
+        """Contents of the clips in each split; see :mod:`earmark.runs.split_record`."""
         return self.path / "splits.csv"
 
     @property
     def split_settings(self) -> Path:
-        """In an export: settings of the run that decide which clips its splits hold."""
+        """In an export: settings of the run that determine its splits."""
         return self.path / "split_settings.yaml"
 
     @property
@@ -93,22 +93,22 @@ class RunFolder:
 
     @property
     def history(self) -> Path:
-        """What was logged while training: losses, rates and validation figures, step by step."""
+        """Training log: losses, learning rates and validation figures by step."""
         return self.path / "history.json"
 
     @property
     def report(self) -> Path:
-        """The figures as a page, with sound."""
+        """Page with figures and audio examples."""
         return self.path / "report.html"
 
     @property
     def evaluation(self) -> Path:
-        """Which model and which clips an evaluation is of."""
+        """Model and clips of an evaluation."""
         return self.path / "evaluation.json"
 
     @property
     def cross_validation(self) -> Path:
-        """Figures of all runs of a cross-validation, or of several seeds, in the folder that holds theirs."""
+        """Figures of all runs of a cross-validation or of several seeds, in the folder that contains the runs."""
         return self.path / "cross_validation.json"
 
     @property
@@ -118,25 +118,25 @@ class RunFolder:
 
     @property
     def train_results(self) -> Path:
-        """The training figures of :attr:`all_results`."""
+        """Training figures of :attr:`all_results`."""
         return self.path / "train_results.json"
 
     @property
     def eval_results(self) -> Path:
-        """The validation figures of :attr:`all_results`; only of a run with ``do_eval``."""
+        """Validation figures of :attr:`all_results`; only for a run with ``do_eval``."""
         return self.path / "eval_results.json"
 
     @property
     def trainer_state(self) -> Path:
-        """State of Transformers' Trainer at the end: step, epoch, best checkpoint, everything that was logged."""
+        """Final state of Transformers' Trainer: step, epoch, best checkpoint, training log."""
         return self.path / "trainer_state.json"
 
     def predictions(self, split: str) -> Path:
-        """One row for each clip of a split."""
+        """Return the file with one row per clip of a split."""
         return self.path / f"predictions_{split}.csv"
 
     def is_run(self) -> bool:
-        """Whether a run, finished or not, is in the folder: its settings are the first thing that training writes."""
+        """Return whether the folder holds a run, finished or not: training writes the settings first."""
         return self.config.is_file()
 
     def foreign_files(self) -> list[str]:
@@ -147,10 +147,10 @@ class RunFolder:
 
 
 def run_folders(model: str | Path | None) -> list[RunFolder]:
-    """Return the folders in which the files of a model's run may be: its own, and for a checkpoint the run's.
+    """Return the folders that may hold the files of a model's run: the model's, and its parent for a checkpoint.
 
     Args:
-        model: a folder, in which ``~`` is the home folder; a name on the hub, which is no folder here; or ``None``.
+        model: a folder, which may begin with ``~``; a name on the hub, which is not a folder; or ``None``.
     """
     if model is None:
         return []
@@ -159,16 +159,16 @@ def run_folders(model: str | Path | None) -> list[RunFolder]:
 
 
 def prepare_output_dir(folder: RunFolder, *, overwrite: bool, resume: bool) -> None:
-    """Make the folder ready for a new run.
+    """Prepare a folder for a new run.
 
     Args:
-        folder: where the run goes.
-        overwrite: remove what an earlier run wrote there; files of any other name stay.
+        folder: folder for the run.
+        overwrite: whether to remove the files of an earlier run; other files stay.
         resume: whether to continue the earlier run.
 
     Raises:
-        OutputError: a run is there already, or files of a run's names that are none (whatever ``overwrite`` says:
-            pretrained weights and somebody's README are not replaced), or the folder cannot be written.
+        OutputError: the folder holds a run; or it is not a run and has files with a run's names, such as pretrained
+            weights or a README, which even ``overwrite`` does not replace; or it cannot be written.
     """
     path = folder.path
     check_is_no_file(path)
@@ -184,11 +184,11 @@ def check_is_free(path: Path, foreign: Sequence[str], *, is_run: bool) -> None:
 
     Args:
         path: the folder.
-        foreign: files there with a run's names that no run of earmark has written.
-        is_run: whether a run is there that is neither resumed nor replaced.
+        foreign: files in it with a run's names that no run of earmark wrote.
+        is_run: whether it holds a run that is neither resumed nor replaced.
 
     Raises:
-        OutputError: it cannot.
+        OutputError: the folder holds other files or a run.
     """
     if foreign:
         raise OutputError(
@@ -203,23 +203,23 @@ def check_is_free(path: Path, foreign: Sequence[str], *, is_run: bool) -> None:
 
 
 def check_is_no_file(path: Path) -> None:
-    """See that an output folder can be at ``path``.
+    """Check that ``path`` can be an output folder.
 
     Raises:
-        OutputError: a file is there, or the name cannot be one.
+        OutputError: a file has this name, or the name is invalid.
     """
-    # a name that is too long, a parent that may not be searched
-    with os_errors_as(OutputError, f"{path}: cannot be the output folder", "; give another --output_dir"):
+    # The name may be too long, or a parent folder may not be readable.
+    with os_errors_as(OutputError, f"{path}: cannot be the output folder", ". Give another --output_dir."):
         is_file = path.exists() and not path.is_dir()
     if is_file:
-        raise OutputError(f"{path}: a file is in the way of the output folder; give another --output_dir")
+        raise OutputError(f"{path}: a file is in the way of the output folder. Give another --output_dir.")
 
 
 def prepare_folder(path: Path) -> None:
-    """Create a folder where needed and see that it can be written.
+    """Create a folder if needed, and check that it can be written.
 
     Raises:
-        OutputError: it cannot.
+        OutputError: the folder cannot be created or written.
     """
     with os_errors_as(OutputError, f"{path}: cannot write into the output folder"):
         path.mkdir(parents=True, exist_ok=True)
@@ -229,14 +229,14 @@ def prepare_folder(path: Path) -> None:
 
 def _remove_run(path: Path) -> None:
     mine = [entry for entry in path.iterdir() if _WRITTEN.fullmatch(entry.name)]
-    mine.sort(key=lambda entry: entry.name == "run_config.yaml")  # last: what is left of a run is known by it
+    mine.sort(key=lambda entry: entry.name == "run_config.yaml")  # removed last, because it marks the folder as a run
     for entry in [*mine, *path.glob(f"runs/*/{_TENSORBOARD}"), *path.glob(f"runs/{_TENSORBOARD}")]:
-        with os_errors_as(OutputError, f"{entry}: cannot remove the earlier run's file"):
+        with os_errors_as(OutputError, f"{entry}: cannot remove this file of the earlier run"):
             shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write JSON, whole or not at all.
+    """Write JSON atomically.
 
     Raises:
         OutputError: the file cannot be written.
@@ -247,7 +247,7 @@ def write_json(path: Path, value: object) -> None:
 
 
 def finite(value: object) -> object:
-    """Return plain values with ``None`` for NaN and infinity, which JSON does not have."""
+    """Return plain values with ``None`` in place of NaN and infinity, which JSON does not have."""
     if isinstance(value, Mapping):
         return {name: finite(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -256,10 +256,10 @@ def finite(value: object) -> object:
 
 
 def read_json(path: Path) -> Any:
-    """Read one of the run's JSON files.
+    """Read a JSON file of a run.
 
     Raises:
-        DataError: it is missing or damaged.
+        DataError: the file is missing or damaged.
     """
     return _read(path, json.loads)
 
@@ -268,7 +268,10 @@ def _read(path: Path, parse: Callable[[str], Any]) -> Any:
     try:
         return parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError as exc:
-        what = "no such folder" if not path.parent.is_dir() else f"no {path.name} in it, so not a finished run"
-        raise DataError(f"{path.parent}: {what}") from exc
+        if path.parent.is_dir():
+            raise DataError(
+                f"{path.parent}: not a finished run, because it has no {path.name}. Name a run folder, or train again."
+            ) from exc
+        raise DataError(f"{path.parent}: no such folder. Check the path.") from exc
     except (OSError, ValueError) as exc:
-        raise DataError(f"{path}: damaged ({exc}); train or evaluate again to write it again") from exc
+        raise DataError(f"{path}: the file is damaged ({exc}). Train or evaluate again to write it again.") from exc

@@ -1,4 +1,4 @@
-"""One split, scored: its metrics and its per-clip predictions."""
+"""Compute the metrics of a scored split, and write its predictions."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ class Judged:
 
     Attributes:
         table: its N clips.
-        targets: of :func:`earmark.clips.targets.table_targets`: class indices int64 (N,), which labels are there
-            float32 (N, C), or numbers float32 (N,).
+        targets: result of :func:`earmark.clips.targets.table_targets`: class indices int64 (N,), several labels as 0
+            and 1, float32 (N, C), or numbers float32 (N,).
         logits: float32 (N, C).
         labels: class names.
         metrics: all figures.
         extra: figures of a local metric folder, by name.
         custom: figures of metric functions, by name.
-        decision: what was fitted for the model's answers; its temperature is in the logits already.
-        decided: figures of these answers, see :meth:`earmark.tasks.task.Task.decision_figures`; empty without any.
-        task: what was asked.
-        trained_on: which clips the model was trained on, bool (N,); ``None`` where that is not known.
-        scored_s: seconds that scoring took; 0 if it was not measured.
+        decision: fitted temperature and thresholds; the temperature is already applied to the logits.
+        decided: figures of the decided predictions, see :meth:`earmark.tasks.task.Task.decision_figures`; or empty.
+        task: task of the model.
+        trained_on: which clips the model was trained on, bool (N,); ``None`` if that is unknown.
+        scored_s: duration of scoring in seconds; 0 if it was not measured.
     """
 
     table: ClipTable
@@ -60,17 +60,17 @@ class Judged:
 
     @property
     def units(self) -> Units:
-        """What its intervals are over: groups, or clips."""
+        """Units that the confidence intervals are over: groups or clips."""
         return Units.of([clip.group for clip in self.table])
 
     @property
     def single_label(self) -> Metrics:
-        """The figures of single labels; only for these."""
+        """Figures of a single-label task; fails for other tasks."""
         assert isinstance(self.metrics, Metrics), self.task
         return self.metrics
 
     def to_dict(self) -> dict[str, object]:
-        """All figures, for ``metrics.json``."""
+        """Return all figures for ``metrics.json``."""
         decided = {"decision": {"temperature": self.decision.temperature, **self.decided}} if self.decided else {}
         trained_on = {} if self.trained_on is None else {"clips_trained_on": int(self.trained_on.sum())}
         extra = {"metric_folder": self.extra} if self.extra else {}
@@ -78,12 +78,12 @@ class Judged:
         return {**self.metrics.to_dict(), **decided, **extra, **trained_on}
 
     def warnings(self) -> list[str]:
-        """What makes these figures wrong, whatever they are."""
+        """Return warnings about reasons why these figures are wrong."""
         trained_on = "" if self.trained_on is None else how_many_trained_on(self.trained_on)
         return [trained_on] if trained_on else []
 
     def summary_lines(self) -> list[str]:
-        """All figures a person looks for first."""
+        """Return lines with the most important figures."""
         extra = {"metric folder": self.extra, "custom metrics": self.custom}
         decided = summary_line(self.decision, self.decided) if self.decided else ""
         lines = [*self.metrics.summary_lines(), f"decision: {decided}" if decided else ""]
@@ -100,14 +100,14 @@ def judge(
     extra: ExtraMetrics | None = None,
     decision: Decision = PLAIN,
 ) -> Judged:
-    """Hold logits (N, C) against the labels of N clips; the task is that of the decision.
+    """Compare logits (N, C) with the labels of N clips; ``decision`` holds the task.
 
     Args:
         logits: float32 (N, C), in the order of the table.
         table: labelled clips.
-        labels: class names, index by index.
-        extra: metrics to compute beside the built-in ones.
-        decision: how the model answers; its temperature is in the logits already.
+        labels: class names in the order of the logits.
+        extra: metrics to compute in addition to the built-in ones.
+        decision: fitted temperature and thresholds; the temperature is already applied to the logits.
     """
     task = decision.task
     targets = table_targets(table, labels, task)
@@ -135,7 +135,7 @@ def judge(
 
 
 def _more_columns(judged: Judged) -> dict[str, list[object]]:
-    """Columns that some tables have: groups, where the sound is if not at ``path``, which clips were trained on."""
+    """Return columns that only some tables have: groups, parts of recordings, and clips that were trained on."""
     table = judged.table
     columns: dict[str, list[Any]] = {
         "group": [clip.group or "" for clip in table],
@@ -153,12 +153,12 @@ def _more_columns(judged: Judged) -> dict[str, list[object]]:
 def write_predictions(folder: RunFolder, split: str, judged: Judged) -> None:
     """Write ``predictions_SPLIT.csv``: path, label, predicted, score, correct, and the probability of every class.
 
-    ``predicted`` is the most likely class; of a model with thresholds, ``answer``, behind the probabilities, is what
-    it answers. The last columns are ``group``, where clips have groups (empty for a clip without one), and ``file``,
-    ``offset_s`` and ``duration_s`` of the sound, where ``path`` is not all there is to say, and ``trained_on``, where
-    the model was trained on one of the clips: 1 for these, 0 for the others. Of several labels
-    ``label`` and ``predicted`` name all of them and there is no ``score``; in a regression the columns are path, label,
-    predicted, error. :mod:`earmark.runs.predictions` reads them.
+    ``predicted`` is the most likely class. If the model has thresholds, ``answer``, after the probabilities, is the
+    prediction with them. The last columns are optional: ``group``, if clips have groups (empty for a clip without one);
+    ``file``, ``offset_s`` and ``duration_s``, if clips are parts of recordings; and ``trained_on``, 1 or 0, if the
+    model was trained on any of the clips. With several labels per clip, ``label`` and ``predicted`` name all of them,
+    and there is no ``score``. For a regression, the columns are path, label, predicted, error.
+    :mod:`earmark.runs.predictions` reads the file.
     """
     sources = [clip.source for clip in judged.table]
     clips = LabelledScores(judged.task.scores(judged.logits), judged.targets, judged.labels)

@@ -1,4 +1,4 @@
-"""What a ``predictions_SPLIT.csv`` says, read back; :mod:`earmark.runs.judged` writes it.
+"""Read ``predictions_SPLIT.csv``, which :mod:`earmark.runs.judged` writes.
 
 Shapes: N clips, C labels.
 """
@@ -23,17 +23,17 @@ SPLITS = ("test", "validation", "unseen")  # in the order in which a comparison 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model answered to N clips, and what is right.
+    """Predictions and true labels of N clips.
 
     Attributes:
-        task: what was asked.
-        clips: what each is called, its group, and where its sound is.
-        labels: C names where a clip has several labels; else none.
-        targets: names of classes (N,), which labels are there bool (N, C), or numbers float (N,).
-        answers: alike.
-        scores: probability of the class that is answered, float (N,); of each label, float (N, C); in a regression
-            the answers.
-        trained_on: which clips the model was trained on, as far as its run has recorded them, bool (N,).
+        task: task of the model.
+        clips: name, group and recording of each clip.
+        labels: C label names for a multi-label task, else empty.
+        targets: class names (N,), labels as bool (N, C), or numbers float (N,).
+        answers: predictions, in the form of ``targets``.
+        scores: probability of the predicted class, float (N,); of each label, float (N, C); for a regression, the
+            predicted numbers.
+        trained_on: which clips the model was trained on, as far as its run recorded them, bool (N,).
     """
 
     task: Task
@@ -46,16 +46,16 @@ class Predictions:
 
 
 def splits_in(place: Path) -> list[str]:
-    """Return the splits of which a folder has predictions; of a cross-validation test clips, which its folds have."""
+    """Return the splits whose predictions a folder has; ``test`` for a cross-validation, whose folds have them."""
     own = [name for name in SPLITS if RunFolder(place).predictions(name).is_file()]
     return own or (["test"] if any(place.glob("fold_*")) else [])
 
 
 def read_predictions(path: Path) -> Predictions:
-    """Read what :func:`earmark.runs.judged.write_predictions` wrote; its columns tell the task.
+    """Read a file of :func:`earmark.runs.judged.write_predictions`; its columns determine the task.
 
     Raises:
-        DataError: it is missing or damaged.
+        DataError: the file is missing or damaged.
     """
     try:
         with open(path, encoding="utf-8", errors="surrogateescape", newline="") as stream:
@@ -63,11 +63,11 @@ def read_predictions(path: Path) -> Predictions:
             heads = next(rows, [])
             found = _read(heads, (row for row in rows if row)) if heads else None
     except FileNotFoundError as exc:
-        raise DataError(f"{path}: not there; `earmark train` and `earmark evaluate` write it") from exc
+        raise DataError(f"{path}: no such file. Run `earmark train` or `earmark evaluate`, which write it.") from exc
     except (OSError, ValueError, KeyError, IndexError, DataError, csv.Error) as exc:
-        raise DataError(f"{path}: damaged ({exc!r}); evaluate again to write it again") from exc
+        raise DataError(f"{path}: the file is damaged ({exc!r}). Evaluate again to write it again.") from exc
     if found is None or not found.clips:
-        raise DataError(f"{path}: has no rows; evaluate again to write it again")
+        raise DataError(f"{path}: the file has no rows. Evaluate again to write it again.")
     return found
 
 
@@ -80,7 +80,7 @@ def _read(heads: Sequence[str], rows: Iterable[list[str]]) -> Predictions:
     scored = [place[column] for column in columns]
     labels = [column[2:-1] for column in columns if column.startswith("p(")]
     trained_on = []
-    clips, targets, answers, scores = [], [], [], array("d")  # rows of text would be several times as large
+    clips, targets, answers, scores = [], [], [], array("d")  # text would take several times the memory
     for row in rows:
         clips.append(_read_clip(row, place, row[path]))
         trained_on.append("trained_on" in place and row[place["trained_on"]] == "1")

@@ -1,4 +1,4 @@
-"""``earmark push``: a run folder as a model on the hub, with its card."""
+"""Upload a run folder to the hub, with its model card (``earmark push``)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from earmark.text import counted
 
 logger = logging.getLogger(__name__)
 
-# what others need; settings, predictions and logs name files and folders of this machine and stay here
+# Settings, predictions and logs are not uploaded, because they name files and folders of this machine.
 FILES = (
     *("config.json", "model*.safetensors", "model*.safetensors.index.json", "preprocessor_config.json"),
     *("adapter_config.json", "adapter_model.safetensors", "README.md", "metrics.json", "decision.json"),
@@ -24,11 +24,11 @@ FILES = (
 
 @dataclass(frozen=True)
 class Pushed:
-    """A model that is on the hub now.
+    """An uploaded model.
 
     Attributes:
-        url: of the commit.
-        files: names that were uploaded.
+        url: address of the commit.
+        files: names of the uploaded files.
     """
 
     url: str
@@ -36,40 +36,41 @@ class Pushed:
 
 
 def push(options: PushOptions) -> Pushed:
-    """Upload a run folder's model, feature extractor, card and metrics as one commit; the repository is made if needed.
+    """Upload model, feature extractor, card and metrics of a run as one commit; create the repository if needed.
 
     Raises:
         ModelError: the folder holds no model.
-        UsageError: no token, or one that may not write there; a name that cannot be.
-        NetworkError: the hub cannot be reached, or the upload broke off. Nothing is half there: the commit comes last.
+        UsageError: the token is missing or has no write access, or the name is invalid.
+        NetworkError: the hub cannot be reached, or the upload was interrupted. The commit comes last, so the hub never
+            holds a partial upload.
     """
     import huggingface_hub as hub
 
     folder, repo = folder_to_write(options.model_name_or_path or "", "push takes a run folder"), options.repo or ""
     check_checkpoint(folder)
     if not (folder / "README.md").is_file():
-        raise ModelError(f"{folder}: no README.md, the model card that `earmark train` writes; push takes a run folder")
+        raise ModelError(f"{folder}: no README.md, the model card that `earmark train` writes. Name a run folder.")
     token = options.token or hub.get_token()
     if not token:
-        raise UsageError("no token for the hub: run `hf auth login`, set HF_TOKEN, or pass --token")
+        raise UsageError("there is no token for the hub. Run `hf auth login`, set HF_TOKEN, or pass --token.")
     with _translated(repo):
         hub.HfApi(token=token).create_repo(repo, private=options.private or None, exist_ok=True)
     return upload(folder, repo, token, revision=options.revision, message=options.message)
 
 
 def upload(folder: Path, repo: str, token: str | None, *, revision: str | None, message: str | None) -> Pushed:
-    """Upload the files that others need of a run folder to a repository that is there, as one commit.
+    """Upload the files of a run that others need to an existing repository, as one commit.
 
     Args:
         folder: the run folder.
         repo: name on the hub.
-        token: that may write there; ``None`` for the one of ``hf auth login``.
+        token: token with write access; ``None`` for the token of ``hf auth login``.
         revision: branch; ``None`` for main.
-        message: of the commit.
+        message: commit message.
 
     Raises:
-        UsageError: the token may not write there.
-        NetworkError: the hub cannot be reached, or the upload broke off.
+        UsageError: the token has no write access.
+        NetworkError: the hub cannot be reached, or the upload was interrupted.
     """
     import huggingface_hub as hub
 
@@ -90,13 +91,17 @@ def _translated(repo: str) -> Iterator[None]:
     try:
         yield
     except hub_errors.HFValidationError as exc:
-        raise UsageError(f"{repo}: not a possible name on the hub ({first_line(exc)})") from exc
+        raise UsageError(f"{repo}: not a valid name on the hub ({first_line(exc)}). Give ORG/NAME.") from exc
     except hub_errors.RevisionNotFoundError as exc:
-        raise UsageError(f"{repo}: the hub has no such branch of it; make it there first") from exc
+        raise UsageError(f"{repo}: the repository has no such branch. Make it on the hub first.") from exc
     except hub_errors.HfHubHTTPError as exc:
         status = exc.response.status_code if exc.response is not None else None
         if status in (401, 403, 404):
-            raise UsageError(f"{repo}: the token may not write there ({first_line(exc)})") from exc
-        raise NetworkError(f"{repo}: {endpoint()} refused it ({first_line(exc)})") from exc
-    except (OSError, ValueError, hub_errors.HTTPError) as exc:  # ValueError: an answer that is not the hub's
-        raise NetworkError(f"{repo}: the upload to {endpoint()} broke off ({first_line(exc)}); run again") from exc
+            raise UsageError(
+                f"{repo}: the token has no write access ({first_line(exc)}). Use another token, or fix the name."
+            ) from exc
+        raise NetworkError(f"{repo}: {endpoint()} rejected the upload ({first_line(exc)}). Try again later.") from exc
+    except (OSError, ValueError, hub_errors.HTTPError) as exc:  # ValueError: the response is not from a hub
+        raise NetworkError(
+            f"{repo}: the upload to {endpoint()} was interrupted ({first_line(exc)}). Run the command again."
+        ) from exc

@@ -1,6 +1,6 @@
-"""The results table: Architecture | Pretrained model | Recipe | Device | Samples/s | Accuracy, one row for each run.
+"""Make the results table with one row per run: Architecture, Pretrained model, Recipe, Device, Samples/s, Accuracy.
 
-If some runs predict several labels or numbers, the last columns are Result (mAP 0.6100, MAE 2.3) and Knowing nothing.
+If some runs have several labels per clip or numbers, the last columns are Result (mAP 0.6100, MAE 2.3) and Baseline.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _HEADINGS = (
     "Device",
     "Samples/s (training)",
 )
-# names of the figure and its baseline in run files that were written when accuracy was the only figure
+# Earlier versions had accuracy only and wrote these keys into run folders.
 _EARLIER_NAMES = {"accuracy": "value", "majority_class_rate": "baseline"}
-_OF_ACCURACY, _OF_ANY = ("Accuracy", "Majority rate", "Split"), ("Result", "Knowing nothing", "Split")
+_OF_ACCURACY, _OF_ANY = ("Accuracy", "Majority rate", "Split"), ("Result", "Baseline", "Split")
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class ResultsRow:
         samples_per_second: clips trained per second over all devices, without evaluation; ``None`` if there were none.
         value: headline figure on ``split``: accuracy, mean average precision or mean absolute error; ``None`` if there
             were no clips to evaluate on.
-        baseline: figure of a model that knows nothing; of accuracy the rate of the most frequent class of ``split``.
+        baseline: figure of a constant prediction; for accuracy, the majority-class rate of ``split``.
         split: ``test`` if the data has a test split, else ``validation``, or ``none``.
         metric: name of the headline figure.
     """
@@ -63,7 +63,7 @@ class ResultsRow:
         write_json(folder.results_row, asdict(self))
 
     def cells(self, *, named: bool = False) -> tuple[str, ...]:
-        """Return the cells in the order of the headings; with ``named`` the figure has its name in front."""
+        """Return the row as text in the order of the headings; ``named`` adds the name of the figure."""
         speed = "" if self.samples_per_second is None else f"{self.samples_per_second:,.1f}"
         value, baseline = ("" if figure is None else f"{figure:.4f}" for figure in (self.value, self.baseline))
         if named and value:
@@ -72,10 +72,10 @@ class ResultsRow:
 
 
 def load_row(folder: str | Path) -> ResultsRow:
-    """Return the row that a run saved; of a cross-validation or several seeds, a row of their means.
+    """Load the row of a run; for a cross-validation or several seeds, a row of their means.
 
     Raises:
-        DataError: not a finished run.
+        DataError: the run is not finished.
     """
     run = RunFolder(Path(folder))
     if run.cross_validation.is_file():
@@ -85,7 +85,7 @@ def load_row(folder: str | Path) -> ResultsRow:
         row = ResultsRow(**{_EARLIER_NAMES.get(name, name): value for name, value in values.items()})
         row.cells()
     except (TypeError, ValueError, AttributeError) as exc:
-        raise DataError(f"{run.results_row}: not a results row; train or evaluate again to write it again") from exc
+        raise DataError(f"{run.results_row}: not a results row. Train or evaluate again to write it again.") from exc
     return row
 
 
@@ -94,7 +94,7 @@ def _row_of_means(folder: RunFolder) -> ResultsRow:
     unfinished = results["unfinished"]
     if unfinished:
         named = and_more(unfinished, _NAMED)
-        raise DataError(f"{folder.path}: {named} not finished; the same `earmark train` continues")
+        raise DataError(f"{folder.path}: {named} not finished. Run the same `earmark train` to continue.")
     rows = [load_row(folder.path / run["run"]) for run in results["runs"]]
     speed = _mean(row.samples_per_second for row in rows)
     return replace(
@@ -113,7 +113,7 @@ def _mean(figures: Iterable[float | None]) -> float | None:
 
 
 def markdown(rows: Iterable[ResultsRow]) -> str:
-    """Return a Markdown table with aligned columns, so that it is readable as text."""
+    """Return a Markdown table with aligned columns."""
     rows = list(rows)
     named = any(row.metric != ACCURACY for row in rows)
     headings = _HEADINGS + (_OF_ANY if named else _OF_ACCURACY)
@@ -122,12 +122,12 @@ def markdown(rows: Iterable[ResultsRow]) -> str:
 
 
 def results_table(run_dirs: Sequence[str]) -> str:
-    """Return the Markdown table of several run folders, in the order given.
+    """Return the Markdown table of several run folders, in the given order.
 
-    A folder that is not a run itself stands for the finished runs in it, sorted by name; the others are logged.
+    A folder that is not a run stands for the finished runs in it, sorted by name; unfinished runs are logged.
 
     Raises:
-        DataError: one of them is not a finished run and holds none.
+        DataError: a folder is not a finished run and contains none.
     """
     return markdown(load_row(run) for folder in run_dirs for run in _find_runs(Path(folder)))
 
@@ -139,7 +139,7 @@ def _find_runs(folder: Path) -> list[Path]:
     finished = [path for path in inside if _is_finished(path)]
     for path in inside:
         if finished and path not in finished and RunFolder(path).is_run():
-            logger.info("%s: not finished, left out", path)
+            logger.info("%s: skipped, because the run is not finished", path)
     return finished or [folder]
 
 

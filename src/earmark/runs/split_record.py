@@ -1,12 +1,12 @@
-"""``splits.csv`` of a run: which clips, by content, were in which of its splits.
+"""Write and read ``splits.csv``, which records the clips of each split of a run by their content.
 
-One row for each clip: ``split,content,clip``. The split is ``train``, ``validation`` or ``test``, or ``pretrain`` for a
-clip that the checkpoint a run started from was trained on, as far as that was a run with a record of its own. The
-content (:mod:`earmark.audio.content`) identifies the clip, wherever its file is and whatever it is called; ``clip`` is
-its name at the time, for people. Clips that are not listed were neither trained on nor used to judge the run.
+Each clip has a row ``split,content,clip``. The split is ``train``, ``validation``, ``test``, or ``pretrain`` for a
+training clip of the run whose checkpoint this run started from. The content (:mod:`earmark.audio.content`) identifies
+the clip even if its file is moved or renamed; ``clip`` is its name when the run started. A clip without a row was
+neither trained on nor scored by the run.
 
-Recordings of ``--background_dir`` have a row of their own, with the split ``train recording``, ``validation recording``
-or ``test recording`` and the content of their first ten seconds: clips cut from them elsewhere have other samples.
+A recording of ``--background_dir`` also has a row, with the split ``train recording``, ``validation recording`` or
+``test recording`` and the content of its first ten seconds, because clips cut at other positions have other samples.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ _TRAINED = ("train", "pretrain")
 
 
 def recording_split(split: str) -> str:
-    """Return what the rows of background recordings have as their split."""
+    """Return the name in the column ``split`` for background recordings of a split."""
     return f"{split} recording"
 
 
 @dataclass(frozen=True)
 class SplitRecord:
-    """Clips of a run.
+    """The recorded clips of a run.
 
     Attributes:
-        path: the file it was read from.
-        contents: by split, uint64 (N,): one for each clip, so equal clips are there several times.
+        path: file of the record.
+        contents: contents of the clips by split, uint64 (N,); equal clips occur several times.
     """
 
     path: Path
     contents: Mapping[str, np.ndarray]
 
     def of_split(self, split: str) -> np.ndarray:
-        """Return the contents of a split, uint64 (N,); of a split that the run did not have, none."""
+        """Return the contents of a split, uint64 (N,); empty if the run had no such split."""
         return self.contents.get(split, np.empty(0, np.uint64))
 
     def recordings(self, *splits: str) -> np.ndarray:
@@ -56,16 +56,16 @@ class SplitRecord:
 
     @property
     def trained(self) -> np.ndarray:
-        """Contents of the clips that the model was trained on, by this run or by the run it started from."""
+        """Contents of the clips that this run, or the run it started from, trained on."""
         return np.concatenate([self.of_split(split) for split in _TRAINED])
 
     @property
     def used(self) -> np.ndarray:
-        """Contents of all clips that the run has used in any way."""
+        """Contents of all clips that the run used."""
         return np.concatenate([np.empty(0, np.uint64), *self.contents.values()])
 
     def rows(self) -> Iterator[tuple[str, int, str]]:
-        """Yield split, content and no name for every clip, to be written again."""
+        """Yield split, content and an empty name for every clip, for a copy of the record."""
         for split, contents in self.contents.items():
             for content in contents.tolist():
                 yield split, content, ""
@@ -90,10 +90,10 @@ def write_record(path: Path, rows: _Rows) -> None:
 
 
 def read_record(path: Path) -> SplitRecord:
-    """Read what :func:`write_record` wrote.
+    """Read a file of :func:`write_record`.
 
     Raises:
-        DataError: it is damaged.
+        DataError: the file is damaged.
     """
     contents: dict[str, list[int]] = {}
     try:
@@ -106,8 +106,8 @@ def read_record(path: Path) -> SplitRecord:
         return SplitRecord(path, {split: np.array(values, np.uint64) for split, values in contents.items()})
     except (OSError, ValueError, OverflowError, csv.Error) as exc:
         raise DataError(
-            f"{path}: damaged ({exc}), so the clips that the run was trained on are not known. Train again, or delete "
-            "the file to go on without this check"
+            f"{path}: the file is damaged ({exc}), so the training clips of the run are unknown. Train again, or "
+            "delete the file to skip this check."
         ) from exc
 
 
@@ -115,18 +115,18 @@ def find_record(model: str | Path | None) -> SplitRecord | None:
     """Return the record of the run that a model or checkpoint belongs to; ``None`` without a record.
 
     Raises:
-        DataError: it is damaged.
+        DataError: the record is damaged.
     """
     path = next((folder.splits for folder in run_folders(model) if folder.splits.is_file()), None)
     return read_record(path) if path else None
 
 
 def how_many_trained_on(trained_on: np.ndarray) -> str:
-    """Return what is wrong with scores of these clips, bool (N,), in words; empty where none was trained on."""
+    """Return a warning if the model was trained on any of the clips, bool (N,), else an empty text."""
     count = int(trained_on.sum())
     if not count:
         return ""
     return (
         f"the training split of this run has {count:,} of the {counted(len(trained_on), 'clip')} (equal samples), so "
-        "these scores are too high. Leave these clips out: the column trained_on of the predictions marks them"
+        "these scores are too high. Leave these clips out: the column trained_on of the predictions marks them."
     )

@@ -1,4 +1,4 @@
-"""Settings of a run that decide which clips its splits hold: read from the run, and written beside an export of it."""
+"""Read the settings that determine the splits of a run, and copy them into an export of it."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from earmark.runs.folder import RunFolder, run_folders
 from earmark.settings.config_files import GIVEN, save_config, saved_config
 from earmark.settings.data_flags import BACKGROUND_CUTS
 
-# Settings that decide where clips are cut from noise. The user of evaluate names the noise itself.
+# Settings that determine how clips are cut from noise. The user of `earmark evaluate` names the noise recordings.
 CUT_SETTINGS = ("silence_percentage", "max_length_seconds", *BACKGROUND_CUTS)
 _EXPORTED = ("seed", "validation_fraction", "on_bad_audio", GIVEN, *CUT_SETTINGS)
 
 
 def read_split_settings(model: str | Path | None) -> dict[str, Any]:
-    """Return the settings of the run that a model belongs to; of an export those that were written beside it.
+    """Return the settings of the run that a model belongs to, or the settings copied into an export.
 
     Args:
         model: a run folder, one of its checkpoints, an export, or a name on the hub.
 
     Returns:
-        Settings by name; empty if there are none.
+        Settings by name; may be empty.
 
     Raises:
         OutputError: the file is damaged.
@@ -32,10 +32,10 @@ def read_split_settings(model: str | Path | None) -> dict[str, Any]:
 
 
 def write_split_settings(model: str | Path | None, folder: Path) -> None:
-    """Write the settings that `evaluate` needs into an export of a model, without names of files.
+    """Write the settings that `earmark evaluate` needs into an export, without file names.
 
     Raises:
-        OutputError: the settings of the run are damaged, or the file cannot be written.
+        OutputError: the run's settings file is damaged, or the file cannot be written.
     """
     settings = read_split_settings(model)
     kept = {name: settings[name] for name in _EXPORTED if name in settings}

@@ -1,1 +1,1 @@
-"""Statistics of figures: intervals, tests, thresholds. Plain numpy; nothing here knows a task or a model."""
+"""Compute confidence intervals, significance tests and thresholds with NumPy, independent of tasks and models."""

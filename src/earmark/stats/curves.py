@@ -1,4 +1,4 @@
-"""Numbers behind curves: how sure answers are, and how right they are."""
+"""Compute histograms and curves of probabilities and errors."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from earmark.stats.uncertainty import calibration_bins, proportion_interval
 
 _BINS = 20
 _RECALLS = 100
-_ERROR_BINS = 25  # an odd number: one in the middle
+_ERROR_BINS = 25  # odd, so that one bin is centred at 0
 
 
 def score_histograms(probabilities: np.ndarray, targets: np.ndarray) -> dict[str, list[int]]:
-    """How probable the answers were, over 20 equal bins from 0 to 1: of right and of wrong answers."""
+    """Count the probabilities of right and of wrong predictions in 20 equal bins from 0 to 1."""
     confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == targets
     return {"right": _counts(confidence[right]), "wrong": _counts(confidence[~right])}
 
 
 def class_histograms(probabilities: np.ndarray, targets: np.ndarray) -> list[dict[str, list[int]]]:
-    """Each class's probability, over 20 equal bins: for its own clips and for those of other classes."""
+    """Count the probabilities of each class in 20 equal bins, for its clips and for clips of other classes."""
     return [label_histograms(probabilities[:, i], targets == i) for i in range(probabilities.shape[1])]
 
 
@@ -28,17 +28,17 @@ def _counts(values: np.ndarray) -> list[int]:
 
 
 def label_histograms(probability: np.ndarray, there: np.ndarray) -> dict[str, list[int]]:
-    """A label's probability (N,), over 20 equal bins: for clips with it and for clips without, bool (N,)."""
+    """Count the probabilities (N,) of a label in 20 equal bins, for clips with and without it, bool (N,)."""
     return {"own": _counts(probability[there]), "others": _counts(probability[~there])}
 
 
 def reliability(probabilities: np.ndarray, targets: np.ndarray) -> list[dict[str, float | int]]:
-    """The calibration curve: of each bin with clips, its mean probability, its accuracy with interval, its clips."""
+    """Return the calibration curve: mean probability, accuracy with interval, and number of clips of each bin."""
     return binary_reliability(probabilities.max(axis=1), probabilities.argmax(axis=1) == targets)
 
 
 def binary_reliability(confidence: np.ndarray, right: np.ndarray) -> list[dict[str, float | int]]:
-    """:func:`reliability` of probabilities (N,) that something is so, against whether it is, bool (N,)."""
+    """Return :func:`reliability` of probabilities (N,) of an event that did or did not occur, bool (N,)."""
     bins = calibration_bins(confidence)
     points: list[dict[str, float | int]] = []
     for number in np.unique(bins):
@@ -57,32 +57,32 @@ def binary_reliability(confidence: np.ndarray, right: np.ndarray) -> list[dict[s
 
 
 def precision_recall(probability: np.ndarray, there: np.ndarray) -> list[list[float]]:
-    """Precision over recall as a label's threshold falls.
+    """Return the precision-recall curve of a label.
 
     Args:
-        probability: of the label, float (N,).
-        there: clips with it, bool (N,).
+        probability: probability of the label, float (N,).
+        there: which clips have the label, bool (N,).
 
     Returns:
-        ``[[recall, precision], ...]`` from the highest probability down, at most 102 points; empty where no clip has
-        the label.
+        ``[[recall, precision], ...]`` from the highest probability down, at most 102 points; empty if no clip has the
+        label.
     """
     if not there.any():
         return []
     order = np.argsort(-probability, kind="stable")
     falling, hits = probability[order], np.cumsum(there[order])
-    last = np.flatnonzero(np.append(falling[1:] < falling[:-1], True))  # clips of one probability come together
+    last = np.flatnonzero(np.append(falling[1:] < falling[:-1], True))  # clips with equal probabilities make one point
     recall, precision = hits[last] / hits[-1], hits[last] / (last + 1)
     kept = np.unique([0, *np.searchsorted(recall, np.linspace(0, 1, _RECALLS + 1))])
     return [[round(float(recall[i]), 4), round(float(precision[i]), 4)] for i in kept]
 
 
 def errors_histogram(errors: np.ndarray) -> dict[str, object]:
-    """Errors (N,) over 25 equal bins around 0.
+    """Count errors (N,) in 25 equal bins around 0.
 
     Returns:
-        ``{"counts", "reach", "beyond"}``: the bins go from ``-reach`` to ``reach``; the outer ones hold the ``beyond``
-        clips with larger errors too, at most one in a hundred.
+        ``{"counts", "reach", "beyond"}``: the bins go from ``-reach`` to ``reach``. The outer bins also hold the
+        ``beyond`` clips with larger errors, at most 1 %.
     """
     sizes = np.abs(errors)
     reach, largest = float(np.quantile(sizes, 0.99)), float(sizes.max())

@@ -1,4 +1,4 @@
-"""Whether one model is better than another on the same clips, or was lucky.
+"""Test whether one model is significantly better than another on the same clips.
 
 Shapes: N clips, C classes.
 """
@@ -17,37 +17,37 @@ from earmark.stats.uncertainty import (
     percentile_interval,
 )
 
-_EXACT_GROUPS = 20  # their signs have a million combinations
-_FLIPS = 9999  # combinations drawn of more
-_AT_ONCE = 1 << 22  # numbers held together
+_EXACT_GROUPS = 20  # the signs of 20 groups have a million combinations
+_FLIPS = 9999  # random combinations for more groups
+_AT_ONCE = 1 << 22  # numbers in memory at a time
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure, or how much higher one is than another, with its 95 % interval; without one that would take minutes."""
+    """A figure, or the difference of two, with its 95 % interval; without an interval that would take minutes."""
 
     value: float
     interval: Interval | None
 
     @property
     def is_certain(self) -> bool:
-        """Whether the interval leaves 0 out: of a difference, that there is one."""
+        """Whether the interval does not contain 0, so that a difference is significant."""
         return self.interval is not None and not self.interval.low <= 0 <= self.interval.high
 
 
 @dataclass(frozen=True)
 class Paired:
-    """A second model against a first one.
+    """Comparison of a second model with a first one.
 
     Attributes:
-        only_first: clips that the first alone answers rightly (of several labels: all of them), or that its number is
-            nearer to.
-        only_second: the same of the second.
-        second_is_better: which way ``p`` leans.
-        p: of McNemar's exact test of these clips, in a regression of Wilcoxon's signed-rank test of the absolute
-            errors: how likely so uneven clips would be if both were equally good. Over groups of :func:`sign_flip`.
-        differences: how much higher the second's figures are, by name.
-        of_labels: the same of each of several labels, C of them a figure; ``None`` for one without clips.
+        only_first: number of clips for which only the first model is right (with several labels: in all of them), or
+            for which its number is closer.
+        only_second: number of such clips of the second model.
+        second_is_better: direction of the difference that ``p`` tests.
+        p: p value of McNemar's exact test, or for a regression of Wilcoxon's signed-rank test of the absolute errors;
+            over groups, of :func:`sign_flip`.
+        differences: figures of the second model minus figures of the first, by name.
+        of_labels: these differences for each of C labels; ``None`` for a label without clips.
     """
 
     only_first: int
@@ -60,12 +60,12 @@ class Paired:
 
 @dataclass(frozen=True)
 class Compared:
-    """Models on the same clips.
+    """Models that were scored on the same clips.
 
     Attributes:
-        figures: of each, by name.
-        pairs: each but the first against the first.
-        of_labels: of each the figures of its classes or labels, by name, float (C,); NaN for one without clips.
+        figures: figures of each model, by name.
+        pairs: comparison of each other model with the first.
+        of_labels: figures of classes or labels for each model, by name, float (C,); NaN for a label without clips.
     """
 
     figures: list[dict[str, Estimate]]
@@ -74,12 +74,12 @@ class Compared:
 
 
 def estimate(value: np.ndarray | float, drawn: np.ndarray | None) -> Estimate:
-    """Return a figure with the interval of R draws of it, float (R,); without one if there are none."""
+    """Return a figure with its interval from R bootstrap values, float (R,), if they are given."""
     return Estimate(float(value), None if drawn is None else percentile_interval(drawn))
 
 
 def hits_test(first: np.ndarray, second: np.ndarray, units: Units) -> tuple[int, int, float]:
-    """What :func:`mcnemar` gives; over groups p is that of :func:`sign_flip`."""
+    """Return the result of :func:`mcnemar`; over groups, with the p value of :func:`sign_flip`."""
     only_first, only_second, p = mcnemar(first, second)
     if units.are_groups:
         p = sign_flip(second.astype(np.float64) - first, units)
@@ -87,15 +87,13 @@ def hits_test(first: np.ndarray, second: np.ndarray, units: Units) -> tuple[int,
 
 
 def mcnemar(first: np.ndarray, second: np.ndarray) -> tuple[int, int, float]:
-    """Clips that one of two models alone has right, and how likely so uneven a share of them would be (McNemar 1947).
-
-    Exact: a binomial test.
+    """Return McNemar's exact test (McNemar 1947), a binomial test of the clips that only one model predicts right.
 
     Args:
-        first, second: which clips each has right, bool (N,).
+        first, second: which clips each model predicts right, bool (N,).
 
     Returns:
-        ``(only the first, only the second, p)``.
+        ``(right only in the first, right only in the second, p)``.
     """
     only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
     uneven = only_first + only_second
@@ -103,18 +101,18 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> tuple[int, int, float]:
 
 
 def sign_flip(differences: np.ndarray, units: Units) -> float:
-    """How likely the sum of N differences would be so far from 0 if both models were equally good.
+    """Return the p value of a sign-flip test: how often a sum of N differences is this far from 0 by chance.
 
-    Then either may be the better one of a whole group, whatever its clips have in common: the sum of a group's
-    differences could as well have the other sign. p is the share of all combinations of signs that are as far from 0 as
-    what was seen (Fisher 1935, "The Design of Experiments", section 21; whole blocks flipped: Winkler et al. 2015,
-    "Multi-level block permutation", NeuroImage 123). Where more than 20 groups differ 9,999 combinations are drawn, and
-    the one seen is counted among them (Phipson and Smyth 2010, "Permutation p-values should never be zero").
-    With one clip a group, right or wrong, this is McNemar's exact test.
+    If both models were equally good, the sum of each group's differences could as well have the other sign. p is the
+    fraction of all combinations of signs whose sum is at least as far from 0 as the observed one (Fisher 1935, "The
+    Design of Experiments", section 21; flips of whole blocks: Winkler et al. 2015, "Multi-level block permutation",
+    NeuroImage 123). If more than 20 groups differ, 9,999 random combinations and the observed one are used (Phipson and
+    Smyth 2010, "Permutation p-values should never be zero"). With one clip per group, right or wrong, this is McNemar's
+    exact test.
 
     Args:
-        differences: of the clips, float (N,), 0 where both are alike.
-        units: whose signs are flipped.
+        differences: differences of the clips, float (N,); 0 if both models agree.
+        units: groups whose signs are flipped.
     """
     of_units = units.sums(differences)
     sizes = np.abs(of_units)
@@ -126,7 +124,7 @@ def sign_flip(differences: np.ndarray, units: Units) -> float:
         for size in sizes:
             sums = np.concatenate([sums - size, sums + size])
         return float((np.abs(sums) >= far).mean())
-    # how many of those of one size keep their sign is binomial
+    # Among groups of equal sums, the number that keeps its sign is binomial.
     sizes, counts = np.unique(sizes, return_counts=True)
     rng, as_far = np.random.default_rng(0), 0
     some = max(1, _AT_ONCE // len(sizes))
@@ -137,7 +135,7 @@ def sign_flip(differences: np.ndarray, units: Units) -> float:
 
 
 def holm(values: list[float]) -> list[float]:
-    """p values of several tests, raised so that one false alarm among all is as likely as they say (Holm 1979)."""
+    """Return the p values of several tests, corrected for multiple testing (Holm 1979)."""
     raised = [1.0] * len(values)
     highest = 0.0
     for rank, i in enumerate(sorted(range(len(values)), key=values.__getitem__)):

@@ -1,6 +1,6 @@
-"""Probabilities from which on answers are as precise as asked for.
+"""Find the lowest thresholds that reach a precision or a false-accept rate.
 
-Shapes: A answers.
+Shapes: A predictions.
 """
 
 from __future__ import annotations
@@ -9,27 +9,27 @@ import math
 
 import numpy as np
 
-_MARGIN = 1e-4  # between a threshold and what it was fitted on, so that the last bits of a sum do not decide
+_MARGIN = 1e-4  # keeps rounding errors from moving a clip across the threshold that was fitted on it
 
 
 def lowest_threshold(scores: np.ndarray, right: np.ndarray, precision: float) -> float | None:
-    """The lowest probability from which on a share of at least ``precision`` of the answers is right.
+    """Return the lowest threshold at which the predictions have at least a given precision.
 
     Args:
-        scores: probability of each answer, float (A,).
-        right: whether it is right, bool (A,).
+        scores: probability of each prediction, float (A,).
+        right: whether the prediction is right, bool (A,).
         precision: above 0 and at most 1.
 
     Returns:
-        0 where all of them together are as precise; ``None`` where none of the probabilities is high enough, or there
-        are no answers.
+        The threshold; 0 if all predictions together are this precise; ``None`` if no threshold is, or without
+        predictions.
     """
     if not len(scores):
         return None
     order = np.argsort(-scores, kind="stable")
     falling, hits = scores[order], np.cumsum(right[order])
-    last_of_score = np.append(falling[1:] < falling[:-1], True)  # answers of one probability come or go together
-    # a hair's breadth for shares such as 0.95, which binary numbers round
+    last_of_score = np.append(falling[1:] < falling[:-1], True)  # equal probabilities are on the same side
+    # The tolerance is for fractions such as 0.95, which binary numbers round.
     reached = (hits >= precision * np.arange(1, len(scores) + 1) - 1e-9) & last_of_score
     if not reached.any():
         return None
@@ -41,15 +41,15 @@ def lowest_threshold(scores: np.ndarray, right: np.ndarray, precision: float) ->
 
 
 def threshold_of_false_accepts(scores: np.ndarray, num_clips: int, rate: float) -> float:
-    """The lowest probability from which on at most a share ``rate`` of background clips is taken for something else.
+    """Return the lowest threshold at which at most a fraction ``rate`` of background clips gets another class.
 
     Args:
-        scores: probability of the wrong class, of those background clips that are taken for one, float (A,).
-        num_clips: all background clips.
+        scores: probability of the wrong class for background clips that get one, float (A,).
+        num_clips: number of all background clips.
         rate: from 0 to below 1.
 
     Returns:
-        A probability; above 1 (infinity) where clips are taken for another class with a probability of 1.
+        The threshold; infinity if too many clips get another class with a probability of 1.
     """
     allowed = math.floor(rate * num_clips + 1e-9)
     if len(scores) <= allowed:

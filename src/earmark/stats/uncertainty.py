@@ -1,6 +1,6 @@
-"""How far figures of a split can be trusted: intervals by the bootstrap, and whether probabilities mean what they say.
+"""Compute confidence intervals of figures with the bootstrap, and calibration errors of probabilities.
 
-Shapes: N clips, C classes, B bins, K cells of a confusion matrix that hold clips.
+Shapes: N clips, C classes, B bins, K non-empty cells of a confusion matrix.
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import scipy  # its parts are imported when they are used, which takes a second
+import scipy  # imports its submodules when they are used, which takes a second
 
 from earmark.text import counted
 
 REPLICATES = 1000
 _CONFIDENCE = 0.95
-_NORMAL = 1.959963984540054  # deviations from the mean within which 95 % of a normal distribution are
+_NORMAL = 1.959963984540054  # 95 % of a normal distribution are within this many standard deviations
 _BINS = 15
 _FEWEST_GROUPS = 10
-_AT_ONCE = 1 << 22  # weights of clips held together
+_AT_ONCE = 1 << 22  # weights of clips in memory at a time
 
 
 @dataclass(frozen=True)
 class Interval:
-    """From ``low`` to ``high`` with 95 % confidence."""
+    """A 95 % confidence interval from ``low`` to ``high``."""
 
     low: float
     high: float
@@ -32,14 +32,14 @@ class Interval:
 
 @dataclass(frozen=True)
 class Units:
-    """What the bootstrap draws: clips, or whole groups of them (a speaker, a tape).
+    """Units that the bootstrap draws: clips, or groups of clips, such as speakers or recordings.
 
-    Clips of one group are alike, so that many clips of few groups say less than as many independent ones; drawing
-    groups takes that into account (the cluster bootstrap; Field and Welsh 2007, "Bootstrapping clustered data").
+    Clips of one group are similar, so they carry less information than independent clips. Drawing whole groups accounts
+    for that (cluster bootstrap; Field and Welsh 2007, "Bootstrapping clustered data").
 
     Attributes:
         num_clips: N.
-        group_ids: number of each clip's group, int64 (N,); ``None`` for clips.
+        group_ids: index of each clip's group, int64 (N,); ``None`` if the units are clips.
     """
 
     num_clips: int
@@ -47,7 +47,7 @@ class Units:
 
     @classmethod
     def of(cls, groups: Sequence[str | None]) -> Units:
-        """Groups where every clip has one and there are ten or more of them: fewer tell too little of others."""
+        """Return groups as units if every clip has one and there are at least ten groups, else clips."""
         known = sorted({group for group in groups if group is not None})
         if None in groups or len(known) < _FEWEST_GROUPS:
             return cls(len(groups))
@@ -56,16 +56,16 @@ class Units:
 
     @property
     def are_groups(self) -> bool:
-        """Whether they are groups, not clips."""
+        """Whether the units are groups."""
         return self.group_ids is not None
 
     @property
     def in_words(self) -> str:
-        """``"80 clips"``, ``"29 groups"``."""
+        """Return ``"80 clips"`` or ``"29 groups"``."""
         return counted(self._count, "group" if self.are_groups else "clip")
 
     def sums(self, values: np.ndarray) -> np.ndarray:
-        """Of each unit the sum of its clips' values (N,), float64."""
+        """Return the sum of the values (N,) of each unit's clips, float64."""
         return values.astype(np.float64) if self.group_ids is None else np.bincount(self.group_ids, weights=values)
 
     @property
@@ -73,7 +73,7 @@ class Units:
         return self.num_clips if self.group_ids is None else int(self.group_ids.max()) + 1
 
     def draws(self, sets: int) -> Iterator[np.ndarray]:
-        """How often each clip is in each of ``sets`` bootstrap sets, float64 (R, N), a few sets at a time."""
+        """Yield how often each clip is in each bootstrap set, float64 (R, N), a few of the ``sets`` at a time."""
         rng = np.random.default_rng(0)
         some = max(1, _AT_ONCE // self.num_clips)
         for start in range(0, sets, some):
@@ -81,9 +81,9 @@ class Units:
             yield times if self.group_ids is None else times[:, self.group_ids]
 
     def draws_of_cells(self, cells: np.ndarray, num_cells: int, sets: int) -> np.ndarray:
-        """The same, summed over the clips of each cell: float64 (R, K) of ``cells`` int (N,), from 0 to K - 1."""
+        """Return how many clips of each cell each set has, float64 (R, K); ``cells`` int (N,) is 0 to K - 1."""
         rng = np.random.default_rng(0)
-        if self.group_ids is None:  # the counts of clips in a bootstrap set are multinomial themselves
+        if self.group_ids is None:  # the counts are multinomial, so they can be drawn directly
             counts = np.bincount(cells, minlength=num_cells)
             return rng.multinomial(self.num_clips, counts / self.num_clips, size=sets).astype(np.float64)
         ones = np.ones(self.num_clips)
@@ -100,15 +100,15 @@ class Units:
 def bootstrap_intervals(
     confusion: np.ndarray, units: Units | None = None, cells: np.ndarray | None = None
 ) -> dict[str, Interval]:
-    """Percentile intervals of accuracy and macro F1 over clips, or groups, drawn with replacement (Efron 1979).
+    """Return bootstrap percentile intervals of accuracy and macro F1 over clips or groups (Efron 1979).
 
-    Both depend on the confusion matrix alone. Where every clip is right, or every one is wrong, so is every clip drawn
-    again, and nothing seems in doubt: both are then the interval of a fraction (:func:`proportion_interval`).
+    Both figures depend only on the confusion matrix. If all clips are right, or all are wrong, every bootstrap set is
+    the same, so :func:`proportion_interval` is used for both figures instead.
 
     Args:
         confusion: clips by true class (row) and predicted class (column), int64 (C, C), at least one clip.
-        units: what is drawn; ``None`` for clips, which are then taken as independent.
-        cells: of ``units`` the cell of each clip, true class times C plus predicted class, int64 (N,).
+        units: units to draw; ``None`` for independent clips.
+        cells: cell of each clip of ``units``, true class times C plus predicted class, int64 (N,).
 
     Returns:
         ``accuracy`` and ``macro_f1``.
@@ -130,10 +130,10 @@ def bootstrap_intervals(
 def figures_of_draws(
     drawn: np.ndarray, true: np.ndarray, predicted: np.ndarray, num_classes: int
 ) -> dict[str, np.ndarray]:
-    """Accuracy and macro F1 of R sets of clips.
+    """Return accuracy and macro F1 of R sets of clips.
 
     Args:
-        drawn: how many clips of each cell are in each set, (R, K).
+        drawn: number of clips of each cell in each set, (R, K).
         true: true class of each cell, int (K,).
         predicted: predicted class of each cell, int (K,).
         num_classes: C.
@@ -160,17 +160,17 @@ def figures_of_draws(
 
 
 def percentile_interval(values: np.ndarray) -> Interval:
-    """Where 95 % of the values are, float (R,)."""
+    """Return the interval that holds 95 % of the values, float (R,)."""
     tail = (1 - _CONFIDENCE) / 2
     low, high = np.quantile(values, [tail, 1 - tail])
     return Interval(float(low), float(high))
 
 
 def calibration_error(probabilities: np.ndarray, targets: np.ndarray) -> float:
-    """Expected calibration error: how far the first class's probability is from being right that often.
+    """Return the expected calibration error of the most likely class.
 
-    Mean over 15 bins of equal width of the distance between mean probability and accuracy, weighted by clips (Guo et
-    al. 2017, "On Calibration of Modern Neural Networks", arXiv:1706.04599).
+    This is the distance between mean probability and accuracy, averaged over 15 bins of equal width and weighted by
+    clips (Guo et al. 2017, "On Calibration of Modern Neural Networks", arXiv:1706.04599).
 
     Args:
         probabilities: float (N, C), N >= 1.
@@ -180,28 +180,28 @@ def calibration_error(probabilities: np.ndarray, targets: np.ndarray) -> float:
 
 
 def binary_calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
-    """:func:`calibration_error` of probabilities (N,) that something is so, against whether it is, bool (N,)."""
+    """Return :func:`calibration_error` of probabilities (N,) of an event that did or did not occur, bool (N,)."""
     gaps = np.bincount(calibration_bins(confidence), weights=confidence - right)
     return float(np.abs(gaps).sum() / len(confidence))
 
 
 def calibration_bins(confidence: np.ndarray) -> np.ndarray:
-    """Return the bin of each probability (N,), int64: 15 of equal width, as the calibration error takes them."""
+    """Return the bin of each probability (N,), int64: 15 of equal width, as for the calibration error."""
     return np.minimum((confidence * _BINS).astype(np.int64), _BINS - 1)
 
 
 def binary_loss(probabilities: np.ndarray, targets: np.ndarray) -> float:
-    """Mean binary cross-entropy in nats of probabilities (N, C) that labels are there, against whether they are."""
+    """Return the mean binary cross-entropy, in nats, of probabilities (N, C) of labels."""
     inside = np.clip(probabilities.astype(np.float64), np.finfo(np.float64).tiny, 1 - np.finfo(np.float64).epsneg)
     return -float((targets * np.log(inside) + (1 - targets) * np.log1p(-inside)).mean())
 
 
 def proportion_interval(hits: int, trials: int) -> Interval:
-    """95 % interval of a share, which holds for few trials and shares near 0 or 1 too (Wilson 1927).
+    """Return the 95 % interval of a fraction; also correct for few trials and near 0 or 1 (Wilson 1927).
 
     Args:
-        hits: how many of them.
-        trials: of how many, at least 1.
+        hits: number of hits.
+        trials: number of trials, at least 1.
     """
     centre, total = hits + _NORMAL**2 / 2, trials + _NORMAL**2
     half = _NORMAL * math.sqrt(hits * (trials - hits) / trials + _NORMAL**2 / 4)
@@ -210,10 +210,9 @@ def proportion_interval(hits: int, trials: int) -> Interval:
 
 
 def share_interval(right: np.ndarray, units: Units) -> Interval:
-    """95 % interval of the share of N clips that are right, bool (N,).
+    """Return the 95 % interval of the fraction of N clips that are right, bool (N,).
 
-    Over clips :func:`proportion_interval`; over groups by the bootstrap, unless all clips are right, or none, and
-    nothing would seem in doubt.
+    Over clips, this is :func:`proportion_interval`; over groups, the bootstrap, unless all clips are right or none are.
     """
     hits = int(right.sum())
     if not units.are_groups or hits in (0, len(right)):
@@ -223,9 +222,9 @@ def share_interval(right: np.ndarray, units: Units) -> Interval:
 
 
 def mean_interval(values: np.ndarray) -> Interval | None:
-    """95 % interval of the mean of values (N,) that are not below 0, such as absolute errors (Student 1908).
+    """Return the 95 % interval of the mean of non-negative values (N,), such as absolute errors (Student 1908).
 
-    ``None`` where one value, or all the same, say nothing of how far others may lie.
+    Returns ``None`` for a single value and for equal values, whose spread is unknown.
     """
     deviation = float(values.std(ddof=1)) if len(values) > 1 else 0.0
     if not deviation:

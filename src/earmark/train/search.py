@@ -271,7 +271,7 @@ class _Watch(TrainerCallback):
         to_prune = on_main_process(lambda: _held_by_main(self._trials).report(step, value))
         # A trial that a signal or early stopping has ended is stopped or finished, not pruned.
         if to_prune and state.global_step < state.max_steps and not control.should_training_stop:
-            raise EndedEarly
+            raise EndedEarly("pruned")
 
 
 def _write(trials: Trials, output: Path) -> None:

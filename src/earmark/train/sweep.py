@@ -80,7 +80,7 @@ def train_one(
     except EndedEarly:
         raise
     except Stopped as exc:
-        raise Stopped(f"{name} {str(exc).partition(';')[0]}; the same command continues") from exc
+        raise Stopped(f"{name} {exc.at}", "Run the same command to continue.") from exc
     finally:
         free_memory()
 
