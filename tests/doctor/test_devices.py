@@ -166,6 +166,7 @@ def test_the_stage_that_it_died_in_is_named(got: tuple[str, ...], stage: str) ->
     assert found.seen == "ended by SIGABRT: terminate called"
 
 
+@pytest.mark.slow
 def test_convolutions_on_this_cpu() -> None:
     """The probe itself: whatever this CPU computes, shapes of published models are right or the finding names them."""
     probe = run_probe(Machine(), "convolutions", "cpu", timeout_s=300)
