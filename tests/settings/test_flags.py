@@ -65,15 +65,16 @@ def test_a_new_flag_is_one_declaration(tmp_path: Path) -> None:
     assert "max_shift_seconds" in names_with(Scope.EPOCHS, Extended)  # and --few_shot rejects it
 
 
-@pytest.mark.parametrize("one", [flag for _, flag in ALL], ids=[f"{command}-{flag.name}" for command, flag in ALL])
-def test_every_flag_has_help_a_type_and_a_scope(one: Flag) -> None:
-    assert one.help.endswith(".")
-    assert len(one.help) > 10
-    assert isinstance(one.scope, Scope)
-    assert one.kind.choices or one.kind.expected
-    # numbers that are counts or lengths say so; -1 and None stand for "no limit"
-    if one.default is not None and one.kind.base in (int, float) and not one.kind.is_list:
-        assert one.read(one.default) == one.default
+def test_every_flag_has_help_a_type_and_a_scope() -> None:
+    for command, one in ALL:
+        name = f"{command} --{one.name}"
+        assert one.help.endswith("."), name
+        assert len(one.help) > 10, name
+        assert isinstance(one.scope, Scope), name
+        assert one.kind.choices or one.kind.expected, name
+        # numbers that are counts or lengths say so; -1 and None stand for "no limit"
+        if one.default is not None and one.kind.base in (int, float) and not one.kind.is_list:
+            assert one.read(one.default) == one.default, name
 
 
 def test_all_pages_together_show_every_flag() -> None:
