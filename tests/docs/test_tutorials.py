@@ -47,6 +47,7 @@ def test_the_tutorial_with_a_server_prints_what_it_shows(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)  # eight processes that import torch, on a machine that may be busy
 def test_the_tutorial_of_ascend_prints_what_it_shows(npu: Npu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     followed = PageCommands(with_two_cards, lambda words: npu.earmark(*words))
