@@ -31,6 +31,7 @@ def pairs(page: str) -> Iterator[tuple[str, str]]:
             yield code, output if next_kind == "text" else ""
 
 
+@pytest.mark.slow
 def test_the_page_prints_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for label, frequency_hz in (("dog", 300.0), ("siren", 2000.0)):
         (tmp_path / "recordings" / label).mkdir(parents=True)

@@ -322,6 +322,7 @@ def test_the_hub_gets_the_file() -> None:
     assert "decision.json" in FILES
 
 
+@pytest.mark.slow
 def test_an_export_answers_alike_and_says_how(model: Path, data: Path, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     from earmark.export.export_model import export

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import signal
 import statistics
-import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
-import soundfile
 import torch
 from safetensors.torch import load_file
 
@@ -22,27 +18,26 @@ from earmark.errors import OutputError
 from earmark.evaluate.held_out import find_held_out
 from earmark.runs.folder import RunFolder
 from earmark.settings.evaluation_flags import EvaluateOptions
+from earmark.train import stopping
 from earmark.train.sweep import changed_settings
-from tests.patience import wait_until
-from tests.tiny import RATE_HZ, tone
+from tests.gallery import Gallery, GalleryRun
+from tests.train.small import alike
 
 TINY = ["--model_type", "tc_resnet", "--config_overrides", '{"stem_channels": 8, "channels": [8, 8]}']
-QUICK = ["--max_steps", "8", "--per_device_train_batch_size", "4", "--eval_strategy", "no", "--save_strategy", "no"]
+QUICK = ["--max_steps", "4", "--per_device_train_batch_size", "4", "--eval_strategy", "no", "--save_strategy", "no"]
 QUIET = ["--disable_tqdm", "True", "--device", "cpu"]
 
 
 @pytest.fixture(scope="module")
-def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folds(gallery: Gallery) -> GalleryRun:
+    """A cross-validation of two folds that is finished."""
+    return gallery["single_label tc_resnet folds"]
+
+
+@pytest.fixture(scope="module")
+def recordings(folds: GalleryRun) -> Path:
     """24 clips of two classes, three folds and six speakers, each in one fold."""
-    folder = tmp_path_factory.mktemp("data")
-    lines = ["path,label,fold,speaker"]
-    for i in range(24):
-        label, frequency_hz = (("low", 300.0), ("high", 2500.0))[i % 2]
-        soundfile.write(folder / f"{i}.wav", tone(frequency_hz * (1 + 0.01 * i), 0.1, seed=i), RATE_HZ)
-        speaker = i // 2 % 6
-        lines.append(f"{i}.wav,{label},{speaker % 3 + 1},s{speaker}")
-    (folder / "all.csv").write_text("\n".join(lines) + "\n")
-    return folder
+    return folds.data
 
 
 @pytest.fixture
@@ -135,24 +130,37 @@ def test_a_fold_of_one_class_is_named(manifest: Path, tmp_path: Path, capsys) ->
     assert after.startswith(said.format("fold_3"))
 
 
-def test_what_is_finished_is_not_done_again(manifest: Path, tmp_path: Path, capsys) -> None:
-    output = tmp_path / "run"
-    command = words(manifest, output, "--folds", "3", "--group_column", "speaker")
-    assert main(command) == 0
-    written = {fold: (output / f"fold_{fold}" / "model.safetensors").stat().st_mtime_ns for fold in "123"}
-    before = results(output)
+def written(output: Path) -> dict[str, int]:
+    """When the weights of each fold were written."""
+    weights = output.glob("fold_*/model.safetensors")
+    return {path.parent.name: path.stat().st_mtime_ns for path in weights}
+
+
+def test_what_is_finished_is_not_done_again(folds: GalleryRun, tmp_path: Path, capsys) -> None:
+    output = folds.copy(tmp_path / "run")
+    command, first, before = folds.command(output), written(output), results(output)
     shutil.rmtree(output / "fold_2")
     capsys.readouterr()
     assert main(command) == 0
     said = capsys.readouterr().err
-    assert "run 1 of 3, fold_1: finished before" in said
-    assert "run 2 of 3, fold_2\n" in said
-    now = {fold: (output / f"fold_{fold}" / "model.safetensors").stat().st_mtime_ns for fold in "123"}
-    assert [fold for fold in "123" if now[fold] != written[fold]] == ["2"]
-    assert results(output) == before
+    assert "run 1 of 2, fold_1: finished before" in said
+    assert "run 2 of 2, fold_2\n" in said
+    now = written(output)
+    assert [fold for fold in ("fold_1", "fold_2") if now[fold] != first[fold]] == ["fold_2"]
+    assert results(output) == alike(before)
 
-    assert "other settings (max_steps 8 there, 9 here)" in refused(capsys, [*command, "--max_steps", "9"])
-    assert "folds 3 there, None here" in refused(capsys, words(manifest, output, "--seeds", "0"))
+    found = results(output)
+    assert "other settings (max_steps 2 there, 9 here)" in refused(capsys, [*command, "--max_steps", "9"])
+    seeds = [*command[: command.index("--folds")], *command[command.index("--folds") + 2 :], "--seeds", "0"]
+    assert "folds 2 there, None here" in refused(capsys, seeds)
+    assert results(output) == found
+
+
+def test_runs_of_other_labels_are_kept_or_replaced(manifest: Path, tmp_path: Path, capsys) -> None:
+    output = tmp_path / "run"
+    command = words(manifest, output, "--folds", "2")
+    assert main(command) == 0
+    before, first = results(output), written(output)
     manifest.write_text(manifest.read_text().replace("0.wav,low", "0.wav,high"))
     assert "holds runs of other clips, labels or folds" in refused(capsys, command)
     assert results(output) == before
@@ -161,41 +169,33 @@ def test_what_is_finished_is_not_done_again(manifest: Path, tmp_path: Path, caps
     assert main([*command, "--overwrite_output_dir"]) == 0
     assert not list((output / "fold_old").iterdir())
     assert results(output)["clips"] != before["clips"]
-    assert all((output / f"fold_{fold}" / "model.safetensors").stat().st_mtime_ns > now[fold] for fold in "123")
+    assert all(time_ns > first[fold] for fold, time_ns in written(output).items())
 
 
-def stop_in(folder: Path) -> threading.Thread:
-    """Send this process SIGTERM once the run in ``folder`` trains, when a handler is there to take it."""
-
-    def watch() -> None:
-        wait_until(
-            lambda: (folder / "run_config.yaml").is_file() and callable(signal.getsignal(signal.SIGTERM)), poll_s=0.002
-        )
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    return thread
-
-
-def test_a_stopped_fold_goes_on_to_the_same_weights(recordings: Path, tmp_path: Path, capsys) -> None:
-    more = ["--fold_column", "fold", "--max_steps", "60"]
+def test_a_stopped_fold_goes_on_to_the_same_weights(
+    recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more = ["--folds", "2", "--max_steps", "4"]
     command = words(recordings / "all.csv", tmp_path / "run", *more)
-    watcher = stop_in(tmp_path / "run" / "fold_2")
-    assert main(command) == 75
-    watcher.join()
+
+    def told(self: Any, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step == 1 and args.output_dir.endswith("fold_2"):
+            self.told = "SIGTERM"
+
+    with monkeypatch.context() as patched:
+        patched.setattr(stopping.StopOnSignal, "on_step_begin", told)
+        assert main(command) == 75
     last = capsys.readouterr().err.splitlines()[-1]
-    assert last.startswith("earmark: fold_2 stopped by SIGTERM after step ")
-    assert last.endswith("saved. Run the same command to continue.")
+    assert last == "earmark: fold_2 stopped by SIGTERM after step 2 of 4, saved. Run the same command to continue."
     found = results(tmp_path / "run")
     assert [row["run"] for row in found["runs"]] == ["fold_1"]
-    assert found["unfinished"] == ["fold_2", "fold_3"]
+    assert found["unfinished"] == ["fold_2"]
     assert found["mean_and_deviation"]["accuracy"]["deviation"] is None
 
     assert main(command) == 0
     assert "resuming from" in capsys.readouterr().err
     assert main(words(recordings / "all.csv", tmp_path / "whole", *more)) == 0
-    for fold in "123":
+    for fold in "12":
         stopped, whole = (
             load_file(folder / f"fold_{fold}" / "model.safetensors")
             for folder in (tmp_path / "run", tmp_path / "whole")
@@ -293,33 +293,29 @@ def test_what_decides_nothing_may_change(name: str) -> None:
     assert changed_settings({name: "a"}, {name: "b"}) == []
 
 
-def test_runs_of_others_are_not_taken_over(recordings: Path, tmp_path: Path, capsys) -> None:
+def test_runs_of_others_are_not_taken_over(folds: GalleryRun, tmp_path: Path, capsys) -> None:
     output = tmp_path / "run"
-    assert main(words(recordings / "all.csv", output / "fold_1", "--folds", "2", "--fold", "1")) == 0
+    shutil.copytree(folds.folder / "fold_1", output / "fold_1")
     metrics = RunFolder(output / "fold_1").metrics.read_bytes()
-    command = words(recordings / "all.csv", output, "--folds", "2")
-    assert "is a run that no cross-validation in" in refused(capsys, command)
-    assert main(words(recordings / "all.csv", tmp_path / "plain")) == 0
-    line = refused(capsys, words(recordings / "all.csv", tmp_path / "plain", "--folds", "2"))
+    assert "is a run that no cross-validation in" in refused(capsys, folds.command(output))
+    plain = Path(shutil.copytree(folds.folder / "fold_1", tmp_path / "plain"))
+    line = refused(capsys, folds.command(plain))
     assert "plain: holds a single run; give another --output_dir" in line
     assert RunFolder(output / "fold_1").metrics.read_bytes() == metrics
 
 
 def test_one_run_does_not_go_on_in_the_folder_of_several(
-    recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    folds: GalleryRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folds = words(recordings / "all.csv", tmp_path / "run", "--folds", "2")
-    assert main(folds) == 0
-    settings = RunFolder(tmp_path / "run").config.read_bytes()
-    line = refused(capsys, words(recordings / "all.csv", tmp_path / "run", "--resume"))
+    run = folds.copy(tmp_path / "run")
+    settings = RunFolder(run).config.read_bytes()
+    line = refused(capsys, words(folds.data / "all.csv", run, "--resume"))
     assert "holds a cross-validation or runs of several seeds" in line
-    assert RunFolder(tmp_path / "run").config.read_bytes() == settings
-    results_file = RunFolder(tmp_path / "run").cross_validation
-    found = results(tmp_path / "run")
-    results_file.write_text(json.dumps({**found, "unfinished": ["fold_2"]}))
-    assert main(["results", str(tmp_path / "run")]) == 2
+    assert RunFolder(run).config.read_bytes() == settings
+    RunFolder(run).cross_validation.write_text(json.dumps({**results(run), "unfinished": ["fold_2"]}))
+    assert main(["results", str(run)]) == 2
     assert "fold_2 not finished" in capsys.readouterr().err
-    assert main(folds) == 0  # what belongs to it goes on
+    assert main(folds.command(run)) == 0  # what belongs to it goes on
 
 
 def test_a_run_that_ended_before_its_report_is_gone_on_with(

@@ -25,6 +25,7 @@ from earmark.models.build_model import AudioModel
 from earmark.runs.folder_lock import LOCK_FILE
 from earmark.train.checkpoints import UNFINISHED, check_same_run, checkpoints_in, why_not_whole
 from earmark.train.saving import translated_save_errors
+from tests.gallery import Gallery
 from tests.patience import PATIENCE_S, wait_until
 from tests.train.small import build, make_trainer, mixed_lengths_s, usable, write_clips
 
@@ -260,32 +261,18 @@ def test_killed_while_saving_the_newest_whole_checkpoint_is_taken(clips: Path, t
     assert not (output / UNFINISHED).exists()
 
 
-def test_the_run_of_other_clips_or_another_model_is_refused(clips: Path, tmp_path: Path, train: Train) -> None:
-    assert train(clips, tmp_path / "run", "--max_steps", "4").returncode == 0
-    other = write_clips(tmp_path / "other", mixed_lengths_s(20, longest_s=0.3))
-    refused = train(other, tmp_path / "run", "--max_steps", "8", "--resume")
-    assert refused.returncode == 2
-    assert "belongs to other training clips (16 clips" in refused.stderr.splitlines()[-1]
-    wider = ("--config_overrides", '{"stem_channels": 16, "channels": [8, 8]}')
-    refused = train(clips, tmp_path / "run", "--max_steps", "8", "--resume", *wider)
-    assert refused.returncode == 2, refused.stderr
-    assert "belongs to another model (" in refused.stderr.splitlines()[-1]
-
-
 def same_weights(one: Path, other: Path) -> None:
     first, second = load_file(one / "model.safetensors"), load_file(other / "model.safetensors")
     assert first.keys() == second.keys()
     assert not [name for name, value in first.items() if not torch.equal(value, second[name])]
 
 
-def test_a_finished_run_is_left_as_it_is(clips: Path, tmp_path: Path, train: Train) -> None:
-    assert train(clips, tmp_path / "run", "--max_steps", "4").returncode == 0
-    before = load_file(tmp_path / "run" / "model.safetensors")
-    again = train(clips, tmp_path / "run", "--max_steps", "4", "--resume")
-    assert again.returncode == 0, again.stderr
-    after = load_file(tmp_path / "run" / "model.safetensors")
-    assert all(torch.equal(value, after[name]) for name, value in before.items())
-    assert os.path.exists(tmp_path / "run" / "metrics.json")
+def test_a_finished_run_is_left_as_it_is(gallery: Gallery, tmp_path: Path) -> None:
+    trained = gallery["single_label tc_resnet"]
+    run = trained.copy(tmp_path / "run")
+    assert main(trained.command(run, "--resume")) == 0
+    assert (run / "model.safetensors").read_bytes() == (trained.folder / "model.safetensors").read_bytes()
+    assert (run / "metrics.json").is_file()
 
 
 @pytest.mark.slow

@@ -22,12 +22,14 @@ from earmark.runs.folder_lock import locked_folder
 from earmark.train import sweep
 from earmark.train.search import _Watch
 from earmark.train.sweep import EndedEarly
+from earmark.train.trainer import AudioTrainer
 from tests.patience import wait_until
 from tests.small_files import no_file_longer_than
 from tests.tiny import write_tones
 from tests.train.small import alike
 
 pytest.importorskip("optuna")
+SHORT = ["--num_train_epochs", "2"]
 SPACE = "learning_rate=1e-5:1e-2:log,num_train_epochs=1:3"
 
 
@@ -120,7 +122,7 @@ def test_a_trial_that_diverges_is_recorded_and_the_search_goes_on(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     space = "learning_rate=1e-3|1e38,freeze=none|last-9"
-    assert main(command(data, tmp_path / "s", "--search_space", space, "--trials", "3", "--seed", "0")) == 0
+    assert main(command(data, tmp_path / "s", "--search_space", space, "--trials", "3", "--seed", "0", *SHORT)) == 0
     shown = capsys.readouterr()
     rows = results(tmp_path / "s")["trials"]
     assert [row["values"]["freeze"] for row in rows] == ["none", "last-9", "none"]
@@ -178,15 +180,22 @@ def test_a_trial_that_ends_anyway_is_not_pruned(stops: bool, monkeypatch: pytest
         watch.on_evaluate(args, state, control, metrics={"eval_accuracy": 0.5})
 
 
-def test_bad_trials_are_ended_early(data: Path, tmp_path: Path) -> None:
-    space = ["--search_space", "learning_rate=1e-7:1e-2:log", "--num_train_epochs", "3", "--trials", "6"]
+def test_bad_trials_are_ended_early(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loss of a trial is made to be its number, so that every trial is worse than the ones before."""
+    log = AudioTrainer.log
+
+    def by_number(self: Any, logs: dict[str, float], *args: Any) -> None:
+        if "eval_loss" in logs:
+            logs["eval_loss"] = float(self.args.output_dir.rpartition("_")[2])
+        log(self, logs, *args)
+
+    monkeypatch.setattr(AudioTrainer, "log", by_number)
+    space = ["--search_space", "learning_rate=1e-7:1e-2:log", "--num_train_epochs", "2", "--trials", "5"]
     assert main(command(data, tmp_path / "s", *space)) == 0
     rows = results(tmp_path / "s")["trials"]
-    pruned = [row for row in rows if row["state"] == "pruned"]
-    assert pruned
-    assert all(len(row["course"]) < 3 for row in pruned)
-    assert all(row["state"] == "done" for row in rows[:4])
-    assert not list((tmp_path / "s" / pruned[0]["trial"]).glob("checkpoint-*"))
+    assert [row["state"] for row in rows] == ["done"] * 4 + ["pruned"]
+    assert [len(row["course"]) for row in rows] == [2] * 4 + [1]
+    assert not list((tmp_path / "s" / "trial_4").glob("checkpoint-*"))
 
 
 def test_a_trial_that_never_gets_further_is_given_up(data: Path, tmp_path: Path, monkeypatch: Any) -> None:

@@ -223,6 +223,7 @@ def test_plain_transformers_answers_alike(trained: SimpleNamespace) -> None:
     assert "unit" not in load_trained(ModelSource(str(trained.run))).model.config.earmark
 
 
+@pytest.mark.slow
 def test_exports_answer_alike(trained: SimpleNamespace, tmp_path: Path) -> None:
     format = "onnx" if trained.task is MULTI_LABEL else "pt2"
     assert main(["export", str(trained.run), "--format", format, "--output", str(tmp_path / "export")]) == 0
