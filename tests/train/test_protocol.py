@@ -300,7 +300,7 @@ def test_runs_of_others_are_not_taken_over(folds: GalleryRun, tmp_path: Path, ca
     assert "is a run that no cross-validation in" in refused(capsys, folds.command(output))
     plain = Path(shutil.copytree(folds.folder / "fold_1", tmp_path / "plain"))
     line = refused(capsys, folds.command(plain))
-    assert "plain: holds a single run; give another --output_dir" in line
+    assert "plain: holds a single run. Name another --output_dir" in line
     assert RunFolder(output / "fold_1").metrics.read_bytes() == metrics
 
 
