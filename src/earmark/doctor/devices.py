@@ -110,7 +110,7 @@ def check_device(machine: Machine, name: str) -> list[Finding]:
 
 
 def judge_device(name: str, probe: Probe) -> list[Finding]:
-    """What the probe of a device came to, stage by stage; the stage that it died in is the problem."""
+    """Return the findings of a device's probe, stage by stage; a stage that ended the probe is the problem."""
     results, found = probe.results, []
     if "matmul_error" in results:
         found.append(_judge_product(f"{name} matmul", results["matmul_error"], "matmul_error"))

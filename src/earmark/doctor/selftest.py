@@ -64,7 +64,7 @@ class SelftestRow:
 
 @dataclass(frozen=True)
 class SelfTest:
-    """What the self-test came to.
+    """Result of the self-test.
 
     Attributes:
         rows: the CPU's first, then three for each card.

@@ -54,7 +54,7 @@ def _errors_test(gap: np.ndarray, units: Units) -> tuple[float, float]:
 
 
 def error_gaps(numbers: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """How much larger the second model's absolute errors are than the first's, float (N,); 0 but for rounding is 0.
+    """How much larger the second model's absolute errors are than the first's, float (N,); rounding errors count as 0.
 
     Args:
         numbers: what the answers should be, float (N,).

@@ -73,7 +73,7 @@ class _Plan:
 
 @dataclass(frozen=True)
 class ProtocolOutcome:
-    """What a protocol came to.
+    """Result of a protocol.
 
     Attributes:
         folder: the output folder.

@@ -2,8 +2,9 @@
 
 It puts earmark's parts in the places of Trainer's: frontend and mixing of a batch on the device, cast weights instead
 of autocast, the loss, scoring, checkpoints that are whole or not there; and callbacks for averaged weights, resumed
-runs, progress, signals and early stopping. It overrides public methods but for two that say why they are private. Names
-that are not public are in :mod:`earmark.train.transformers_contract`, which a test compares with the installed version.
+runs, progress, signals and early stopping. It overrides only public methods, except for two that say why they are
+private. Names that are not public are in :mod:`earmark.train.transformers_contract`, which a test compares with the
+installed version.
 
 The loss is a function handed to Trainer. Trainer believes that audio models divide by ``num_items_in_batch``, because
 their ``forward`` takes ``**kwargs``; they do not, so four accumulation steps would give four times the gradient.
