@@ -228,11 +228,11 @@ def run_files() -> list[tuple[str, str]]:
     found = [
         ("`config.json`, `model.safetensors`, `preprocessor_config.json`", "The model."),
         ("`checkpoint-N/`", "Checkpoints that `--resume` continues from."),
-        ("`predictions_SPLIT.csv`", _doc(RunFolder.predictions)),
+        ("`predictions_SPLIT.csv`", "One row for each clip of a split."),
     ]
     for name, member in vars(RunFolder).items():
         if isinstance(member, property):
-            found.append((f"`{getattr(folder, name).name}`", _doc(member)))
+            found.append((f"`{getattr(folder, name).name}`", re.sub("; see .*", ".", _doc(member))))
     return found
 
 
