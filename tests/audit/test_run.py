@@ -347,7 +347,7 @@ def test_what_cannot_be_inspected(tmp_path: Path, data: Path) -> None:
         with pytest.raises((DataError, UsageError)) as refused:  # not the folder alone
             inspect(InspectOptions(data_dir=str(flat), **{name: str(flat / "x.csv")}))
         assert str(flat) in str(refused.value)
-        with pytest.raises(UsageError, match=rf"--unlabelled only uses .*, without --{name}\. Remove one"):
+        with pytest.raises(UsageError, match=rf"--unlabelled .* cannot be used with --{name}\. Remove one"):
             inspect(InspectOptions(data_dir=str(flat), **{name: str(flat / "x.csv")}, unlabelled=True))
     with pytest.raises(UsageError, match="--unlabelled needs a folder"):
         inspect(InspectOptions(train_file=str(flat / "x.csv"), unlabelled=True))

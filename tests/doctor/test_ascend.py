@@ -61,7 +61,7 @@ def test_a_container_without_the_manager_nodes(tmp_path: Path) -> None:
     (tmp_path / "dev/hisi_hdc").unlink()
     found = ascend.check_driver(machine(tmp_path, environment))
     assert found.status == "problem"
-    assert found.fix == "containers: --device /dev/hisi_hdc; else load the driver again"
+    assert found.fix == "containers: --device /dev/hisi_hdc; otherwise load the driver again"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may open everything")
@@ -81,7 +81,7 @@ def test_cann_that_is_not_in_the_environment(tmp_path: Path) -> None:
     assert the(found, "cann").fix == command
     libraries = the(found, "npu libraries")
     assert libraries.status == "problem"
-    assert "LD_LIBRARY_PATH does not lead there" in libraries.means
+    assert "LD_LIBRARY_PATH does not include them" in libraries.means
     assert libraries.fix == command
     assert "libascend_hal" not in libraries.seen
 
@@ -127,7 +127,7 @@ def test_operators_that_are_missing_or_not_compiled(tmp_path: Path) -> None:
     assert found.status == "warning"
     (found,) = ascend.check_operators(machine(tmp_path, {**environment, "ASCEND_OPP_PATH": "/opt/gone"}), cann)
     assert found.status == "problem"
-    assert found.seen == "/opt/gone is not there"
+    assert found.seen == "/opt/gone does not exist"
 
 
 def test_a_sick_chip_is_a_problem(tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_a_driver_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     write(tmp_path, "/usr/local/bin/npu-smi", "#!/bin/sh\nexec sleep 30\n", mode=0o755)
     found = ascend.check_npu_smi(machine(tmp_path, {"PATH": "/usr/bin:/bin"}))
     assert found.status == "problem"
-    assert found.seen == "no answer in 0.2 s"
+    assert found.seen == "no result after 0.2 s"
     assert "hangs" in found.means
 
 

@@ -81,7 +81,7 @@ def test_a_torch_that_crashes(tmp_path: Path) -> None:
 def test_a_torch_that_hangs(tmp_path: Path) -> None:
     here = with_torch(tmp_path, "import time; time.sleep(60)", torch="2.12.0")
     (found,) = check_import(here, run_probe(here, "torch", timeout_s=0.5))
-    assert found.seen == "no answer in 0.5 s"
+    assert found.seen == "no result after 0.5 s"
     assert "it hangs" in found.means
 
 
@@ -106,7 +106,7 @@ def test_cards_that_torch_sees_or_does_not() -> None:
     assert (found.status, found.seen) == ("ok", "npu:0 Ascend910B2")
     (found,) = check_seen(ended(0, torch="2.12.0", npu=[]), "npu", 8, asked=True)
     assert found.status == "problem"
-    assert found.seen == "torch sees no npu device, and the driver shows 8"
+    assert found.seen == "torch sees no npu device, but the driver shows 8"
     assert check_seen(ended(0, torch="2.12.0", cuda=[]), "cuda", 0, asked=False) == []
     warned = ["CUDA initialization: The NVIDIA driver on your system is too old (found version 12080)."]
     (found,) = check_seen(ended(0, torch="2.12.0", cuda=[], cuda_warnings=warned), "cuda", 1, asked=False)

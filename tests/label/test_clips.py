@@ -44,7 +44,7 @@ def test_the_flags_that_messages_about_tables_name_are_there(tmp_path: Path) -> 
 def test_flags_that_label_lacks_are_named(tmp_path: Path) -> None:
     path = tmp_path / "t.json"
     path.write_text('{"train": ["a.wav"], "test": ["b.wav", "c.wav"]}')
-    with pytest.raises(DataError, match=r"Note: earmark label does not have --train_file, --eval_file, --test_file; "):
+    with pytest.raises(DataError, match=r"Note: earmark label does not have --train_file, --eval_file, --test_file\. "):
         checked(path)
 
 
@@ -72,5 +72,5 @@ def test_results_of_predict_in_any_format_are_checked(name: str, text: str, tmp_
     options = LabelOptions(inputs=[str(tmp_path / name)], model_name_or_path="m", check=True)
     ((clip,), _) = clips_to_label(options)
     assert (clip.path, clip.offset_s, clip.duration_s, clip.label) == (str(tmp_path / "a.wav"), 0.5, 0.25, "owl")
-    with pytest.raises(UsageError, match="a manifest has labels; add --check"):
+    with pytest.raises(UsageError, match=r"a manifest has labels\. Add --check"):
         clips_to_label(LabelOptions(inputs=[str(tmp_path / name)], model_name_or_path="m"))

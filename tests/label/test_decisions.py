@@ -223,9 +223,9 @@ def test_what_is_none_of_several_labels(names: tuple[str, ...], tmp_path: Path) 
         several(tmp_path).decide(A, None, ("labels", names))
     with pytest.raises(UsageError, match="list of labels"):
         several(tmp_path).decide(A, None, ("label", "dog"))
-    with pytest.raises(UsageError, match="expected one label"):
+    with pytest.raises(UsageError, match="not one label"):
         fresh(tmp_path).decide(A, None, ("labels", ("dog",)))
-    with pytest.raises(UsageError, match="no reason"):
+    with pytest.raises(UsageError, match="not a reason"):
         several(tmp_path).decide(A, None, ("aside", "several"))
 
 

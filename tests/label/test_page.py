@@ -170,7 +170,7 @@ def test_two_pages(start: Start, visit: Open, pool: Path) -> None:
     first, label = shown(one), choices(one)[0]
     press(one, "1")
     other.keyboard.press("2")
-    other.wait_for_selector("#error:has-text('decided elsewhere meanwhile')")
+    other.wait_for_selector("#error:has-text('has decided in the meantime')")
     assert decided(labelling) == {first: label}
     assert shown(other) == first
     assert other.locator("#choices .chosen span:not(.n)").inner_text() == label  # what the other page said
@@ -269,14 +269,14 @@ def test_a_server_that_is_gone_and_an_address_of_before(start: Start, visit: Ope
     first = page.inner_text("#path")
     page.context.set_offline(True)
     page.keyboard.press("1")
-    page.wait_for_selector("#error:has-text('does not answer: start')")
+    page.wait_for_selector("#error:has-text('does not respond. Start')")
     assert page.inner_text("#path") == first  # nothing is passed over as if it were done
     page.context.set_offline(False)
     press(page, "1")
     assert page.inner_text("#error") == ""
     page.evaluate("sessionStorage.setItem('token', 'of-before')")
     page.reload()
-    page.wait_for_selector("#error:has-text('open the address that the terminal shows')")
+    page.wait_for_selector("#error:has-text('Open the address that the terminal shows')")
     page.goto(labelling.address)  # in the same tab, where nothing but the part behind # is new
     page.wait_for_selector("#picture canvas")
 

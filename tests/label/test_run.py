@@ -46,7 +46,7 @@ def test_tapes_and_folders_that_are_not_there_are_told_of(
     assert "nowhere: no such file or folder" in capsys.readouterr().err
     soundfile.write(pool / "tape.wav", tone(500, 4.5), RATE_HZ)  # the model hears a second
     assert label(pool, *words) == 0
-    assert "1 recording is longer than 4 times the 1 s" in capsys.readouterr().err
+    assert "1 recording is longer than 4 times the model's window of 1 s" in capsys.readouterr().err
 
 
 def test_proposals_are_what_the_model_predicts(pool: Path, model: Path, tmp_path: Path, capsys: Any) -> None:
@@ -68,7 +68,7 @@ def test_proposals_are_what_the_model_predicts(pool: Path, model: Path, tmp_path
     assert bad["path"] == str(pool / "broken.wav")
     shown = capsys.readouterr()
     assert "8 recordings, proposals in" in shown.out
-    assert "the model has no background class, so it proposes one of its classes" in shown.err
+    assert "the model has no background class, so it also proposes its classes" in shown.err
     assert f"{pool / 'broken.wav'}: cannot be used: " in shown.err
 
 
@@ -99,7 +99,7 @@ def test_recordings_are_heard_once(pool: Path, model: Path, tmp_path: Path, caps
     assert "an earlier start" not in capsys.readouterr().err
     (tmp_path / "out" / "scores.npz").write_bytes(b"cut short")
     assert label(*words) == 0
-    assert "are heard again" in capsys.readouterr().err
+    assert "scores the recordings again" in capsys.readouterr().err
     assert len(rows(tmp_path / "out" / "proposals.csv")) == 9
 
 
@@ -151,7 +151,7 @@ def test_a_manifest_keeps_its_columns_and_cuts(pool: Path, model: Path, tmp_path
     assert label(table, *words) == 2
     assert "--audio_column_name" in capsys.readouterr().err
     assert label(table, *words, "--audio_column_name", "sound", "--label_column_name", "species") == 0
-    assert "1 row left out, because an earlier row has the same clip" in capsys.readouterr().err
+    assert "1 row ignored, because an earlier row has the same clip" in capsys.readouterr().err
     by_speaker = {row["speaker"]: row for row in rows(out / "labels.csv")}
     assert set(by_speaker) == {"anna", "ben"}
     assert (by_speaker["anna"]["offset"], by_speaker["anna"]["duration"]) == ("0.1", "0.2")
@@ -168,7 +168,7 @@ def test_a_manifest_keeps_its_columns_and_cuts(pool: Path, model: Path, tmp_path
         (["{pool}", "--model", "{model}", "--port", "70000"], "0 to 65535"),
         (["nowhere", "--model", "{model}"], "nowhere: no such file or folder"),
         (["{empty}", "--model", "{model}"], "no audio files in this folder"),
-        (["{table}", "--model", "{model}"], "add --check"),
+        (["{table}", "--model", "{model}"], "Add --check"),
         (["tabel.csv", "--model", "{model}"], "tabel.csv: no such file or folder"),
         (["{pool}", "--model", "{empty}"], "no config.json"),
     ],
@@ -192,11 +192,11 @@ def test_models_of_other_tasks(pool: Path, tmp_path: Path, capsys: Any) -> None:
     audio.save(tmp_path / "number")
     words = ("--output_dir", tmp_path / "out", "--page", "false")
     assert label(pool, "--model", tmp_path / "number", *words) == 2
-    assert "answers a number, which has no classes" in capsys.readouterr().err
+    assert "predicts a number, without classes" in capsys.readouterr().err
     (tmp_path / "exported").mkdir()
     (tmp_path / "exported" / "export.json").write_text("{}")
     assert label(pool, "--model", tmp_path / "exported", *words) == 2
-    assert "give the run it was made from" in capsys.readouterr().err
+    assert "Use the run it was made from" in capsys.readouterr().err
 
 
 def test_names_that_no_manifest_holds() -> None:

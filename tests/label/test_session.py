@@ -38,8 +38,8 @@ def test_nine_choices_for_nine_keys() -> None:
         ((0.95,), None, "the model is sure: 0.95"),
         ((0.8,), None, "the model is fairly sure: 0.80"),
         ((0.8,), "class 0", "the model agrees with 'class 0': 0.80"),
-        ((0.8, 0.1), "class 1", "labelled 'class 1', which the model gives 0.10; it hears 'class 0': 0.80"),
-        ((0.8,), "owl", "labelled 'owl', a class that the model does not have; it hears 'class 0': 0.80"),
+        ((0.8, 0.1), "class 1", "labelled 'class 1' (probability 0.10); the model predicts 'class 0': 0.80"),
+        ((0.8,), "owl", "labelled 'owl', a class that the model does not have; the model predicts 'class 0': 0.80"),
     ],
 )
 def test_why(values: tuple[float, ...], given: str | None, why: str) -> None:
@@ -76,7 +76,7 @@ SEVERAL_PLAIN = ModelDecision(task=MULTI_LABEL)
         ((0.9,), ("class 0",), ("class 0",), "the model agrees with 'class 0'"),
         ((), (), (), "the model agrees with no label"),
         ((0.1, 0.8), ("class 0",), ("class 1",),
-         "labelled 'class 0', which the model gives 0.10; not labelled, but the model hears 'class 1' 0.80"),
+         "labelled 'class 0' (probability 0.10); not labelled, but predicted: 'class 1' 0.80"),
         ((0.9,), ("class 0", "owl"), ("class 0",), "labelled 'owl', a label that the model does not have"),
     ],
 )  # fmt: skip

@@ -142,7 +142,7 @@ def test_two_pages(start: Start, visit: Open, pool: Path, tagger: Path) -> None:
     other.keyboard.press("1")
     other.keyboard.press("2")
     other.keyboard.press("Enter")
-    other.wait_for_selector("#error:has-text('decided elsewhere meanwhile')")
+    other.wait_for_selector("#error:has-text('has decided in the meantime')")
     assert list(decided(labelling).values()) == [""]
 
 

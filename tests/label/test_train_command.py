@@ -87,8 +87,8 @@ def test_columns_with_other_names_are_said(tmp_path: Path) -> None:
     for name, value in names.items():
         assert f"--{name} {value}" in command
     assert note == (
-        "First change labels.csv to the columns of the earlier clips: rename the column path to wav, rename the column "
-        "label to bird, add a column site."
+        "First change labels.csv to match the columns of the earlier clips: rename the column path to wav, rename the "
+        "column label to bird, add a column site."
     )
 
 
@@ -102,5 +102,5 @@ def test_several_labels_are_read_as_they_are_written(tmp_path: Path, check: bool
         command, _ = command_of(tmp_path, settings, MULTI_LABEL, check=check, label_separator="|")
         assert parse_train(shlex.split(command)[2:]).data.label_separator == "|"
     else:  # the clips of the run are read by the same command
-        with pytest.raises(UsageError, match=r"^--label_separator \|: .* Leave the flag out"):
+        with pytest.raises(UsageError, match=r"^--label_separator \|: .* Remove the flag"):
             command_of(tmp_path, settings, MULTI_LABEL, check=check, label_separator="|")

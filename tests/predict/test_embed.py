@@ -142,4 +142,4 @@ def test_what_cannot_be_is_one_line_and_leaves_nothing(
 def test_a_learned_sum_of_layers_has_none(tapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = make_model("wav2vec2", tmp_path / "sum", use_weighted_layer_sum=True)
     assert embed(model, tapes, "--output", tmp_path / "e.npy") == 2
-    assert "there is no one embedding of a clip" in capsys.readouterr().err
+    assert "it has no single embedding" in capsys.readouterr().err

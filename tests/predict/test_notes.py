@@ -45,14 +45,12 @@ def test_rttm_names_that_are_not_paths_are_in_a_table(
 def test_one_label_for_a_long_recording_is_noted(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    said = (
-        "1 recording is longer than 4 times the 0.5 s that the model takes at once, and each recording gets one label"
-    )
+    said = "1 recording is longer than 4 times the model's window of 0.5 s, and each recording gets one label"
     long, short = tmp_path / "long.wav", tmp_path / "short.wav"
     soundfile.write(long, tone(300, 2.2), RATE_HZ)
     soundfile.write(short, tone(300, 1.9), RATE_HZ)
     predict(model, long, short)
-    assert f"note: {said}. Add --hop_seconds 0.25 to find what occurs when" in capsys.readouterr().err
+    assert f"note: {said}. Add --hop_seconds 0.25 to get one label per window" in capsys.readouterr().err
     for words in ([short], [long, "--aggregate", "max"], [long, "--rows", "clips"], [long, "--hop_seconds", "0.25"]):
         predict(model, *words)
         assert "longer than" not in capsys.readouterr().err, words

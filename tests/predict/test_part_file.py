@@ -148,13 +148,13 @@ def test_another_version_continues_with_a_warning(tmp_path: Path, caplog: pytest
         raise StoppedError
     with caplog.at_level("WARNING"), opened(path, resume=True) as sink:
         assert len(sink.remaining(CLIPS)) == 3
-    assert "was begun by earmark 0.0.1" in caplog.text
+    assert "was started by earmark 0.0.1" in caplog.text
 
 
 def test_other_recordings_are_not_mixed_in(tmp_path: Path) -> None:
     path = tmp_path / "out.csv"
     stopped_at_c(path)
-    said = "has results for a, which is not among the recordings given"
+    said = "has results for a, which is not one of the recordings"
     with pytest.raises(UsageError, match=said), opened(path, sources=["/abs/a", "/abs/c"], resume=True):
         pass
     with opened(path, sources=["0", *SOURCES], resume=True) as sink:  # new ones are scored as well
@@ -171,7 +171,10 @@ def test_a_complete_output_has_nothing_to_resume(tmp_path: Path, caplog: pytest.
         assert sink.remaining(CLIPS) == []
     assert "is complete" in caplog.text
     assert path.stat().st_mtime_ns == before
-    with pytest.raises(UsageError, match="is complete, for other recordings"), opened(path, sources=["a"], resume=True):
+    with (
+        pytest.raises(UsageError, match="is complete for other recordings"),
+        opened(path, sources=["a"], resume=True),
+    ):
         pass
     record = json.loads(Path(f"{path}.earmark.json").read_text())
     assert record["settings"] == SETTINGS

@@ -87,7 +87,7 @@ def sources(tmp_path: Path) -> list[str]:
 def test_a_second_job_is_refused_until_the_first_has_ended(kind: str, sources: list[str], tmp_path: Path) -> None:
     output = tmp_path / "out"
     with another_job(kind, output, sources) as process:
-        refused = f"^{output}: process {process.pid} on .* is writing it. Wait for that job, or name another {kind}$"
+        refused = f"^{output}: process {process.pid} on .* is writing it. Wait for that job, or choose another {kind}$"
         for how in ({}, {"resume": True}, {"overwrite": True}):
             with pytest.raises(OutputError, match=refused), opened(kind, output, sources, **how):
                 pass
@@ -168,11 +168,11 @@ def test_one_warning_of_the_version_and_none_for_a_finished_output(
         raise StoppedError
     with opened(kind, output, sources, resume=True) as sink:
         sink.finish(sources[2])
-    assert caplog.text.count("was begun by earmark 0.0.1") == 1
+    assert caplog.text.count("was started by earmark 0.0.1") == 1
     caplog.clear()
     with opened(kind, output, sources, "9.9.9", resume=True) as sink:
         assert remaining(sink, sources) == []
-    assert "was begun by" not in caplog.text
+    assert "was started by" not in caplog.text
 
 
 def test_rows_that_are_gone_are_not_promised(sources: list[str], tmp_path: Path) -> None:

@@ -168,7 +168,7 @@ def test_a_full_disk_stops_the_job_and_is_resumed(tmp_path: Path, monkeypatch: p
         return real(path, data)
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    said = r"b\.wav\.txt: cannot be written .* --resume continues"
+    said = r"b\.wav\.txt: cannot be written .*Resume with --resume"
     with pytest.raises(OutputError, match=said), opened(tmp_path) as sink:
         write(sink, *SOURCES)
     monkeypatch.undo()

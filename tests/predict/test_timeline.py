@@ -80,7 +80,7 @@ def test_one_answer_for_the_recording() -> None:
     np.testing.assert_allclose(timeline.aggregate("max"), [0.8, 0.8], rtol=1e-6)
     assert timeline.probabilities.shape == (3, 2)
     assert [s.label for s in timeline.segments()] == ["b", "a", "b"]
-    with pytest.raises(UsageError, match="expected mean or max"):
+    with pytest.raises(UsageError, match="Use mean or max"):
         Aggregate("median")
 
 

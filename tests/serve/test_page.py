@@ -295,7 +295,7 @@ def test_a_token_is_asked_for(browser: Any, start: Start) -> None:
     page.set_input_files("#file", recording("two tones.wav", data))
     page.wait_for_selector("#token-dialog[open]")
     page.keyboard.press("Escape")  # sent away, it stays away
-    page.wait_for_selector("#error:has-text('send the token')")
+    page.wait_for_selector("#error:has-text('missing or wrong token')")
     assert not page.is_visible("#token-dialog")
     page.set_input_files("#file", recording("two tones.wav", data))
     page.wait_for_selector("#token-dialog[open]")

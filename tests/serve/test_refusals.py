@@ -52,7 +52,7 @@ def test_broken_recordings(server: Server) -> None:
 
 def test_a_recording_that_is_too_long_is_not_decoded(server: Server) -> None:
     silence = np.zeros(21 * 16_000, np.int16)
-    assert ask(server, encoded(silence, "FLAC")) == (413, "longer than 20 s, the most that is taken")
+    assert ask(server, encoded(silence, "FLAC")) == (413, "longer than 20 s. Send a shorter recording")
     # nine hours at 8 kHz that are 700 kB
     av = pytest.importorskip("av")
     file = io.BytesIO()
@@ -98,7 +98,7 @@ def test_a_body_is_cut_off_at_the_limit_while_it_streams(server: Server) -> None
         for _ in range(1000):
             yield bytes(1 << 16)
 
-    limit = (413, "the body is larger than 1000000 bytes, the most that is taken")
+    limit = (413, "the body is larger than 1000000 bytes. Send a smaller one")
     before = server.metric("process_resident_memory_bytes")
     assert ask(server, chunks()) == limit
     assert server.metric("process_resident_memory_bytes") - before < 30e6

@@ -94,9 +94,9 @@ def test_answers_come_while_the_client_still_sends(server: Server) -> None:
 def test_streams_that_go_wrong_are_told_why(server: Server) -> None:
     second = bytes(2 * RATE_HZ)
     cases: list[tuple[str, list[bytes | str], str]] = [
-        ("", [b"123"], "does not hold whole samples"),
+        ("", [b"123"], "has a partial sample"),
         ("encoding=f32le", [np.array([np.nan], "<f4").tobytes()], "NaN"),
-        ("", ["hello"], "expected binary messages"),
+        ("", ["hello"], "Send binary samples"),
         ("", [second], "no samples for 1.5 s"),
         ("sampling_rate=4000", [bytes(41 * 8000)], "longer than 40 s"),
     ]

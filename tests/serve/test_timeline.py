@@ -16,7 +16,7 @@ from earmark.http.listen import page_address
 from earmark.serve.batching import Batcher
 from earmark.serve.decode_request import DecodeLimits, iter_windows
 from earmark.serve.forms import Question, read_question
-from earmark.serve.timelines import hear
+from earmark.serve.timelines import score_timeline
 from tests.serve.test_classify import encoded
 from tests.tiny import tone
 
@@ -38,13 +38,13 @@ def test_background_classes_have_no_segments_unless_they_are_asked_for(
 
     def labels(**settings: object) -> set[str]:
         question = Question(data, {"threshold": 0.01, **settings})
-        answer = hear(question, classifier, batcher, LIMITS, threading.Event())
+        answer = score_timeline(question, classifier, batcher, LIMITS, threading.Event())
         assert answer["recording_rate_hz"] == 16_000
         return {one["label"] for one in answer["segments"]}
 
     assert labels() == {"high", "low"}
     assert labels(include_background="true") == labels(include_background=True) == {"high", "low", "mid"}
-    with pytest.raises(HTTPException, match="include_background: expected true or false"):
+    with pytest.raises(HTTPException, match="include_background: not a boolean"):
         labels(include_background="maybe")
 
 

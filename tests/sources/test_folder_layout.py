@@ -138,7 +138,7 @@ def test_what_was_not_used_is_said(tmp_path: Path) -> None:
     notes = load(tmp_path).notes
     assert f"{tmp_path}/validation: has no recordings, so there is no validation split in it" in notes
     assert any(note.startswith(f"{tmp_path}/test: did not use 1 recording: no class folders") for note in notes)
-    assert f"{tmp_path}: did not use 1 recording in no class folder" in notes
+    assert f"{tmp_path}: did not use 1 recording outside class folders" in notes
 
 
 def test_one_folder_that_may_not_be_the_class(tmp_path: Path) -> None:

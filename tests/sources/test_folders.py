@@ -81,7 +81,7 @@ def test_what_is_passed_over_is_said(tmp_path):
     noise, empty, loose, others, hidden = splits.notes
     assert "--dataset_name superb" in noise
     assert empty == f"{tmp_path}/c: has no recordings, so there is no class 'c'"
-    assert loose == f"{tmp_path}: did not use 1 recording in no class folder (loose.wav)"
+    assert loose == f"{tmp_path}: did not use 1 recording outside class folders (loose.wav)"
     assert others == (
         f"{tmp_path}: skipped 4 files without an audio suffix: 3 .txt (a/notes.txt), 1 without suffix (a/README)"
     )

@@ -283,9 +283,7 @@ def climb_out(archive: Path) -> None:
 def test_a_damaged_archive_is_one_line_and_leaves_no_half_cache(tmp_path, cache, damage):
     archive = pack(write_archive(tmp_path / "tree"), tmp_path / "speech_commands_v0.01.tar.gz")
     damage(archive)
-    with pytest.raises(
-        DataError, match=r"speech_commands_v0\.01\.tar\.gz: not a tar archive, or a truncated"
-    ) as caught:
+    with pytest.raises(DataError, match=r"speech_commands_v0\.01\.tar\.gz: not a valid tar archive") as caught:
         load_superb_ks(str(archive), silence_percentage=None, seed=0)
     assert "\n" not in str(caught.value)
     assert list((cache / "archives").iterdir()) == []

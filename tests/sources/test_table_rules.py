@@ -227,7 +227,7 @@ def test_columns_of_0_and_1(tmp_path: Path) -> None:
 def test_a_row_for_each_label(tmp_path: Path) -> None:
     text = "file,label\na.wav,low\na.wav,tone\nb.wav,high\nb.wav,tone\n"
     assert pairs(table(tmp_path, text, columns=SEVERAL)) == [("a.wav", ("low", "tone")), ("b.wav", ("high", "tone"))]
-    with pytest.raises(DataError, match=r"2 of 2 clips have a row for each of several labels.*--task multi_label"):
+    with pytest.raises(DataError, match=r"2 of 2 clips have several rows with different labels.*--task multi_label"):
         table(tmp_path, text)
 
 
@@ -311,7 +311,7 @@ def test_a_recording_in_another_folder_than_the_table_says_is_not_taken_silently
     clips = table(tmp_path, "file,label\ntest/1.wav,a\n")
     assert clips.missing is not None
     assert f"Looked in {tmp_path}, the working directory, and in all folders below {tmp_path}/ by name" in clips.missing
-    assert f"if it is the same, add --audio_dir {tmp_path}/train" in clips.missing
+    assert f"If it is the recording, add --audio_dir {tmp_path}/train" in clips.missing
     named = Columns(audio_dir=f"{tmp_path}/train")
     assert table(tmp_path, "file,label\ntest/1.wav,a\n", columns=named)[0].path == f"{tmp_path}/train/1.wav"
     for path in ("/data/upload/3/0a1b2c3d-1.wav", "/data/local-files/?d=x/1.wav"):  # Label Studio

@@ -84,7 +84,7 @@ def test_a_stopped_build_is_taken_up(
         keep_usable({"train": recordings}, RATE_HZ, options(tmp_path))
     with caplog.at_level(logging.INFO):
         usable, bad = keep_usable({"train": recordings}, RATE_HZ, options(tmp_path, on_bad_audio="skip"))
-    assert "data: 64 of 400 clips were there from a build that was stopped" in caplog.messages
+    assert "data: 64 of 400 clips were already stored by a build that was stopped" in caplog.messages
     assert (len(usable["train"].table), [clip.index for _, clip in bad]) == (COUNT - 1, [3])
 
 

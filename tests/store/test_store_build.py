@@ -200,7 +200,7 @@ def test_a_killed_build_is_gone_on_with(recordings, root, tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         store = open_or_build(recordings, RATE_HZ, root=root, progress=lambda done, total: seen.append(done))
     assert 128 <= seen[0] <= 320
-    assert messages(caplog)[0] == f"data: {seen[0]} of 500 clips were there from a build that was stopped"
+    assert messages(caplog)[0] == f"data: {seen[0]} of 500 clips were already stored by a build that was stopped"
     assert content(store) == content(open_or_build(recordings, RATE_HZ, root=tmp_path / "other"))
     assert not building.exists()
 

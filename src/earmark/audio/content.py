@@ -13,8 +13,8 @@ from collections import defaultdict
 
 import numpy as np
 
-NO_CONTENT = 0  # of a clip that cannot be read
-_SOUND_FROM = 1 << 40  # smaller contents are the sample counts of clips of digital silence
+NO_CONTENT = 0  # content of an unreadable clip
+_SOUND_FROM = 1 << 40  # smaller values are sample counts, the contents of silent clips
 
 
 class ContentHash:

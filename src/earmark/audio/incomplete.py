@@ -37,7 +37,7 @@ class Incomplete:
             self._add(name, said)
 
     def take(self) -> dict[str, str]:
-        """Return the recordings recorded since the last call with their faults, and forget them."""
+        """Return the recordings added since the last call with their faults, and forget them."""
         with self._lock:
             faults, self._faults = self._faults, {}
         return {name: and_more(list(said), _FAULTS) for name, said in faults.items()}
@@ -47,7 +47,7 @@ class Incomplete:
             self._faults.setdefault(name, {})[fault] = None
 
     def log(self, *, again: bool = False) -> None:
-        """Log one warning for each folder with recordings recorded since the last call.
+        """Log one warning for each folder with damaged recordings found since the last call.
 
         Args:
             again: also log recordings that were logged before, for a new command.

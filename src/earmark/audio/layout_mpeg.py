@@ -21,7 +21,7 @@ _BLOCK = 1 << 20
 _CONFIRMED = 3  # consecutive frames that prove an MPEG stream
 _DAMAGE = 64  # more bytes than this between two frames mean lost audio
 _STEP = 256  # frames between positions where decoding may start
-_LONGEST_GAP_S = 600.0  # of damage that is replaced by silence
+_LONGEST_GAP_S = 600.0  # longest damage that is replaced by silence
 _MOST_TRIED = 20_000  # header candidates in one search for the next frame
 # header candidates: sync with a version and a layer, a bit rate and a sampling rate
 _HEADER = re.compile(

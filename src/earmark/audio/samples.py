@@ -158,13 +158,13 @@ class Cancelled:
             self._sources.update(dict.fromkeys(sources))
 
     def take(self) -> list[str]:
-        """Return the recordings recorded since the last call, and forget them."""
+        """Return the recordings added since the last call, and forget them."""
         with self._lock:
             sources, self._sources = list(self._sources), {}
         return sources
 
     def log(self, *, again: bool = False) -> None:
-        """Log one warning for all recordings recorded since the last call; nothing if there are none.
+        """Log one warning for all recordings added since the last call; nothing if there are none.
 
         Args:
             again: also log recordings that were logged before, for a new command.

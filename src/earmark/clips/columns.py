@@ -13,7 +13,7 @@ from earmark.formats.sheet import Reason
 from earmark.tasks import SINGLE_LABEL, Task
 from earmark.text import suggestion
 
-NUMBER = "value"  # name of a number whose column has no name
+NUMBER = "value"  # default name of a regression's number
 _SEVERAL = "labels"  # column with all labels of a clip; a column `label` beside it has the most likely one
 _FOLD = "fold"  # default column of folds
 NO_COLUMN = "none"  # value of a column flag that disables the column
@@ -28,17 +28,18 @@ class Columns:
     """The column names that were asked for, and how to read their cells.
 
     Attributes:
-        audio: recordings: a path, bytes, or both as ``{"path", "bytes"}``.
-        label: class names. Several names separated by commas are columns of 0 and 1, one for each class.
-        group: value that must not be in two splits (a speaker, a site); ``None`` for no groups.
-        fold: official fold; ``None`` for the column ``fold``, if there is one.
+        audio: column of the recordings: a path, bytes, or both as ``{"path", "bytes"}``.
+        label: column of the class names. Several columns, separated by commas, have 0 and 1, one column per class.
+        group: column of the groups (speakers, sites), which must not be in two splits; ``None`` for no groups.
+        fold: column of the official folds; ``None`` for the column ``fold``, if there is one.
         task: how to read a label: see :func:`earmark.sources.tables.cells.read_label`.
         separator: text between several labels in one cell.
         needs_labels: whether every clip must have a label; else clips may be unlabelled, and so may a whole table
             without a column called ``label``.
         skip_missing_labels: ignore rows without a label instead of rejecting them.
-        start: start of an event in its recording; ``None`` for the usual names, ``"none"`` for whole recordings.
-        end: end of an event, likewise.
+        start: column of the starts of events; ``None`` for the usual names, ``"none"`` for whole
+            recordings.
+        end: column of the ends of events, likewise.
         audio_dir: folder of the recordings, if it is not the folder of the table.
         usual_audio: names to look for if ``audio`` is not given.
         label_is_asked: whether ``label`` was given explicitly, even if it is the usual name.
@@ -204,7 +205,7 @@ def _label_column(
 
 
 def _looks_like_data(names: Sequence[str]) -> str | None:
-    """Return the first column name that is a number or a recording's name, because the table has no header."""
+    """Return the first column name that is a number or a recording's name, a sign of a missing header."""
     return next(
         (name for name in names if re.fullmatch(r"-?\d+([.,]\d+)?|.+\.(wav|flac|mp3|ogg|m4a)", name, re.I)), None
     )

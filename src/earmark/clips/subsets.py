@@ -13,7 +13,7 @@ _NO_LABEL = ""  # a multi-label clip without labels counts as a class here
 
 
 def draw_subsets(splits: Splits, options: DataArguments, seed: int) -> None:
-    """Keep as many clips of each split as the settings allow. Add a note for each split that gets smaller."""
+    """Limit the number of clips of each split as the settings say. Add a note for each split that gets smaller."""
     _draw_shots(splits, options.shots, seed)
     draw(splits, "train", options.max_train_samples, seed, "--max_train_samples")
     draw(splits, "validation", options.max_eval_samples, seed, "--max_eval_samples")

@@ -1,1 +1,1 @@
-"""``earmark doctor``: what is wrong with this machine, in words, even where torch cannot be imported."""
+"""``earmark doctor``: diagnose this machine, even if torch cannot be imported."""

@@ -1,6 +1,6 @@
-"""What an Ascend card needs below torch: driver, ``npu-smi``, CANN with its operators and libraries, settings.
+"""Check what an Ascend card needs below torch: driver, ``npu-smi``, CANN with operators and libraries, settings.
 
-Places and files as in Huawei's installation guides: the driver's nodes and ``version.info``, CANN under
+Paths follow Huawei's installation guides: the driver's device nodes and ``version.info``; CANN under
 ``/usr/local/Ascend`` (``cann`` from 8.5 on, ``ascend-toolkit/latest`` before) or ``~/Ascend``.
 """
 
@@ -19,12 +19,12 @@ from earmark.faults import explain
 LIBRARIES = ("libhccl", "libascendcl", "libacl_op_compiler", "libge_runner", "libgraph", "libacl_tdt_channel")
 DRIVER_LIBRARY = "libascend_hal"
 
-DEVICE = "davinci"  # of a card: /dev/davinci0
+DEVICE = "davinci"  # prefix of device nodes: /dev/davinci0
 _MANAGERS = ("/dev/davinci_manager", "/dev/devmm_svm", "/dev/hisi_hdc")
 _HOMES = ("/usr/local/Ascend", "~/Ascend")
 _DRIVER = "/usr/local/Ascend/driver"
 _LINKER_FOLDERS = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/usr/local/lib64")
-_CONNECT_TIMEOUT_S = range(120, 7201)  # what HCCL accepts (EI0001)
+_CONNECT_TIMEOUT_S = range(120, 7201)  # values accepted by HCCL (EI0001)
 # a row of `npu-smi info` that describes a chip: number, name, health
 _SMI_ROW = re.compile(r"^\|\s*(\d+)\s+(\w*[A-Za-z][\w-]*)\s*\|\s*(\w+)\s*\|", re.MULTILINE)
 
@@ -35,7 +35,7 @@ class Cann:
 
     Attributes:
         home: its folder.
-        version: as it names itself, ``8.5.0`` or ``8.3.RC1``; ``None`` where it does not.
+        version: its version, such as ``8.5.0`` or ``8.3.RC1``; ``None`` if unknown.
         is_set: whether the environment points to it.
     """
 
@@ -45,14 +45,14 @@ class Cann:
 
 
 def is_ascend(machine: Machine) -> bool:
-    """Return whether anything here says that an Ascend card is meant to be used."""
+    """Return whether anything suggests that an Ascend card is used here."""
     places = [_DRIVER, *(f"{home}/{name}" for home in _HOMES for name in ("cann", "ascend-toolkit", "nnae"))]
     installed = machine.version("torch_npu") is not None or "ASCEND_HOME_PATH" in machine.environment
     return installed or bool(machine.card_numbers(DEVICE)) or machine.first(*places) is not None
 
 
 def find_cann(machine: Machine) -> Cann | None:
-    """Return the CANN that the environment names, else the one in the usual places."""
+    """Return the CANN named by the environment, else the one in the usual folders."""
     variables = ("ASCEND_HOME_PATH", "ASCEND_TOOLKIT_HOME")
     named = [machine.environment[name] for name in variables if name in machine.environment]
     usual = [f"{home}/{name}" for home in _HOMES for name in ("cann", "ascend-toolkit/latest", "nnae/latest")]
@@ -77,17 +77,17 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return ""  # not there, or not for us: the same as a file that says nothing
+        return ""  # a missing or unreadable file counts as empty
 
 
 def driver_version(machine: Machine) -> str | None:
-    """Version of the driver, as it names itself."""
+    """Return the version of the driver from its version file."""
     match = re.search(r"^Version=(\S+)", _read(machine.path(f"{_DRIVER}/version.info")), re.MULTILINE | re.IGNORECASE)
     return match.group(1) if match else None
 
 
 def check_driver(machine: Machine) -> Finding:
-    """Nodes of the driver: there, complete, open to this user."""
+    """Check the driver's device nodes: present, complete, accessible to this user."""
     name, cards = "npu driver", machine.card_numbers(DEVICE)
     version = driver_version(machine)
     if not cards:
@@ -95,7 +95,7 @@ def check_driver(machine: Machine) -> Finding:
         return problem(
             name,
             f"{installed}there is no /dev/davinci0",
-            "no Ascend card can be used: there is none, its driver is not loaded, or this container was not given it",
+            "no Ascend card can be used: there is none, its driver is not loaded, or this container has no access",
             "on the host: npu-smi info, else install the driver; containers: --device /dev/davinci0 --device "
             "/dev/davinci_manager --device /dev/devmm_svm --device /dev/hisi_hdc",
         )
@@ -106,14 +106,14 @@ def check_driver(machine: Machine) -> Finding:
             name,
             f"{seen}, but no {', '.join(missing)}",
             "cards cannot be opened without these nodes",
-            "containers: " + " ".join(f"--device {node}" for node in missing) + "; else load the driver again",
+            "containers: " + " ".join(f"--device {node}" for node in missing) + "; otherwise load the driver again",
         )
     closed = [f"/dev/davinci{card}" for card in cards if not _is_open(machine.path(f"/dev/davinci{card}"))]
     if closed:
         return problem(
             name,
             f"{seen}; {', '.join(closed)} not open to this user",
-            "torch_npu will find no card, or fail when it takes one",
+            "torch_npu will find no card, or fail when it opens one",
             "sudo usermod -aG HwHiAiUser $USER, then log in again",
         )
     return ok(name, seen)
@@ -128,7 +128,7 @@ def _listed(numbers: list[int]) -> str:
 
 
 def check_visible(machine: Machine) -> list[Finding]:
-    """Cards that ``ASCEND_RT_VISIBLE_DEVICES`` asks for and the driver does not have."""
+    """Check that the cards in ``ASCEND_RT_VISIBLE_DEVICES`` exist."""
     asked = machine.environment.get("ASCEND_RT_VISIBLE_DEVICES")
     cards = machine.card_numbers(DEVICE)
     if asked is None or not cards:
@@ -139,15 +139,15 @@ def check_visible(machine: Machine) -> list[Finding]:
     return [
         problem(
             "npu choice",
-            f"ASCEND_RT_VISIBLE_DEVICES={asked}, and there are {len(cards)} cards",
-            "torch_npu sees no card, or fewer than you think",
+            f"ASCEND_RT_VISIBLE_DEVICES={asked}, but there are {len(cards)} cards",
+            "torch_npu sees no card, or fewer than expected",
             f"export ASCEND_RT_VISIBLE_DEVICES={','.join(known)}, or unset it",
         )
     ]
 
 
 def check_npu_smi(machine: Machine) -> Finding:
-    """What the vendor's own tool says about the cards."""
+    """Check the cards with the vendor's tool."""
     name = "npu-smi"
     source = "it comes with the driver (/usr/local/bin/npu-smi); containers: mount it with /usr/local/dcmi"
     answer = ask_tool(machine, name, ["info"], source)
@@ -162,7 +162,7 @@ def check_npu_smi(machine: Machine) -> Finding:
             name,
             "; ".join(sick),
             "a card reports a fault",
-            f"npu-smi info -t health -i {sick[0].split()[0]} says which; restart the machine, else have it repaired",
+            f"npu-smi info -t health -i {sick[0].split()[0]} shows it; restart the machine, or have the card repaired",
         )
     if not chips:
         return problem(name, "lists no card", "the driver found none", "dmesg | grep -i davinci; reinstall the driver")
@@ -171,14 +171,14 @@ def check_npu_smi(machine: Machine) -> Finding:
 
 
 def check_cann(machine: Machine) -> Finding:
-    """CANN's folder, version and environment."""
+    """Check CANN's folder, version and environment."""
     cann = find_cann(machine)
     if cann is None:
         wrong = machine.environment.get("ASCEND_HOME_PATH")
         return problem(
             "cann",
             f"ASCEND_HOME_PATH={wrong}: no such folder" if wrong else "not found under /usr/local/Ascend or ~/Ascend",
-            "torch_npu needs CANN: without it even `import torch` fails",
+            "torch_npu needs CANN; without it even `import torch` fails",
             "install Ascend-cann-toolkit and the operators of your chip, in the version of docs/doctor.md, then source "
             "its set_env.sh",
         )
@@ -187,8 +187,8 @@ def check_cann(machine: Machine) -> Finding:
         return ok("cann", seen)
     return problem(
         "cann",
-        f"{seen}, and ASCEND_HOME_PATH is not set",
-        "CANN is installed, but this shell does not know it",
+        f"{seen}, but ASCEND_HOME_PATH is not set",
+        "CANN is installed but not set up in this shell",
         f"source {_set_env(machine, cann)}",
     )
 
@@ -199,16 +199,16 @@ def _set_env(machine: Machine, cann: Cann) -> str:
 
 
 def check_operators(machine: Machine, cann: Cann | None) -> list[Finding]:
-    """Return the folder of CANN's operators (OPP), and whether compiled ones are in it."""
+    """Check the folder of CANN's operators (OPP), and that it has compiled operators."""
     named = machine.environment.get("ASCEND_OPP_PATH")
     if cann is None and named is None:
         return []
-    folder = machine.path(named) if named else cann.home / "opp"  # type: ignore[union-attr]  # one of the two is there
+    folder = machine.path(named) if named else cann.home / "opp"  # type: ignore[union-attr]  # one of them is set
     if not os.path.isdir(folder):
         return [
             problem(
                 "cann operators",
-                f"{machine.shown(folder)} is not there",
+                f"{machine.shown(folder)} does not exist",
                 "no operator can run on the card",
                 "install the operators of your chip and source CANN's set_env.sh again",
             )
@@ -220,14 +220,14 @@ def check_operators(machine: Machine, cann: Cann | None) -> list[Finding]:
         warning(
             "cann operators",
             f"{machine.shown(folder)}, no compiled operators in it",
-            "every operator is compiled when first met, which takes minutes, or is not found (error 561003)",
+            "every operator is compiled on first use, which takes minutes, or is not found (error 561003)",
             "install Ascend-cann-kernels-<chip> (CANN up to 8.3) or Ascend-cann-<chip>-ops (from 8.5 on)",
         )
     ]
 
 
 def check_libraries(machine: Machine, cann: Cann | None) -> Finding:
-    """Return the six libraries of CANN that torch_npu links to, and the driver's, as the loader will look for them."""
+    """Check that the loader finds the six CANN libraries that torch_npu links to, and the driver's library."""
     name, folders = "npu libraries", _loader_folders(machine)
     wanted = [f"{library}.so" for library in (*LIBRARIES, DRIVER_LIBRARY)]
     missing = [library for library in wanted if not any(os.path.exists(folder / library) for folder in folders)]
@@ -243,7 +243,7 @@ def check_libraries(machine: Machine, cann: Cann | None) -> Finding:
         name,
         f"not on the loader's path: {', '.join(missing)}",
         "`import torch` will fail while torch_npu is installed"
-        + ("; CANN has them, but LD_LIBRARY_PATH does not lead there" if inside else ""),
+        + ("; CANN has them, but LD_LIBRARY_PATH does not include them" if inside else ""),
         fix,
     )
 
@@ -262,7 +262,7 @@ def _loader_folders(machine: Machine) -> list[Path]:
 
 
 def check_settings(machine: Machine) -> list[Finding]:
-    """Environment variables of torch_npu and HCCL that contradict each other or that they refuse."""
+    """Check environment variables of torch_npu and HCCL for conflicts and invalid values."""
     environment, found = machine.environment, []
     if "PYTORCH_ALLOC_CONF" in environment and "PYTORCH_NPU_ALLOC_CONF" in environment:
         told = explain("Both PYTORCH_NPU_ALLOC_CONF and PYTORCH_ALLOC_CONF have been set")
@@ -273,7 +273,7 @@ def check_settings(machine: Machine) -> list[Finding]:
             warning(
                 "npu autoload",
                 "TORCH_DEVICE_BACKEND_AUTOLOAD=0",
-                "`import torch` does not load torch_npu, so a program that does not do so itself sees no card",
+                "`import torch` does not load torch_npu, so programs that do not import it themselves see no card",
                 "unset TORCH_DEVICE_BACKEND_AUTOLOAD",
             )
         )
@@ -283,13 +283,13 @@ def check_settings(machine: Machine) -> list[Finding]:
             problem(
                 "hccl settings",
                 f"HCCL_CONNECT_TIMEOUT={value}",
-                "HCCL refuses it (EI0001): whole seconds from 120 to 7200",
+                "HCCL rejects it (EI0001); it accepts whole seconds from 120 to 7200",
                 "export HCCL_CONNECT_TIMEOUT=1200",
             )
         )
-    return found or [ok("npu settings", "none that contradict each other")]
+    return found or [ok("npu settings", "no conflicts")]
 
 
 def nothing_here() -> Finding:
-    """No trace of Ascend, and nobody asked for it."""
+    """Return the finding for a machine without Ascend, unless the user asked for it."""
     return skipped("npu", "no Ascend card, driver or torch_npu here")

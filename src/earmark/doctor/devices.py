@@ -1,4 +1,4 @@
-"""From what the probes of torch told to findings: does it import, what does it see, does it compute as the CPU does."""
+"""Interpret the torch probes: whether torch imports, sees the cards, and computes correct results."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from earmark.doctor.findings import Finding, ok, problem, skipped, warning
 from earmark.doctor.machine import Machine
 from earmark.faults import explain
 
-IMPORT_TIMEOUT_S = 180.0  # the first import from a network disk, with CANN's libraries
+IMPORT_TIMEOUT_S = 180.0  # enough for a first import from a network disk, with CANN's libraries
 DEVICE_TIMEOUT_S = 300.0  # the first operators on a card are compiled
 
 _INSTALL = "pip install 'torch>=2.6', in the build for your card: docs/install.md"
-# largest deviation from float64, relative to the largest element; for float32 cards may take 10-bit mantissas (TF32)
+# largest deviation from float64, relative to the largest element; cards may compute float32 with 10-bit mantissas
+# (TF32)
 _PRODUCT_TOLERANCE = {"matmul_error": 2e-3, "bf16_error": 3e-2}
 _CONVOLUTION_TOLERANCE = 0.05  # relative error, as in models/convolutions.py
 _LOSS_TOLERANCE = 1e-2  # absolute, over three steps from a loss near 1.1
 
 
 def check_import(machine: Machine, probe: Probe) -> list[Finding]:
-    """Return whether ``import torch`` works; where an installed torch_npu stops it, whether torch alone does."""
+    """Check that ``import torch`` works; if torch_npu breaks it, check whether torch works alone."""
     version = machine.version("torch")
     if version is None:
         return [problem("import torch", "torch is not installed", "nothing can be trained", _INSTALL)]
@@ -34,7 +35,7 @@ def check_import(machine: Machine, probe: Probe) -> list[Finding]:
     found = [
         probe.finding(
             "import torch",
-            f"torch {version} is installed and cannot be imported",
+            f"torch {version} is installed but cannot be imported",
             f"pip install --force-reinstall torch=={version.split('+')[0]}",
         )
     ]
@@ -46,43 +47,43 @@ def check_import(machine: Machine, probe: Probe) -> list[Finding]:
 def _check_without_plugin(machine: Machine) -> Finding:
     alone = run_probe(machine, "torch", timeout_s=IMPORT_TIMEOUT_S, TORCH_DEVICE_BACKEND_AUTOLOAD="0")
     if "torch" not in alone.results:
-        return alone.finding("torch alone", "torch does not import even without torch_npu", _INSTALL)
+        return alone.finding("torch alone", "torch cannot be imported even without torch_npu", _INSTALL)
     return warning(
         "torch alone",
         f"torch {alone.results['torch']} imports with TORCH_DEVICE_BACKEND_AUTOLOAD=0",
-        "torch is fine and torch_npu is not; the variable is no way out, because transformers imports torch_npu itself",
+        "torch works, torch_npu does not; the variable does not help, because transformers imports torch_npu itself",
         "repair torch_npu as described above, or, to use the CPU only: pip uninstall torch_npu",
     )
 
 
 def check_trainer(probe: Probe) -> Finding:
-    """Return whether Transformers' trainer imports."""
+    """Check that Transformers' trainer can be imported."""
     results = probe.results
     if "trainer" in results:
         return ok("import trainer", f"transformers {results['transformers']}, accelerate {results['accelerate']}")
     return probe.finding(
         "import trainer",
-        "earmark trains with it: `earmark train` stops at this",
+        "`earmark train` needs it and stops with this error",
         "pip install --force-reinstall transformers accelerate",
     )
 
 
 def probed_devices(probe: Probe, kinds: Sequence[str]) -> list[dict[str, object]]:
-    """Return the devices that torch sees: name, what it is called, bfloat16."""
+    """Return the devices that torch sees, with name and bfloat16 support."""
     return [device for kind in kinds for device in probe.results.get(kind, [])]
 
 
 def check_seen(probe: Probe, kind: str, number_here: int, *, asked: bool) -> list[Finding]:
-    """Return whether torch sees the cards of a backend.
+    """Check that torch sees the cards of a backend.
 
     Args:
-        probe: of torch.
+        probe: the torch probe.
         kind: backend.
-        number_here: cards that the driver shows.
-        asked: whether this backend was asked for by name.
+        number_here: number of cards that the driver shows.
+        asked: whether the user asked for this backend.
     """
     if "torch" not in probe.results:
-        return [skipped(f"{kind} cards", "torch cannot be imported, so it cannot be asked")] if asked else []
+        return [skipped(f"{kind} cards", "unknown, because torch cannot be imported")] if asked else []
     seen = probe.results.get(kind, [])
     trouble = [*probe.results.get(f"{kind}_warnings", []), probe.results.get(f"{kind}_error", "")]
     text = "\n".join(filter(None, trouble))
@@ -93,24 +94,24 @@ def check_seen(probe: Probe, kind: str, number_here: int, *, asked: bool) -> lis
     told = explain(text)
     line = told.line if told else (text.splitlines() or [f"torch sees no {kind} device"])[0]
     if not probe.finished and not text:
-        return [probe.finding(f"{kind} cards", "torch failed while it looked for them", "see the findings above")]
+        return [probe.finding(f"{kind} cards", "torch failed while searching for them", "see the findings above")]
     return [
         problem(
             f"{kind} cards",
-            line + (f", and the driver shows {number_here}" if number_here else ""),
-            told.means if told else f"--device {kind} would stop with the same",
-            told.fix if told else "the findings above say what is missing between the card and torch",
+            line + (f", but the driver shows {number_here}" if number_here else ""),
+            told.means if told else f"--device {kind} would stop with this error",
+            told.fix if told else "fix the findings above",
         )
     ]
 
 
 def check_device(machine: Machine, name: str) -> list[Finding]:
-    """Return a matrix product, bfloat16, three training steps and a collective operation on one device."""
+    """Check a matrix product, bfloat16, three training steps and a collective operation on one device."""
     return judge_device(name, run_probe(machine, "device", name, timeout_s=DEVICE_TIMEOUT_S))
 
 
 def judge_device(name: str, probe: Probe) -> list[Finding]:
-    """Return the findings of a device's probe, stage by stage; a stage that ended the probe is the problem."""
+    """Return the findings of a device probe, stage by stage. The stage in which it died is the problem."""
     results, found = probe.results, []
     if "matmul_error" in results:
         found.append(_judge_product(f"{name} matmul", results["matmul_error"], "matmul_error"))
@@ -121,18 +122,18 @@ def judge_device(name: str, probe: Probe) -> list[Finding]:
     if "collective" in results:
         found.append(_judge_collective(name, results))
     if not probe.finished:
-        means = f"{name} cannot be used as it is"
+        means = f"{name} cannot be used"
         found.append(probe.finding(f"{name} {_stage(results)}", means, "report it with the line above"))
     return found
 
 
 def check_convolutions(machine: Machine, name: str) -> list[Finding]:
-    """Compare convolutions in half precision with float32: shapes with known faults, and those of published models."""
+    """Compare half-precision convolutions with float32: shapes with known faults, and shapes of published models."""
     return judge_convolutions(name, run_probe(machine, "convolutions", name, timeout_s=DEVICE_TIMEOUT_S))
 
 
 def judge_convolutions(name: str, probe: Probe) -> list[Finding]:
-    """Return one finding for each type that was compared, and one if the probe did not end."""
+    """Return one finding for each compared type, and one if the probe did not finish."""
     types = [title for title in ("bfloat16", "float16") if title in probe.results]
     found = [_judge_convolutions(name, title, probe.results[title]) for title in types]
     if not probe.finished:
@@ -153,7 +154,7 @@ def _judge_convolutions(name: str, title: str, errors: dict[str, float]) -> Find
         return warning(
             check,
             seen,
-            "earmark computes such layers in float32 on this CPU, which is right and slower; other programs do not",
+            "earmark computes such layers in float32 on this CPU, which is correct but slower; other programs do not",
             "set ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16 to avoid the faulty kernels in every program, or update torch",
         )
     return warning(
@@ -166,7 +167,7 @@ def _judge_convolutions(name: str, title: str, errors: dict[str, float]) -> Find
 
 
 def check_group(machine: Machine, names: Sequence[str]) -> Finding:
-    """Return an all-reduce over these devices, one process each, as training on several of them does at every step."""
+    """Check an all-reduce over these devices with one process each, as used in training on several devices."""
     name = f"{names[0].partition(':')[0]} group"
     with tempfile.TemporaryDirectory(prefix="earmark-doctor-") as folder, ThreadPoolExecutor(len(names)) as pool:
 
@@ -177,12 +178,12 @@ def check_group(machine: Machine, names: Sequence[str]) -> Finding:
         ranks = list(pool.map(run, range(len(names))))
     failed = [probe for probe in ranks if not probe.finished]
     if failed:
-        # one that dies is why the others wait in vain
+        # the process that died is the reason why the others time out
         first = min(failed, key=lambda probe: "time" in probe.failure.lower() or probe.answer.code is None)
         return first.finding(
             name,
-            f"{len(failed)} of {len(names)} processes failed: training on several devices will",
-            "try fewer of them with ASCEND_RT_VISIBLE_DEVICES or CUDA_VISIBLE_DEVICES to find the one at fault",
+            f"{len(failed)} of {len(names)} processes failed; training on several devices will fail, too",
+            "use fewer of them (ASCEND_RT_VISIBLE_DEVICES or CUDA_VISIBLE_DEVICES) to find the faulty one",
         )
     sums = {probe.results["collective"] for probe in ranks}
     if sums == {float(len(names))}:
@@ -190,7 +191,7 @@ def check_group(machine: Machine, names: Sequence[str]) -> Finding:
     return problem(
         name,
         f"an all-reduce of ones over {len(names)} processes gave {', '.join(map(str, sorted(sums)))}",
-        "several devices would learn nonsense together",
+        "training on several devices would give wrong results",
         "update driver and libraries",
     )
 
@@ -209,8 +210,8 @@ def _judge_product(name: str, error: float, kind: str) -> Finding:
     return problem(
         name,
         seen,
-        "the device computes wrongly: nothing learned on it can be trusted",
-        "npu-smi info or nvidia-smi shows its health; update driver and libraries, else have the card repaired",
+        "the device computes wrong results; do not trust models trained on it",
+        "npu-smi info or nvidia-smi shows its health; update driver and libraries, or have the card repaired",
     )
 
 
@@ -218,7 +219,7 @@ def _judge_bf16(name: str, results: dict[str, Any]) -> Finding:
     if results["bf16"]:
         return _judge_product(f"{name} bfloat16", results["bf16_error"], "bf16_error")
     instead = "float32" if name in ("cpu", "mps") else "float16 with a loss scaler"
-    return skipped(f"{name} bfloat16", f"not native on this device: training takes {instead}")
+    return skipped(f"{name} bfloat16", f"not native on this device; training uses {instead}")
 
 
 def _judge_losses(name: str, losses: list[float], on_cpu: list[float]) -> Finding:
@@ -232,7 +233,7 @@ def _judge_losses(name: str, losses: list[float], on_cpu: list[float]) -> Findin
         f"{name} training",
         seen,
         "gradients or updates are wrong on this device",
-        "earmark doctor --selftest shows how far; update driver and libraries",
+        "earmark doctor --selftest shows by how much; update driver and libraries",
     )
 
 
@@ -252,6 +253,6 @@ def _judge_collective(name: str, results: dict[str, object]) -> Finding:
     return problem(
         f"{name} {backend}",
         f"an all-reduce of ones gave {results['collective']}",
-        "several devices would learn nonsense together",
+        "training on several devices would give wrong results",
         "update driver and libraries",
     )

@@ -1,6 +1,6 @@
-"""``earmark doctor``: every check that applies here, in order.
+"""``earmark doctor``: run every check that applies, in order.
 
-torch is imported by the probes only, each in a process of its own, so this runs where importing it fails or hangs.
+Only the probes import torch, each in its own process, so this works even if the import fails or hangs.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ _SMALL_PROBE_TIMEOUT_S = 60.0
 
 @dataclass(frozen=True)
 class Examination:
-    """What the doctor saw.
+    """Result of all checks.
 
     Attributes:
-        findings: in the order of the checks.
-        devices: names of the devices that torch sees, of those asked for; the CPU is not among them.
+        findings: findings in the order of the checks.
+        devices: names of the requested devices that torch sees, without the CPU.
     """
 
     findings: list[Finding]
@@ -47,22 +47,22 @@ class Examination:
 
     @property
     def num_problems(self) -> int:
-        """How many findings have to be fixed."""
+        """Number of problems to fix."""
         return count_by_status(self.findings)["problem"]
 
 
 def device_kind(device: str | None) -> str | None:
-    """Return the backend of ``--device``; ``None`` for whatever there is.
+    """Return the backend in ``--device``; ``None`` for any backend.
 
     Raises:
-        UsageError: it is none.
+        UsageError: the value is not a device.
     """
     if device in (None, "auto"):
         return None
     match = re.fullmatch(rf"({'|'.join(ACCELERATORS)}|cpu)(?::\d+)?", str(device))
     if match is None:
         known = ", ".join(("auto", *ACCELERATORS))
-        raise UsageError(f"--device {device}: expected {known} or cpu, or one of them with an index (npu:0)")
+        raise UsageError(f"--device {device}: unknown device. Use {known} or cpu, or one with an index (npu:0)")
     return match.group(1)
 
 
@@ -70,8 +70,8 @@ def examine(device: str | None = None, machine: Machine | None = None) -> Examin
     """Run the checks.
 
     Args:
-        device: backend or card to restrict them to; ``None`` for whatever is here, and the CPU.
-        machine: where to look; this one unless given.
+        device: backend or card to check; ``None`` for all that exist, and the CPU.
+        machine: machine to check; this one by default.
 
     Raises:
         UsageError: ``device`` is not a device.
@@ -104,14 +104,14 @@ def examine(device: str | None = None, machine: Machine | None = None) -> Examin
 
 
 def _chosen(device: str | None, kind: str | None, torch: Probe) -> list[str]:
-    """Names of the cards to try out: all of the backend, or the one that was named."""
+    """Return the names of the cards to test: all of the backend, or only the named one."""
     kinds: Sequence[str] = ACCELERATORS if kind is None else [kind]
     seen = [str(card["device"]) for card in probed_devices(torch, kinds)]
     return [name for name in seen if name == device] if device is not None and ":" in device else seen
 
 
 def _check_choice(device: str | None, kind: str | None, chosen: Sequence[str], torch: Probe) -> list[Finding]:
-    """Return whether the card that was named is there."""
+    """Check that the named card exists."""
     if device is None or ":" not in device or kind in (None, "cpu") or chosen:
         return []
     seen = [str(card["device"]) for card in probed_devices(torch, [str(kind)])]
@@ -120,13 +120,13 @@ def _check_choice(device: str | None, kind: str | None, chosen: Sequence[str], t
             device,
             f"torch sees {', '.join(seen) or f'no {kind} device'}",
             f"--device {device} stops with an error",
-            f"choose one of {', '.join(seen)}" if seen else "the findings above say what is missing",
+            f"choose one of {', '.join(seen)}" if seen else "fix the findings above",
         )
     ]
 
 
 def _groups(devices: Sequence[str]) -> list[list[str]]:
-    """Devices of one backend that could be trained on together, if there are several."""
+    """Return the groups of at least two devices of one backend, which could train together."""
     of_kinds = [[name for name in devices if name.startswith(f"{kind}:")] for kind in ACCELERATORS]
     return [names for names in of_kinds if len(names) > 1]
 
@@ -140,23 +140,23 @@ def _check_ascend(machine: Machine, torch: Probe, *, asked: bool) -> list[Findin
         below = [_not_in_the_way(finding) for finding in below]
     findings = [*below, *ascend.check_visible(machine), ascend.check_npu_smi(machine)]
     findings += ascend.check_operators(machine, cann)
-    if not torch.results.get("npu_loaded"):  # once torch_npu has loaded them, where they lie does not matter
+    if not torch.results.get("npu_loaded"):  # if torch_npu has loaded them, their location does not matter
         findings.append(ascend.check_libraries(machine, cann))
     findings += [*versions.check_torch_npu(machine, cann), *ascend.check_settings(machine)]
     return findings + check_seen(torch, "npu", len(machine.card_numbers(ascend.DEVICE)), asked=True)
 
 
 def _not_in_the_way(finding: Finding) -> Finding:
-    """What is not where it usually is, although torch has found the cards."""
+    """Turn a problem into a warning because torch sees the cards anyway."""
     if finding.status != "problem":
         return finding
-    return replace(finding, status="warning", means="torch sees cards all the same, so this may be as it should be")
+    return replace(finding, status="warning", means="torch sees the cards anyway, so this may be fine")
 
 
 def _check_nvidia(machine: Machine, torch: Probe, *, asked: bool) -> list[Finding]:
     if not asked and not nvidia.is_nvidia(machine):
         return [nvidia.nothing_here()]
-    if torch.results.get("built_for_hip") and not nvidia.is_nvidia(machine):  # AMD's cards go by the same name in torch
+    if torch.results.get("built_for_hip") and not nvidia.is_nvidia(machine):  # torch uses the same name for AMD's cards
         return check_seen(torch, "cuda", 0, asked=True)
     driver = nvidia.check_driver(machine)
     findings = [_not_in_the_way(driver) if torch.results.get("cuda") else driver]
@@ -181,7 +181,7 @@ def _check_surroundings(machine: Machine) -> list[Finding]:
 
 
 def environment(machine: Machine) -> dict[str, object]:
-    """What a report about this machine has to say first: versions and cards, no names of users, hosts or folders."""
+    """Return versions and cards for a report, without names of users, hosts or folders."""
     cann = ascend.find_cann(machine)
     names = ("earmark", "torch", "torch_npu", "transformers", "accelerate", "numpy", "soundfile")
     facts: dict[str, Any] = {

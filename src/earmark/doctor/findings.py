@@ -1,4 +1,4 @@
-"""What the doctor found: one entry a check, and how it is printed."""
+"""Findings of the doctor, one per check, and their text output."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _MARK_WIDTH, _NAME_WIDTH = 9, 22
 
 @dataclass(frozen=True)
 class Finding:
-    """One check and what came of it.
+    """Result of one check.
 
     Attributes:
-        name: what was checked.
-        status: ``ok``, ``warning`` (works, with a drawback), ``problem`` (has to be fixed) or ``skipped``.
-        seen: what is there, in one line.
-        means: what that has for a consequence; empty when fine.
-        fix: the command or the change that fixes it; empty when fine.
+        name: name of the check.
+        status: ``ok``, ``warning`` (works, with a drawback), ``problem`` (must be fixed) or ``skipped``.
+        seen: what was found, in one line.
+        means: its consequence; empty if fine.
+        fix: command or change that fixes it; empty if fine.
     """
 
     name: str
@@ -36,46 +36,46 @@ class Finding:
     fix: str = ""
 
     def to_dict(self) -> dict[str, str]:
-        """All of it, for JSON."""
+        """Return a dict for JSON."""
         return asdict(self)
 
 
 def ok(name: str, seen: str) -> Finding:
-    """All is well."""
+    """Return a finding without any problem."""
     return Finding(name, "ok", seen)
 
 
 def warning(name: str, seen: str, means: str, fix: str) -> Finding:
-    """Works, with a drawback."""
+    """Return a finding that works, with a drawback."""
     return Finding(name, "warning", seen, means, fix)
 
 
 def problem(name: str, seen: str, means: str, fix: str) -> Finding:
-    """Has to be repaired."""
+    """Return a finding that must be fixed."""
     return Finding(name, "problem", seen, means, fix)
 
 
 def skipped(name: str, seen: str, means: str = "") -> Finding:
-    """Not checked, or not there and not needed."""
+    """Return a finding for a check that was not done or not needed."""
     return Finding(name, "skipped", seen, means, "")
 
 
 def count_by_status(findings: Sequence[Finding]) -> dict[str, int]:
-    """Return how many findings have each status; all four are there."""
+    """Return the number of findings with each of the four statuses."""
     counts = Counter(finding.status for finding in findings)
     return {status: counts[status] for status in STATUSES}
 
 
 def render(findings: Sequence[Finding]) -> str:
-    """One line a finding, with what it means and how to fix it under those that are not fine; then a summary."""
+    """Return one line per finding, with consequence and fix if it is not fine, and a summary."""
     lines = [line for finding in findings for line in _lines(finding)]
     return "\n".join([*lines, "", summary_line(findings)])
 
 
 def summary_line(findings: Sequence[Finding]) -> str:
-    """Return the counts in words."""
+    """Return the counts in one line."""
     counts = count_by_status(findings)
-    verdict = "there are problems to fix" if counts["problem"] else "nothing stands in the way"
+    verdict = "there are problems to fix" if counts["problem"] else "no problems"
     found = f"{counted(counts['warning'], 'warning')}, {counted(counts['problem'], 'problem')}"
     return f"{counts['ok']} fine, {found}, {counts['skipped']} skipped: {verdict}"
 
@@ -99,5 +99,5 @@ def _one_line(text: str) -> str:
 
 
 def environment_table(facts: dict[str, object]) -> str:
-    """Facts about the machine, a line each."""
+    """Return facts about the machine, one per line."""
     return "\n".join(in_columns([(name, str(value)) for name, value in facts.items()]))

@@ -1,6 +1,6 @@
-"""The machine as the doctor sees it: files, environment, installed packages, commands.
+"""The machine that the doctor checks: files, environment, installed packages, commands.
 
-All three can be stood in for, so that the checks run on recorded trees.
+All of them can be replaced, so that tests can run the checks on recorded file trees.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
-_KILLED_WAIT_S = 5  # a process that hangs in a driver does not even die
+_KILLED_WAIT_S = 5  # a process that hangs in a driver cannot be killed
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a command gave.
+    """Result of a command.
 
     Attributes:
-        code: its exit code, below 0 for a signal; ``None`` where it did not end in time.
-        output: what it printed on stdout.
-        errors: what it printed on stderr.
-        seconds: how long it was given, where it did not end in time.
+        code: its exit code, below 0 for a signal; ``None`` if it was stopped after the timeout.
+        output: its standard output.
+        errors: its standard error.
+        seconds: its timeout, if it was stopped after it.
     """
 
     code: int | None
@@ -36,19 +36,19 @@ class Answer:
 
     @property
     def text(self) -> str:
-        """All that it printed."""
+        """All output of the command."""
         return f"{self.output}\n{self.errors}".strip()
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Where the checks look.
+    """The machine to check.
 
     Attributes:
-        root: what ``/`` stands for.
+        root: folder used as ``/``.
         environment: environment variables.
         installed: version of each installed package, by its normalised name.
-        requirements: what this project asks for, as in its metadata.
+        requirements: requirements in earmark's package metadata.
         python: version of Python, ``(3, 11)``.
         system: ``Linux``, ``Darwin``...
         architecture: ``x86_64``, ``aarch64``...
@@ -63,17 +63,17 @@ class Machine:
     architecture: str = platform.machine()
 
     def path(self, name: str) -> Path:
-        """Return a file of the machine by its absolute name; ``~`` is the user's home."""
+        """Return the path of a file with this absolute name; ``~`` is the user's home."""
         if name.startswith("~"):
             name = self.environment.get("HOME", "/root") + name[1:]
         return self.root / name.lstrip("/")
 
     def shown(self, path: Path) -> str:
-        """Return the name a file of :meth:`path` has on the machine itself."""
+        """Return the name on the machine of a path from :meth:`path`."""
         return "/" + str(path.relative_to(self.root)).lstrip("/")
 
     def glob(self, pattern: str) -> list[Path]:
-        """Files by an absolute pattern, sorted."""
+        """Return the files that match an absolute pattern, sorted."""
         return sorted(self.root.glob(pattern.lstrip("/")))
 
     def card_numbers(self, name: str) -> list[int]:
@@ -82,11 +82,11 @@ class Machine:
         return sorted(int(number) for number in numbers if number.isdecimal())
 
     def first(self, *names: str) -> Path | None:
-        """Return the first of these files or folders that is there."""
+        """Return the first of these files or folders that exists."""
         return next((path for path in map(self.path, names) if os.path.exists(path)), None)
 
     def version(self, package: str) -> str | None:
-        """Version of an installed package, read from its metadata; nothing is imported."""
+        """Return the version of an installed package from its metadata, without importing it."""
         return self.installed.get(normalised(package))
 
     def path_list(self, variable: str) -> list[str]:
@@ -94,7 +94,7 @@ class Machine:
         return [entry for entry in self.environment.get(variable, "").split(":") if entry]
 
     def tool(self, name: str) -> Path | None:
-        """Return a command on the ``PATH``, or where vendors put theirs."""
+        """Return the path of a command on the ``PATH`` or in the folders used by vendors."""
         folders = [*self.path_list("PATH"), "/usr/local/bin", "/usr/local/sbin", "/usr/bin"]
         found = (self.path(folder) / name for folder in folders)
         return next((path for path in found if os.path.isfile(path) and os.access(path, os.X_OK)), None)
@@ -103,12 +103,12 @@ class Machine:
         """Run a command in this machine's environment.
 
         Args:
-            command: words.
-            timeout_s: seconds until it is ended.
-            changes: environment variables that differ for it.
+            command: the command and its arguments.
+            timeout_s: seconds after which it is stopped.
+            changes: additional environment variables.
 
         Returns:
-            What it gave; a command that cannot be started has the code 127.
+            Its result; the code is 127 if the command cannot be started.
         """
         try:
             process = subprocess.Popen(
@@ -142,7 +142,7 @@ def _ended(process: subprocess.Popen[str], timeout_s: float) -> Answer:
 
 
 def normalised(package: str) -> str:
-    """Return the one spelling of a package's name (PEP 503)."""
+    """Return the normalised name of a package (PEP 503)."""
     return re.sub(r"[-_.]+", "-", package).lower()
 
 
@@ -150,7 +150,7 @@ def _installed() -> dict[str, str]:
     found: dict[str, str] = {}
     for distribution in metadata.distributions():
         name = distribution.metadata["Name"]
-        if name:  # a broken install can leave a folder without
+        if name:  # a broken installation may have no name
             found.setdefault(normalised(name), distribution.version)
     return found
 
@@ -158,5 +158,5 @@ def _installed() -> dict[str, str]:
 def _requirements() -> list[str]:
     try:
         return metadata.requires("earmark") or []
-    except metadata.PackageNotFoundError:  # run from a checkout
+    except metadata.PackageNotFoundError:  # earmark runs from a checkout
         return []

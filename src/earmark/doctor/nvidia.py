@@ -1,4 +1,4 @@
-"""What an NVIDIA card needs below torch: driver, ``nvidia-smi``, a torch that was built for it."""
+"""Check what an NVIDIA card needs below torch: driver, ``nvidia-smi``, a torch build with CUDA."""
 
 from __future__ import annotations
 
@@ -8,40 +8,40 @@ from earmark.doctor.findings import Finding, ok, problem, skipped, warning
 from earmark.doctor.machine import Machine
 from earmark.doctor.vendor_tool import ask_tool, tool_failed
 
-DEVICE = "nvidia"  # of a card: /dev/nvidia0
+DEVICE = "nvidia"  # prefix of device nodes: /dev/nvidia0
 
 
 def driver_version(machine: Machine) -> str | None:
-    """Version of the loaded driver."""
+    """Return the version of the loaded driver."""
     try:
         text = machine.path("/proc/driver/nvidia/version").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return None  # no driver, or a system that tells nothing there
+        return None  # no driver, or a system without this file
     match = re.search(r"^NVRM version:.*?\s(\d+\.\d+(?:\.\d+)?)\s", text, re.MULTILINE)
     return match.group(1) if match else None
 
 
 def is_nvidia(machine: Machine) -> bool:
-    """Return whether there is an NVIDIA driver or card here."""
+    """Return whether this machine has an NVIDIA driver or card."""
     return driver_version(machine) is not None or bool(machine.card_numbers(DEVICE))
 
 
 def check_driver(machine: Machine) -> Finding:
-    """Return the driver and its nodes."""
+    """Check the driver and its device nodes."""
     name, cards, version = "nvidia driver", machine.card_numbers(DEVICE), driver_version(machine)
     if not cards:
         installed = f"driver {version} is loaded, but " if version else ""
         return problem(
             name,
             f"{installed}there is no /dev/nvidia0",
-            "no NVIDIA card can be used: there is none, the driver is not loaded, or this container was not given it",
-            "on the host: nvidia-smi, else install the driver; containers: --gpus all",
+            "no NVIDIA card can be used: there is none, the driver is not loaded, or this container has no access",
+            "on the host: nvidia-smi, or install the driver; containers: --gpus all",
         )
     return ok(name, f"cards {', '.join(map(str, cards))}" + (f", driver {version}" if version else ""))
 
 
 def check_visible(machine: Machine) -> list[Finding]:
-    """Return whether ``CUDA_VISIBLE_DEVICES`` hides every card."""
+    """Check that ``CUDA_VISIBLE_DEVICES`` does not hide all cards."""
     asked = machine.environment.get("CUDA_VISIBLE_DEVICES")
     if asked is None:
         return []
@@ -58,7 +58,7 @@ def check_visible(machine: Machine) -> list[Finding]:
 
 
 def check_nvidia_smi(machine: Machine) -> Finding:
-    """What the vendor's own tool says about the cards."""
+    """Check the cards with the vendor's tool."""
     name, query = "nvidia-smi", ["--query-gpu=name,memory.total", "--format=csv,noheader"]
     answer = ask_tool(machine, name, query, "it comes with the driver; containers get it with --gpus all")
     if isinstance(answer, Finding):
@@ -69,28 +69,28 @@ def check_nvidia_smi(machine: Machine) -> Finding:
 
 
 def check_torch_build(machine: Machine, built_for: str | None, *, imported: bool) -> Finding:
-    """Return whether the installed torch can use an NVIDIA card at all.
+    """Check that the installed torch was built for NVIDIA cards.
 
     Args:
-        machine: its metadata tell where torch cannot be imported.
-        built_for: CUDA version of this torch, as it says itself; ``None`` for a build without.
-        imported: whether it could be asked.
+        machine: its package metadata is used if torch cannot be imported.
+        built_for: CUDA version of this torch build; ``None`` for a build without CUDA.
+        imported: whether torch could be imported.
     """
     version = machine.version("torch")
     if built_for is not None:
         return ok("torch build", f"torch {version} for CUDA {built_for}")
     if not imported and not (version or "").endswith("+cpu"):
-        return skipped("torch build", "torch cannot be imported, so it cannot be asked")
+        return skipped("torch build", "unknown, because torch cannot be imported")
     release = (version or "").split("+")[0]
     return problem(
         "torch build",
         f"torch {version} is a build for the CPU only",
-        "it does not use an NVIDIA card",
-        f"pip install --force-reinstall torch=={release} from the index that PyTorch's install page names for the CUDA "
-        "that nvidia-smi shows",
+        "it cannot use an NVIDIA card",
+        f"pip install --force-reinstall torch=={release} from the index that PyTorch's install page lists for the CUDA "
+        "version shown by nvidia-smi",
     )
 
 
 def nothing_here() -> Finding:
-    """No trace of NVIDIA, and nobody asked for it."""
+    """Return the finding for a machine without NVIDIA, unless the user asked for it."""
     return skipped("nvidia", "no NVIDIA card or driver here")

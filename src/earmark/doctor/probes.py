@@ -1,7 +1,7 @@
-"""What is tried out in a process of its own, because it can crash, hang or fail to import.
+"""Tests that run in a separate process, because they can crash, hang or fail to import.
 
-``python -m earmark.doctor.probes NAME [ARGUMENT...]`` prints a line of JSON behind :data:`MARK` for every stage it gets
-through, so that what came before a crash is known. :mod:`earmark.doctor.children` starts it and reads them.
+``python -m earmark.doctor.probes NAME [ARGUMENT...]`` prints a line of JSON after :data:`MARK` for every completed
+stage, so that results before a crash are known. :mod:`earmark.doctor.children` starts it and reads the lines.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ COLLECTIVE_TIMEOUT_S = 60
 
 _MATRIX = 256
 _STEPS = 3
-# what torch.distributed calls the library for collective operations of a backend
+# torch.distributed's name of the collective library of each backend
 _COLLECTIVES = {"npu": "hccl", "cuda": "nccl", "xpu": "xccl", "cpu": "gloo"}
-# (inputs, outputs, kernel, stride, groups, padding): wrong in bfloat16 on CPUs with AMX in torch 2.13.0
+# (inputs, outputs, kernel, stride, groups, padding): wrong results in bfloat16 on CPUs with AMX in torch 2.13.0
 _KNOWN_FAULTS = [
     (8, 8, 8, 8, 1, 0), (8, 16, 8, 5, 1, 0), (24, 16, 8, 4, 1, 0), (16, 16, 16, 8, 1, 0), (12, 16, 16, 1, 1, 0),
     (16, 16, 8, 1, 2, 4), (32, 32, 16, 1, 4, 8), (8, 8, 128, 1, 4, 64),
 ]  # fmt: skip
-# of wav2vec2-base and Whisper: the first, a middle and the positional convolution, and one of mel frames
+# from wav2vec2-base and Whisper: the first, a middle and the positional convolution, and one on mel frames
 _PUBLISHED = [(1, 512, 10, 5, 1, 0), (512, 512, 3, 2, 1, 0), (768, 768, 128, 1, 16, 64), (80, 384, 3, 1, 1, 1)]
 _CODECS = {"wav": "WAV", "flac": "FLAC", "ogg": "OGG", "mp3": "MP3"}
 
 
 def emit(**results: object) -> None:
-    """Tell the parent."""
+    """Print results for the parent process."""
     print(MARK + json.dumps(results), flush=True)
 
 
 def probe_torch() -> None:
-    """Import torch, with whatever it loads by itself, and list the devices it sees."""
+    """Import torch with its plugins, and list the devices it sees."""
     import torch
 
     emit(
@@ -57,7 +57,7 @@ def probe_torch() -> None:
 
 
 def _list_devices(kind: str) -> None:
-    """Emit the devices of a backend, or what it fails with."""
+    """Emit the devices of a backend, or its error."""
     import torch
 
     from earmark.device import describe_device, is_available, supports_bf16
@@ -70,7 +70,7 @@ def _list_devices(kind: str) -> None:
             for index in range(count):
                 device = torch.device(kind, index)
                 devices.append({"device": str(device), "name": describe_device(device), "bf16": supports_bf16(device)})
-        except Exception as exc:  # a broken driver raises whatever it likes, and that is what is wanted here
+        except Exception as exc:  # a broken driver may raise any error, and the error is the result
             emit(**{f"{kind}_error": f"{type(exc).__name__}: {exc}"})
     told = [str(warning.message) for warning in caught]
     emit(**{kind: devices, f"{kind}_warnings": told})
@@ -83,7 +83,7 @@ def _count(kind: str) -> int:
 
 
 def probe_trainer() -> None:
-    """Import what training is built on; a broken torch_npu can stop this even where torch itself imports."""
+    """Import what training needs. A broken torch_npu can break this even if torch itself imports."""
     import accelerate
     import transformers
 
@@ -94,7 +94,7 @@ def probe_trainer() -> None:
 
 
 def probe_device(name: str) -> None:
-    """A matrix product, bfloat16, some training steps and a collective operation, beside the CPU."""
+    """Test a matrix product, bfloat16, training steps and a collective operation, compared with the CPU."""
     import torch
 
     from earmark.device import select_device, supports_bf16
@@ -111,7 +111,7 @@ def probe_device(name: str) -> None:
 
 
 def probe_convolutions(name: str) -> None:
-    """Convolutions in half precision against float32 on the same device, forward and backward."""
+    """Compare half-precision convolutions with float32 on the same device, forward and backward."""
     import torch
 
     from earmark.device import select_device, supports_bf16
@@ -133,7 +133,7 @@ def probe_convolutions(name: str) -> None:
 
 
 def _make_current(device: torch.device) -> None:
-    """Let torch put what has no device of its own on this one; optimizers and collective operations do."""
+    """Make torch use this device by default, as optimizers and collective operations do."""
     import torch
 
     setter = getattr(getattr(torch, device.type), "set_device", None)
@@ -142,7 +142,7 @@ def _make_current(device: torch.device) -> None:
 
 
 def _product_error(device: torch.device, dtype: torch.dtype) -> float:
-    """Largest deviation of a matrix product from its value in float64, relative to the largest element."""
+    """Return the largest deviation of a matrix product from float64, relative to the largest element."""
     import torch
 
     generator = torch.Generator().manual_seed(0)
@@ -153,7 +153,7 @@ def _product_error(device: torch.device, dtype: torch.dtype) -> float:
 
 
 def _losses(device: torch.device) -> list[float]:
-    """Losses of a few training steps of a small convolutional network, the same on every device up to rounding."""
+    """Return the losses of a few steps of a small convolutional network, equal on all devices up to rounding."""
     import torch
     from torch import nn
 
@@ -162,7 +162,7 @@ def _losses(device: torch.device) -> list[float]:
     model = nn.Sequential(*convolution, nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(8, 3))
     clips, labels = torch.randn(12, 1, 400), torch.arange(12) % 3
     model, clips, labels = model.to(device), clips.to(device), labels.to(device)
-    # a large epsilon: without it Adam makes full steps of gradients that are nothing but rounding
+    # a large epsilon, because otherwise Adam makes full steps from gradients that are only rounding errors
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, eps=1e-3)
     losses = []
     for _ in range(_STEPS):
@@ -175,7 +175,7 @@ def _losses(device: torch.device) -> list[float]:
 
 
 def _try_collective(device: torch.device) -> None:
-    """Sum over the ranks of a group of one, with the backend's own library."""
+    """Sum over the ranks of a group of one process, with the backend's own library."""
     from torch import distributed
 
     backend = _COLLECTIVES.get(device.type)
@@ -183,12 +183,12 @@ def _try_collective(device: torch.device) -> None:
         emit(collective=None, backend=backend)
         return
     emit(backend=backend)
-    store = distributed.HashStore()  # type: ignore[attr-defined, unused-ignore]  # not on Windows, which has no NCCL
+    store = distributed.HashStore()  # type: ignore[attr-defined, unused-ignore]  # not on Windows
     emit(collective=_sum_over_ranks(device, store, 0, 1))
 
 
 def probe_group(name: str, rank: str, world_size: str, file: str) -> None:
-    """The same with one process a card; ``file`` is where the processes find each other."""
+    """Sum over ranks with one process per card. ``file`` is the rendezvous file of the processes."""
     from torch import distributed
 
     from earmark.device import select_device
@@ -200,7 +200,7 @@ def probe_group(name: str, rank: str, world_size: str, file: str) -> None:
 
 
 def _sum_over_ranks(device: torch.device, store: Any, rank: int, world_size: int) -> float:
-    """Return the first element of the sum of a tensor of ones over all ranks."""
+    """Return the first element of the sum over all ranks of a tensor of ones."""
     import torch
     from torch import distributed
 
@@ -215,7 +215,7 @@ def _sum_over_ranks(device: torch.device, store: Any, rank: int, world_size: int
 
 
 def probe_codecs() -> None:
-    """Write a short tone in each format and read it as training would."""
+    """Write a short tone in each format and read it like training."""
     import numpy as np
     import soundfile
 
@@ -239,12 +239,12 @@ def probe_codecs() -> None:
         import av
 
         emit(av=av.__version__)
-    except ImportError as exc:  # missing, or installed and broken
+    except ImportError as exc:  # missing, or installed but broken
         emit(av=None, av_error=f"{type(exc).__name__}: {exc}")
 
 
 def probe_hub() -> None:
-    """Where the hub library would look, by its own reading of the environment."""
+    """Emit the hub's URL and cache folder, as read by the hub library."""
     from huggingface_hub import constants
 
     emit(endpoint=constants.ENDPOINT, offline=bool(constants.HF_HUB_OFFLINE), cache=constants.HF_HUB_CACHE)

@@ -1,8 +1,8 @@
-"""``earmark doctor --selftest``: does every card here learn what the CPU learns?
+"""``earmark doctor --selftest``: check that every card learns the same as the CPU.
 
 A small wav2vec2 is trained for 20 steps on the CPU and on each card, from the same weights, with the same clips in the
-same order, by the trainer of ``earmark train``. In float32 losses and weights are compared; in bfloat16 and float16
-training has to come through without NaN.
+same order, by the trainer of ``earmark train``. In float32, losses and weights are compared; in bfloat16 and float16,
+training must finish without NaN.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from earmark.text import in_columns
 
 logger = logging.getLogger(__name__)
 
-# Float32 on the same CPU with another number of threads: 0 and 5e-7. All of it in bfloat16: 5e-4 and 5e-3.
-LOSS_TOLERANCE = 3e-4  # largest difference of a step's loss, from a loss near 1.1
-WEIGHT_TOLERANCE = 2e-3  # distance of the weights, as a share of how far training moved them
+# Float32 on one CPU with different numbers of threads: 0 and 5e-7. Everything in bfloat16: 5e-4 and 5e-3.
+LOSS_TOLERANCE = 3e-4  # largest difference of a step's loss; losses start near 1.1
+WEIGHT_TOLERANCE = 2e-3  # distance of the weights, as a fraction of how far training moved them
 
 _WIDTH = 110
 _WORKER = "earmark.doctor.selftest_worker"
@@ -39,15 +39,15 @@ class SelftestRow:
 
     Attributes:
         device: ``npu:0``.
-        name: what it is called.
+        name: name of the device.
         precision: ``fp32``, ``bf16`` or ``fp16``.
-        verdict: ``reference``, ``as the CPU``, ``finite``, or what is wrong.
-        passed: whether that is fine.
-        first_loss: at step 1.
-        last_loss: at step 20.
-        loss_difference: largest difference to the CPU's loss at any step.
-        weight_difference: distance of the final weights to the CPU's, as a share of the CPU's way.
-        seconds: training took.
+        verdict: ``reference``, ``as the CPU``, ``finite``, or an error.
+        passed: whether the verdict is fine.
+        first_loss: loss at step 1.
+        last_loss: loss at step 20.
+        loss_difference: largest difference from the CPU's loss at any step.
+        weight_difference: distance of the final weights from the CPU's, as a fraction of how far the CPU's moved.
+        seconds: duration of training.
     """
 
     device: str
@@ -67,8 +67,8 @@ class SelfTest:
     """Result of the self-test.
 
     Attributes:
-        rows: the CPU's first, then three for each card.
-        notes: what is known about failures.
+        rows: the CPU's row, then three rows per card.
+        notes: explanations of failures.
     """
 
     rows: Sequence[SelftestRow]
@@ -76,11 +76,11 @@ class SelfTest:
 
     @property
     def passed(self) -> bool:
-        """Whether every card did as it should."""
+        """Whether all cards passed."""
         return all(row.passed for row in self.rows)
 
     def to_dict(self) -> dict[str, object]:
-        """All of it, for JSON."""
+        """Return a dict for JSON."""
         tolerances = {"loss": LOSS_TOLERANCE, "weights": WEIGHT_TOLERANCE}
         return {
             "passed": self.passed,
@@ -94,11 +94,11 @@ def run_selftest(cards: Sequence[str], machine: Machine | None = None) -> SelfTe
     """Train on the CPU, then on each card, and compare.
 
     Args:
-        cards: names, ``npu:0``.
-        machine: whose environment the processes get.
+        cards: names of the cards, such as ``npu:0``.
+        machine: machine whose environment the processes get.
 
     Raises:
-        DeviceError: the CPU itself cannot be trained on, so that there is nothing to compare with.
+        DeviceError: training fails on the CPU, so there is nothing to compare with.
     """
     machine = machine if machine is not None else Machine()
     with tempfile.TemporaryDirectory(prefix="earmark-selftest-") as temporary:
@@ -106,7 +106,7 @@ def run_selftest(cards: Sequence[str], machine: Machine | None = None) -> SelfTe
         logger.info("self-test: training on the CPU")
         reference = _train(machine, "cpu", folder / "cpu", {})
         if "fp32" not in reference.results or not reference.results["fp32"]["finite"]:
-            raise DeviceError(f"the self-test does not even run on the CPU: {reference.failure}")
+            raise DeviceError(f"the self-test fails on the CPU: {reference.failure}. Reinstall torch")
         rows = [_reference_row(reference)]
         notes: list[str] = []
         for i, card in enumerate(cards):
@@ -124,7 +124,7 @@ def _train(machine: Machine, kind: str, folder: Path, environment: Mapping[str, 
 
 
 def only_card(card: str, environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the variable that leaves a process only this card, numbered among those already visible."""
+    """Return the variable that makes only this card visible, numbered among the visible cards."""
     kind, _, index = card.partition(":")
     variable = _VISIBLE.get(kind)
     if variable is None or not index:
@@ -134,7 +134,7 @@ def only_card(card: str, environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def _distance(reference: Path, other: Path) -> float | None:
-    """Distance of two sets of weights over the way the first one went; ``None`` where there is no second."""
+    """Return the distance of two sets of weights, relative to how far the first moved; ``None`` without a second."""
     import numpy as np
 
     if not (other / "moved.npz").is_file():
@@ -201,12 +201,12 @@ def _notes(card: str, trained: Probe) -> list[str]:
 
 
 def render_selftest(test: SelfTest) -> str:
-    """Return the table to send in, with what was compared and how."""
+    """Return the table for a report, with an explanation of the comparison."""
     head = ["device", "precision", "loss, first to last", "max loss diff", "weight diff", "seconds", "verdict", "name"]
     lines = [head, *(_cells(row) for row in test.rows)]
     told = textwrap.fill(
         f"20 steps of a small wav2vec2. fp32 is compared with the CPU: losses within {LOSS_TOLERANCE:g} at every step, "
-        f"final weights within {WEIGHT_TOLERANCE:g} of the way they went; bf16 and fp16 have to stay finite.",
+        f"final weights within {WEIGHT_TOLERANCE:g} of how far they moved; bf16 and fp16 must stay finite.",
         _WIDTH,
     )
     return "\n".join([told, "", *in_columns(lines), *test.notes])

@@ -1,8 +1,8 @@
-"""Trains the self-test's model on one device, in a process of its own, and tells losses and weights.
+"""Train the self-test's model on one device, in a separate process, and report losses and weights.
 
-``python -m earmark.doctor.selftest_worker DEVICE FOLDER``: ``DEVICE`` is a backend, of which the first card that is
-visible is taken, or ``cpu``. The training is that of ``earmark train``; only the clips are made here, in memory, so
-that neither files nor codecs play a part.
+``python -m earmark.doctor.selftest_worker DEVICE FOLDER``: ``DEVICE`` is ``cpu``, or a backend, whose first visible
+card is used. Training is the same as in ``earmark train``; only the clips are generated in memory, so that files and
+codecs do not matter.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _LENGTH_S = 0.5
 _TONES_HZ = {"low": 250.0, "middle": 900.0, "high": 3000.0}
 _SCALE = 1 / 32768
 _WITH_LOSS_SCALER = ("npu", "cuda", "xpu")
-# wav2vec2 in small, with nothing in it that draws random numbers
+# a small wav2vec2 without any random operations
 _MODEL: dict[str, Any] = {
     "conv_dim": [16, 16, 16],
     "conv_stride": [5, 8, 8],
@@ -57,7 +57,7 @@ _MODEL: dict[str, Any] = {
 
 
 class Tones:
-    """Samples of N clips of one length, held in memory: tones in noise, the classes in turn.
+    """Samples of N clips of one length, in memory: tones in noise, cycling through the classes.
 
     Attributes:
         num_samples: length of each clip, int64 (N,).
@@ -81,12 +81,12 @@ class Tones:
     def read_batch(
         self, indices: Sequence[int] | np.ndarray, starts: np.ndarray, counts: np.ndarray, width: int
     ) -> np.ndarray:
-        """Stretches of B clips, int16 (B, width)."""
+        """Return parts of B clips, int16 (B, width)."""
         rows = zip(indices, starts, counts, strict=True)
         return np.stack([np.resize(self.samples[i, start : start + count], width) for i, start, count in rows])
 
     def iterate(self, indices: Sequence[int] | np.ndarray) -> Iterator[np.ndarray]:
-        """Whole clips, float32 (T,)."""
+        """Yield whole clips, float32 (T,)."""
         return (self.samples[i].astype(np.float32) * _SCALE for i in indices)
 
 
@@ -94,15 +94,15 @@ def train_once(device: torch.device, precision: str, folder: Path) -> tuple[dict
     """Train for :data:`STEPS` steps.
 
     Args:
-        device: where; the trainer has to take the same by itself.
+        device: device that the trainer is expected to choose.
         precision: ``fp32``, ``bf16`` or ``fp16``.
-        folder: for the trainer's own use.
+        folder: folder for the trainer.
 
     Returns:
-        ``(figures, weights)``: losses and seconds; how far each weight has moved, float32.
+        ``(figures, weights)``: losses and seconds; and how far each weight has moved, float32.
 
     Raises:
-        DeviceError: the trainer takes another device.
+        DeviceError: the trainer chooses another device.
     """
     transformers.set_seed(0)
     audio = _build()
@@ -116,7 +116,7 @@ def train_once(device: torch.device, precision: str, folder: Path) -> tuple[dict
         max_steps=STEPS,
         learning_rate=3e-3,
         warmup_steps=0,
-        adam_epsilon=1e-3,  # Adam makes full steps of gradients that are only rounding, unless this is above them
+        adam_epsilon=1e-3,  # otherwise Adam makes full steps from gradients that are only rounding errors
         optim="adamw_torch",
         eval_strategy="no",
         save_strategy="no",
@@ -125,7 +125,7 @@ def train_once(device: torch.device, precision: str, folder: Path) -> tuple[dict
         seed=0,
     )
     if args.device.type != device.type:
-        raise DeviceError(f"--device {device}: training takes {args.device}; hide the other cards from it")
+        raise DeviceError(f"--device {device}: training uses {args.device}. Hide the other cards")
     trainer = AudioTrainer(audio, args, _clips(), None)
     of_steps: list[torch.Tensor] = []
     trainer.batch_observers.append(lambda batch, loss: of_steps.append(loss.detach()))
@@ -152,17 +152,17 @@ def _clips() -> UsableClips:
 
 
 def _full_float32(kind: str) -> None:
-    """Switch off the 10-bit mantissas that cards take for float32 in convolutions (TF32, HF32)."""
+    """Disable the 10-bit mantissas that cards use for float32 convolutions (TF32, HF32)."""
     if kind == "cuda":
         torch.backends.cudnn.allow_tf32 = False
     for operation in ("conv", "matmul"):
-        setting = getattr(torch.npu, operation, None) if kind == "npu" else None  # type: ignore[attr-defined]  # torch_npu
+        setting = getattr(torch.npu, operation, None) if kind == "npu" else None  # type: ignore[attr-defined]
         if setting is not None:
             setting.allow_hf32 = False
 
 
 def main(kind: str, folder: Path) -> None:
-    """Train in every precision that the device has, and tell after each."""
+    """Train in every precision that the device supports, and report after each."""
     device = select_device(kind)
     _full_float32(device.type)
     emit(device=str(device), name=describe_device(device))

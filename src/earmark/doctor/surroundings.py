@@ -1,4 +1,4 @@
-"""What every machine needs beside a device: free cores, disk space, shared memory, codecs, a way to the hub."""
+"""Check what every machine needs besides a device: free cores, disk space, shared memory, codecs, the hub."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ HUB_TIMEOUT_S = 5.0
 
 _GB = 1e9
 _LITTLE_DISK_GB, _NO_DISK_GB = 10.0, 1.0
-_MEASURED_S = 1.0  # how long other processes are measured
-_MUCH_OTHERS = 0.35  # cores used by others, from which on training gives way to them
-_LITTLE_SHARED_GB = 1.0  # Docker gives 64 MB unless told otherwise
+_MEASURED_S = 1.0  # duration of measuring other processes
+_MUCH_OTHERS = 0.35  # cores used by other processes above which training gives way
+_LITTLE_SHARED_GB = 1.0  # Docker's default is 64 MB
 
 
 def _free_bytes(folder: Path) -> int:
@@ -44,8 +44,8 @@ def check_processor(machine: Machine, *, others: Callable[[Machine], float | Non
     """Report cores, container quota, threads and the cores that other processes use.
 
     Args:
-        machine: whose cores.
-        others: measures the cores that other processes use; ``None`` where the system does not show it.
+        machine: machine to check.
+        others: measures the cores that other processes use; ``None`` if unknown.
     """
     name = "processor"
     cores = read_cores(allowed_cpus(), machine.root)
@@ -57,14 +57,14 @@ def check_processor(machine: Machine, *, others: Callable[[Machine], float | Non
     used = others(machine)
     seen = f"{cores.describe()}, {'1 thread' if planned.threads == 1 else threads}"
     if used is None:
-        return ok(name, f"{seen}; what other processes use is not shown")
+        return ok(name, f"{seen}; usage by other processes is unknown")
     seen += f"; other processes use {used:.1f} cores"
     wanted = _number(planned.threads, machine.environment)
     if wanted is not None and wanted > cores.usable:
         return warning(
             name,
             f"{seen}; {planned.reason}",
-            "more threads than cores wait for each other, and computing on the CPU is many times slower",
+            "more threads than cores wait for each other, which makes computing on the CPU many times slower",
             f"unset {planned.reason.partition('=')[0]}, or set it to at most {cores.usable}",
         )
     free = max(0.0, cores.logical - used)  # measured on the whole host: a quota does not limit other processes
@@ -79,7 +79,7 @@ def check_processor(machine: Machine, *, others: Callable[[Machine], float | Non
 
 
 def _number(threads: int | None, environment: Mapping[str, str]) -> int | None:
-    """Threads to compute with: those that earmark sets, or those of the user's own variables."""
+    """Return the number of threads to compute with: set by earmark, or by the user's own variables."""
     values = (environment.get(name, "") for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"))
     return threads if threads is not None else next((int(value) for value in values if value.isdecimal()), None)
 
@@ -87,12 +87,12 @@ def _number(threads: int | None, environment: Mapping[str, str]) -> int | None:
 def check_disk(
     machine: Machine, hub_cache: str | None, *, free_bytes: Callable[[Path], int] = _free_bytes
 ) -> list[Finding]:
-    """Space and write access where runs, decoded recordings and downloads go.
+    """Check space and write access in the folders of runs, decoded recordings and downloads.
 
     Args:
-        machine: whose folders.
-        hub_cache: where the hub library puts what it downloads; ``None`` where that is not known.
-        free_bytes: bytes free where a folder is.
+        machine: machine to check.
+        hub_cache: download folder of the hub library; ``None`` if unknown.
+        free_bytes: returns the free bytes in a folder.
     """
     environment = machine.environment
     cache = environment.get("XDG_CACHE_HOME") or "~/.cache"
@@ -118,16 +118,16 @@ def _check_folder(machine: Machine, name: str, place: str, free_bytes: Callable[
         )
     free_gb = free_bytes(there) / _GB
     seen = f"{free_gb:,.1f} GB free in {place}"
-    fix = "make room, or choose another folder: --output_dir, EARMARK_STORE, TMPDIR, HF_HOME"
+    fix = "free some space, or choose another folder: --output_dir, EARMARK_STORE, TMPDIR, HF_HOME"
     if free_gb < _NO_DISK_GB:
         return problem(name, seen, "one checkpoint of a model of 95 M parameters with its optimizer takes 1.1 GB", fix)
     if free_gb < _LITTLE_DISK_GB:
-        return warning(name, seen, "checkpoints of large models and decoded sound (115 MB an hour) soon fill that", fix)
+        return warning(name, seen, "checkpoints of large models and decoded audio (115 MB per hour) soon fill it", fix)
     return ok(name, seen)
 
 
 def check_shared_memory(machine: Machine, *, total_bytes: Callable[[Path], int] = _total_bytes) -> list[Finding]:
-    """Return the size of ``/dev/shm``, through which data loader workers and NCCL hand tensors on."""
+    """Check the size of ``/dev/shm``, which data loader workers and NCCL use to pass tensors."""
     folder = machine.path("/dev/shm")
     if not os.path.isdir(folder):
         return []
@@ -139,13 +139,13 @@ def check_shared_memory(machine: Machine, *, total_bytes: Callable[[Path], int] 
             "shared memory",
             f"{total_gb * 1000:,.0f} MB in /dev/shm",
             "data loader workers and collective operations fail with a bus error when it is full",
-            "containers: --shm-size=8g; else mount -o remount,size=8G /dev/shm",
+            "containers: --shm-size=8g; otherwise: mount -o remount,size=8G /dev/shm",
         )
     ]
 
 
 def check_codecs(probe: Probe) -> list[Finding]:
-    """Formats that can be read, from what the probe of that name told."""
+    """Check which formats can be read, from the results of the codec probe."""
     results = probe.results
     if "codecs" not in results:
         return [
@@ -186,15 +186,15 @@ def check_codecs(probe: Probe) -> list[Finding]:
 
 
 def check_hub(probe: Probe, *, timeout_s: float = HUB_TIMEOUT_S) -> Finding:
-    """Return whether the hub, or the mirror that ``HF_ENDPOINT`` names, answers.
+    """Check that the hub, or the mirror in ``HF_ENDPOINT``, responds.
 
-    Nothing needs it where weights and recordings are local, so that it does not is never a problem.
+    An unreachable hub is never a problem, because local weights and recordings do not need it.
     """
     name = "hub"
     if "endpoint" not in probe.results:
         return skipped(name, f"huggingface_hub cannot be imported: {probe.failure}")
     if probe.results["offline"]:
-        return skipped(name, "HF_HUB_OFFLINE is set: nothing is asked for over the network")
+        return skipped(name, "HF_HUB_OFFLINE is set, so the network is not used")
     endpoint = probe.results["endpoint"]
     try:
         reason = _reach(endpoint, timeout_s)
@@ -202,7 +202,7 @@ def check_hub(probe: Probe, *, timeout_s: float = HUB_TIMEOUT_S) -> Finding:
         return warning(
             name,
             f"HF_ENDPOINT={endpoint}: {exc}",
-            "not an address, so no model or data set can be downloaded",
+            "not a URL, so no model or data set can be downloaded",
             "export HF_ENDPOINT=https://<the mirror>, or unset it",
         )
     if reason is None:
@@ -216,7 +216,7 @@ def check_hub(probe: Probe, *, timeout_s: float = HUB_TIMEOUT_S) -> Finding:
 
 
 def _reach(endpoint: str, timeout_s: float) -> str | None:
-    """Ask for one line about no model in particular; ``None`` if anything sensible answers, else why not."""
+    """Request a nonexistent model from the hub. Return ``None`` if it responds sensibly, else the error."""
     request = urllib.request.Request(f"{endpoint}/api/models?limit=1", headers={"User-Agent": "earmark-doctor"})
     if not request.type.startswith("http"):
         raise ValueError(f"unknown url type: {request.type}")
@@ -226,9 +226,9 @@ def _reach(endpoint: str, timeout_s: float) -> str | None:
     except urllib.error.HTTPError as exc:
         return None if exc.code < 500 and exc.code != 407 else f"HTTP {exc.code} {exc.reason}"
     except urllib.error.URLError as exc:
-        return f"no answer ({exc.reason})"
+        return f"no response ({exc.reason})"
     except (OSError, http.client.HTTPException, ssl.SSLError) as exc:
-        return f"no answer ({exc or type(exc).__name__})"
+        return f"no response ({exc or type(exc).__name__})"
 
 
 def _hub_mend(reason: str) -> str:
@@ -236,4 +236,4 @@ def _hub_mend(reason: str) -> str:
         return "export SSL_CERT_FILE=<your organisation's certificates>"
     if "407" in reason:
         return "put name and password into HTTPS_PROXY"
-    return "export HF_ENDPOINT=https://<a mirror you can reach>, set HTTPS_PROXY, or HF_HUB_OFFLINE=1 to stop asking"
+    return "export HF_ENDPOINT=https://<a mirror you can reach>, set HTTPS_PROXY, or HF_HUB_OFFLINE=1 to skip the hub"

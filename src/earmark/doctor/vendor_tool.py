@@ -1,4 +1,4 @@
-"""The tools of vendors that report on their cards."""
+"""Run the vendors' tools that report on their cards."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ def ask_tool(machine: Machine, name: str, words: list[str], source: str) -> Answ
     """Run a vendor's tool.
 
     Args:
-        machine: where it may be.
-        name: the tool's.
-        words: what it gets.
-        source: where it comes from, if it is missing.
+        machine: machine to check.
+        name: name of the tool.
+        words: its arguments.
+        source: where to get it if it is missing.
 
     Returns:
-        What it printed, or why it cannot be asked.
+        Its output, or a finding if it cannot be used.
     """
     tool = machine.tool(name)
     if tool is None:
-        means = "health and memory of the cards cannot be asked for; training does not need it"
+        means = "health and memory of the cards are unknown; training does not need the tool"
         return warning(name, "not found", means, source)
     return machine.run([tool, *words], _TIMEOUT_S)
 
 
 def tool_failed(name: str, ran: Answer) -> Finding:
-    """Return what it means that a vendor's tool failed, or printed nothing."""
+    """Return the finding for a vendor's tool that failed or printed nothing."""
     known = explain(ran.text)
-    means = "it hangs: the driver does not answer" if ran.code is None else "the driver does not answer"
+    means = "it hangs: the driver does not respond" if ran.code is None else "the driver does not respond"
     line = ran.text.strip().splitlines()[0] if ran.text.strip() else "printed nothing"
-    ended = f"no answer in {_TIMEOUT_S:g} s" if ran.code is None else f"exit code {ran.code}: {line}"
+    ended = f"no result after {_TIMEOUT_S:g} s" if ran.code is None else f"exit code {ran.code}: {line}"
     return problem(
         name,
         ended,
         known.means if known else means,
-        known.fix if known else "restart the machine; else reinstall the driver",
+        known.fix if known else "restart the machine, or reinstall the driver",
     )

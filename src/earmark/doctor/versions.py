@@ -1,7 +1,7 @@
-"""Which versions belong together: this project's requirements, and torch, torch_npu, CANN and Python.
+"""Check that versions fit together: earmark's requirements, and torch, torch_npu, CANN and Python.
 
-The table is that of COMPATIBILITY.en.md in Ascend/pytorch as of 2026-08-21. Versions come from package metadata, so
-nothing has to import.
+The table comes from COMPATIBILITY.en.md in Ascend/pytorch as of 2026-08-21. Versions are read from package metadata,
+without imports.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _OLDEST_PYTHON, _NEWEST_PYTHON = (3, 10), (3, 14)
 
 @dataclass(frozen=True)
 class VersionRow:
-    """What belongs to one version of torch.
+    """Versions that fit one version of torch.
 
     Attributes:
-        cann: release of torch_npu -> CANN it is for; empty if the source does not say.
-        pythons: oldest and newest Python; ``None`` if the source does not say.
+        cann: CANN version for each release of torch_npu; empty if the source does not list it.
+        pythons: oldest and newest Python; ``None`` if the source does not list them.
     """
 
     cann: Mapping[str, str]
@@ -55,7 +55,7 @@ TABLE: dict[str, VersionRow] = {
 
 
 def check_python(machine: Machine) -> Finding:
-    """Python and the system."""
+    """Check the version of Python, and report the system."""
     version = ".".join(map(str, machine.python))
     seen = f"Python {version} on {machine.system} {machine.architecture}"
     if not _OLDEST_PYTHON <= machine.python <= _NEWEST_PYTHON:
@@ -64,9 +64,9 @@ def check_python(machine: Machine) -> Finding:
 
 
 def check_requirements(machine: Machine) -> Finding:
-    """Return whether what this project requires is installed, in versions that it takes; extras are left out."""
+    """Check that earmark's requirements are installed in accepted versions, except extras."""
     if not machine.requirements:
-        return skipped("packages", "earmark runs from a checkout without metadata, so requirements are not known")
+        return skipped("packages", "earmark runs from a checkout without metadata, so its requirements are unknown")
     try:
         requirements: Any = importlib.import_module("packaging.requirements")
     except ImportError:
@@ -94,13 +94,13 @@ def check_requirements(machine: Machine) -> Finding:
     return problem(
         "packages",
         "; ".join(told),
-        "commands that need them stop with an import error, or do something else than they should",
+        "commands that need them stop with an import error, or misbehave",
         f"pip install --upgrade {' '.join(commands)}{build}",
     )
 
 
 def check_torch_npu(machine: Machine, cann: Cann | None) -> list[Finding]:
-    """torch, torch_npu, CANN and Python against the table."""
+    """Check torch, torch_npu, CANN and Python against the table."""
     torch, plugin = machine.version("torch"), machine.version("torch_npu")
     release = _release(torch)
     if torch is None:
@@ -139,7 +139,7 @@ def _missing_plugin(machine: Machine, release: str, cann: Cann | None) -> Findin
 
 
 def _best(row: VersionRow, cann: Cann | None) -> str:
-    """Return the release for this CANN, else the newest."""
+    """Return the torch_npu release for this CANN, else the newest."""
     fitting = [release for release, wanted in row.cann.items() if cann and cann.version and _same(cann.version, wanted)]
     return (fitting or list(row.cann))[-1]
 
@@ -150,23 +150,23 @@ def _against_cann(torch: str, plugin: str, cann: Cann | None) -> Finding:
     seen = f"torch {torch}, torch_npu {plugin}, CANN {installed or 'unknown'}"
     wanted = row.cann.get(_release(plugin), "") if row else ""
     if row is None or not wanted or installed is None:
-        why = "CANN's version is not known" if row and wanted else "the source names no CANN for this pair"
+        why = "CANN's version is unknown" if row and wanted else "the source lists no CANN for this pair"
         return skipped("npu versions", seen, f"cannot be compared: {why} ({TABLE_SOURCE})")
     if _same(installed, wanted):
-        return ok("npu versions", f"{seen}: belong together")
+        return ok("npu versions", f"{seen}: they fit together")
     fitting = [release for release, for_cann in row.cann.items() if _same(installed, for_cann)]
     fix = f"pip install torch_npu=={fitting[-1]}" if fitting else f"install CANN {wanted} and source its set_env.sh"
     return warning(
         "npu versions",
         seen,
-        f"this torch_npu is for CANN {wanted} ({TABLE_SOURCE}); with another one importing it can fail with an "
+        f"this torch_npu is for CANN {wanted} ({TABLE_SOURCE}); with another one, its import can fail with an "
         "undefined symbol, or operators with 561103",
         fix,
     )
 
 
 def _release(version: str | None) -> str:
-    """Return the version without what follows a plus sign: ``2.13.0`` of ``2.13.0+cpu``."""
+    """Return the version without the part after a plus sign: ``2.13.0`` for ``2.13.0+cpu``."""
     return (version or "").split("+")[0]
 
 
@@ -175,5 +175,5 @@ def _base(plugin: str) -> str:
 
 
 def _same(installed: str, wanted: str) -> bool:
-    """Return whether two versions of CANN are of one series: ``8.3.RC2`` and ``8.3.RC1``."""
+    """Return whether two versions of CANN belong to the same series: ``8.3.RC2`` and ``8.3.RC1``."""
     return installed.split(".")[:2] == wanted.split(".")[:2]

@@ -31,7 +31,7 @@ from earmark.sources.source import HubAccess
 from earmark.store.bad_audio import BadAudioWatch
 from earmark.store.known_contents import read_contents
 from earmark.store.scan import BadClip
-from earmark.store.usable import UsableClips, stop_or_say
+from earmark.store.usable import UsableClips, report_bad_clips
 from earmark.store.waveforms import default_store_root
 from earmark.text import agreeing, counted
 
@@ -126,7 +126,7 @@ def _by_content(table: ClipTable, record: SplitRecord, options: EvaluateOptions)
     threads = decoder_threads(options.preprocessing_num_workers)
     watch = BadAudioWatch(options.on_bad_audio, [table])
     contents, bad = read_contents(table, num_threads=threads, stores=stores, watch=watch)
-    stop_or_say([("", clip) for clip in bad], options.on_bad_audio)
+    report_bad_clips([("", clip) for clip in bad], options.on_bad_audio)
     trained, unseen = record.trained_on(contents), (contents != NO_CONTENT) & ~np.isin(contents, record.used)
     if options.background_dir:
         unseen &= ~cut_from_used(table, record, options, "train", "validation", "test")

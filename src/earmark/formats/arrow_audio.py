@@ -82,7 +82,7 @@ def _rate_hz(rate: Any) -> int:
     """Return a sampling rate from a table as a whole number.
 
     Raises:
-        ValueError: it is missing or not a positive number.
+        ValueError: the rate is missing or not a positive number.
     """
     try:
         rate_hz = round(float(rate))

@@ -19,7 +19,7 @@ def is_birdnet(sheet: Sheet) -> bool:
 
 
 def interpret_birdnet(sheet: Sheet) -> None:
-    """Use the common name as the label. A table without file names is about the recording with its name."""
+    """Use the common name as the label. A table without file names belongs to the recording with the same name."""
     column = next(name for name in sheet.columns if plain_name(name) == _NAME)
     sheet.columns["label"] = sheet.columns[column]
     sheet.explain(f"column `{column}` was read as the label because it is beside BirdNET's column {_SCORE}")

@@ -31,7 +31,7 @@ def is_known_name(name: str) -> bool:
 
 
 def name_finder(names: Iterable[str]) -> Callable[[str], str | None]:
-    """Return a function that finds the column for a name: an equal one, or one with an equal :func:`plain_name`."""
+    """Return a function that finds a column by name: an exact match, or a match by :func:`plain_name`."""
     there = list(names)
     by_name = {plain_name(name): name for name in reversed(there)} | {name: name for name in there}
     return lambda name: by_name.get(name) or by_name.get(plain_name(name))

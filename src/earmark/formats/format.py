@@ -42,7 +42,7 @@ class Format:
 
     Attributes:
         name: value of ``--format``.
-        suffixes: suffixes of files that may be tables, in lower case. They are searched in folders of recordings.
+        suffixes: suffixes of files that may be tables, in lower case. Folders of recordings are searched for them.
         named_suffixes: suffixes of files that are read as tables only if the user names them, because most are not
             tables.
         read: returns the cells of a file with one of these suffixes, or ``None`` if the file has another format.
@@ -154,7 +154,7 @@ class Writer:
         has_score: whether rows have a column for the score.
         whole_recordings: whether the format has rows without times.
         counts_through: whether the rows of a table for many recordings depend on the previous recordings.
-        label: converts a class name to the format.
+        label: converts a class name to the format's text.
         ids: returns a unique ID for each recording; ``None`` if rows have paths.
         loses_path: returns whether a path cannot be written unchanged; ``None`` if every path can.
         convert: creates the output file from the finished text, given both paths; ``None`` if the text is the output.

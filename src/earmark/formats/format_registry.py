@@ -87,7 +87,7 @@ def usable_writer(name: str) -> Writer:
     """Return the writer of a format.
 
     Raises:
-        MissingExtraError: it needs a package that is not installed.
+        MissingExtraError: the format needs a package that is not installed.
     """
     writer = writers()[name]
     if writer.package is not None:

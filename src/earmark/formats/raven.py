@@ -26,8 +26,8 @@ class RavenRows(SegmentRows):
     """One row per selection, in the spectrogram view, from 0 Hz to half the model's sampling rate.
 
     All times and frequencies have decimals, because readers such as crowsetta infer integers from whole numbers and
-    then reject the column. In a table of one recording, selections are numbered from 1 and times are those of the
-    recording. In one table for many recordings, numbers continue and ``Begin Time (s)`` counts through all recordings
+    then reject the column. In a table of one recording, selections are numbered from 1 and times count from its
+    start. In one table for many recordings, numbers continue and ``Begin Time (s)`` counts through all recordings
     in order, because Raven opens them as one sequence of files; ``File Offset (s)`` is the start in the recording.
     ``Begin Path`` is absolute, so that it is valid wherever the table is opened.
     """

@@ -34,7 +34,7 @@ def existing(path: Path) -> Path:
     """Return ``path`` if it is a file.
 
     Raises:
-        DataError: it is a folder, or does not exist.
+        DataError: the path is a folder, or does not exist.
     """
     if path.is_file():
         return path

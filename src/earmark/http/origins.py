@@ -52,7 +52,7 @@ def check_origins(names: Sequence[str]) -> list[str]:
     """Return origins as browsers send them: lower case, without the default port and a trailing slash.
 
     Raises:
-        UsageError: one is not an origin.
+        UsageError: a name is not an origin.
     """
     return [_checked_origin(name) for name in names]
 

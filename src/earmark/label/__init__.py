@@ -1,1 +1,1 @@
-"""``earmark label``: what a model thinks of recordings, most worth checking first, and a page to put it right."""
+"""``earmark label``: sort recordings by how unsure a model is about them, and correct its labels on a page."""

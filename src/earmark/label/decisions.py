@@ -1,6 +1,6 @@
-"""What was decided about clips: a label, or that none fits.
+"""Decisions about clips: a label, or set aside because none fits.
 
-Who decides says what stood there, so that two pages do not undo each other's work without a word.
+A decision states the previous one, so that two pages do not silently undo each other's work.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ CHECKED = "checked"
 
 
 class ConflictError(EarmarkError):
-    """Somebody else has decided about this clip meanwhile."""
+    """Somebody else has decided about the clip in the meantime."""
 
 
 class Decisions:
-    """Labels and clips set aside, in two files of a folder.
+    """Labelled clips and clips set aside, in two files of a folder.
 
     Args:
-        folder: where they lie.
+        folder: folder of the files.
         kind: one label for each clip, or several.
-        checks: whether clips come with labels that are to be checked: a row of ``labels.csv`` is a decision then only
-            where its column ``checked`` says so.
-        is_cut: whether clips are stretches of recordings.
+        checks: whether existing labels of clips are checked: then a row of ``labels.csv`` is a decision only if its
+            column ``checked`` says so.
+        is_cut: whether clips are parts of recordings.
 
     Raises:
-        OutputError: what lies there is another file.
+        OutputError: the folder has other files with these names.
     """
 
     def __init__(self, folder: Path, kind: LabelKind, *, checks: bool, is_cut: bool) -> None:
@@ -44,10 +44,10 @@ class Decisions:
         )
         self.aside = Table(folder / "set_aside.csv", ("path", "why", *cut))
         if not checks and any(CHECKED in row for row in self.labels.rows.values()):
-            raise OutputError(f"{self.labels.path}: was made with --check; add it, or give another --output_dir")
+            raise OutputError(f"{self.labels.path}: was made with --check. Add --check, or choose another --output_dir")
 
     def start_with(self, given: Mapping[Key, Mapping[str, str]]) -> None:
-        """Let ``labels.csv`` have these rows, by clip, where it has none of that clip yet; to be checked."""
+        """Add unchecked rows to ``labels.csv`` for clips that it does not have yet."""
         rows = {
             absolute_key(self._folder, key): {**key_cells(key), **row, "given_label": row["label"], CHECKED: ""}
             for key, row in given.items()
@@ -60,7 +60,7 @@ class Decisions:
             self.labels.write({**self.labels.rows, **new})
 
     def of(self, key: Key) -> Decision:
-        """What stands for a clip."""
+        """Return the decision about a clip."""
         place = absolute_key(self._folder, key)
         aside = self.aside.rows.get(place)
         if aside is not None:
@@ -71,32 +71,32 @@ class Decisions:
         return self.kind.read(row["label"])
 
     def names(self) -> set[str]:
-        """All labels in the file."""
+        """Return all labels in the file."""
         return {name for row in self.labels.rows.values() for name in self.kind.names(self.kind.read(row["label"]))}
 
     def refresh(self) -> bool:
-        """Take over what other programs have written; returns whether they have.
+        """Read changes by other programs. Return whether there were any.
 
         Raises:
-            OutputError: they have made a file unreadable.
+            OutputError: another program has made a file unreadable.
         """
         changed = [table.read_if_changed() for table in (self.labels, self.aside)]
         if any(changed):
-            self.names()  # reads every label
+            self.names()  # checks every label
         return any(changed)
 
     def decide(self, key: Key, was: Decision, now: Decision) -> None:
-        """Write a decision down, or with ``None`` take it back.
+        """Save a decision, or remove it with ``None``.
 
         Args:
             key: the clip.
-            was: what stood for it when it was looked at.
-            now: what shall.
+            was: the decision that the user saw.
+            now: the new decision.
 
         Raises:
-            ConflictError: something else stands for it now.
-            UsageError: not a label, or not a reason to set a clip aside.
-            OutputError: a file cannot be written, or was made unreadable by another program.
+            ConflictError: there is another decision by now.
+            UsageError: not a valid label or reason to set a clip aside.
+            OutputError: a file cannot be written, or another program has made it unreadable.
         """
         now = self._checked(now)
         self.refresh()
@@ -105,7 +105,7 @@ class Decisions:
             return
         if stands != _sorted(was):
             there = "nothing" if stands is None else repr(_text(stands))
-            raise ConflictError(f"decided elsewhere meanwhile: {there}; look again")
+            raise ConflictError(f"somebody else has decided in the meantime: {there}. Check the clip again")
         labels, aside = dict(self.labels.rows), dict(self.aside.rows)
         place = absolute_key(self._folder, key)
         kept = {**aside.pop(place, {}), **labels.pop(place, {})}
@@ -116,7 +116,8 @@ class Decisions:
             labels[place] = {**row, "label": self.kind.write(now)} | ({CHECKED: "yes"} if self._checks else {})
         elif place in self._given:
             labels[place] = dict(self._given[place])
-        # the file that gets the clip first: a crash between the two leaves it in both, and nothing is lost
+        # Write the file that gets the clip first: after a crash between the two, both have the clip and nothing is
+        # lost.
         tables = [(self.labels, labels), (self.aside, aside)]
         for table, rows in tables if place in labels else tables[::-1]:
             if rows != table.rows:
@@ -128,12 +129,13 @@ class Decisions:
         if decision[0] != "aside":
             return self.kind.checked(decision)
         if decision[1] not in self.kind.aside:
-            raise UsageError(f"{decision[1]!r} is no reason to set a clip aside: {', '.join(self.kind.aside)}")
+            reasons = ", ".join(self.kind.aside)
+            raise UsageError(f"{decision[1]!r} is not a reason to set a clip aside. Use one of {reasons}")
         return decision
 
 
 def _sorted(decision: Decision) -> Decision:
-    """Return a decision with several labels in the order in which they are read from the file."""
+    """Return a decision with its labels in the order in which they are read from the file."""
     if decision is None or isinstance(decision[1], str):
         return decision
     return decision[0], tuple(sorted(set(decision[1])))

@@ -1,8 +1,8 @@
-"""The page over HTTP, for one person on this machine.
+"""The labelling page over HTTP, for one person on this machine.
 
-It writes files, so who asks is looked at: the address has to be this machine's own (a page elsewhere whose name was
-made to point here is refused), everything but the empty page needs the token of this start, and nothing may come from
-another origin. Clips are asked for by number, never by path.
+The page writes files, so requests are checked. The ``Host`` must be this machine (against DNS rebinding), everything
+except the empty page needs the token of this start, and other origins are refused. Clips are requested by number, never
+by path.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from earmark.label.sound import page_excerpt
 TOKEN_HEADER = "X-Earmark-Token"
 _TEMPLATE = Path(__file__).with_name("label.html")
 _LARGEST_BODY = 100_000  # bytes: a few hundred labels
-_SOUNDS_KEPT = 8  # the clip at hand, the next, and those just before
+_SOUNDS_KEPT = 8  # the current clip, the next, and the latest ones
 
 
 def build_app(session: Session, token: str, lifecycle: Lifecycle) -> object:
@@ -47,8 +47,8 @@ def build_app(session: Session, token: str, lifecycle: Lifecycle) -> object:
 
     Args:
         session: the clips.
-        token: what the page has to send with everything that it asks for.
-        lifecycle: where requests under way are counted.
+        token: token that the page sends with every request.
+        lifecycle: counts requests in flight.
     """
 
     @lru_cache(maxsize=_SOUNDS_KEPT)
@@ -105,7 +105,7 @@ def _page() -> Callable[[Request], Response]:
 def _place(request: Request, session: Session) -> int:
     at = int(request.path_params["at"])
     if at >= len(session.proposals):
-        raise HTTPException(404, "no such clip")
+        raise HTTPException(404, "no such clip. Reload the page")
     return at
 
 
@@ -114,13 +114,13 @@ async def _body(request: Request) -> dict[str, object]:
     async for part in request.stream():
         data += part
         if len(data) > _LARGEST_BODY:
-            raise HTTPException(413, "too long")
+            raise HTTPException(413, "the body is too long. Send fewer labels")
     try:
         asked = json.loads(data)
     except ValueError as exc:
-        raise HTTPException(400, "not JSON") from exc
+        raise HTTPException(400, "not JSON. Fix the body") from exc
     if not isinstance(asked, dict):
-        raise HTTPException(400, "not a JSON object")
+        raise HTTPException(400, "the body is not an object. Send a JSON object")
     return asked
 
 
@@ -133,7 +133,7 @@ def _decision(value: object) -> Decision:
             return kind, what
         if isinstance(what, list) and all(isinstance(name, str) for name in what):
             return kind, tuple(what)
-    raise HTTPException(400, "a decision is null or a list of a kind and a text or list of texts")
+    raise HTTPException(400, "invalid decision. Send null, or a list of a kind and a text or list of texts")
 
 
 def _answer_error(request: Request, exc: Exception) -> Response:
@@ -142,20 +142,20 @@ def _answer_error(request: Request, exc: Exception) -> Response:
 
 
 class _Access:
-    """Who may ask: pages of this machine that have the token of this start."""
+    """Access rules: only pages of this machine with the token of this start."""
 
     def __init__(self, token: str) -> None:
         self._token = token.encode()
 
     def check(self, scope: Scope) -> Refusal | None:
-        """Return why a request is refused; ``None`` if it is not."""
+        """Return the reason to refuse a request; ``None`` to accept it."""
         if not asks_for_loopback(scope):
-            return Refusal(403, "this page is for this machine alone: ask for it as 127.0.0.1 or localhost")
+            return Refusal(403, "this page is only for this machine. Open it as 127.0.0.1 or localhost")
         if not is_own_page(scope):
-            return Refusal(403, "pages of other origins may not ask here")
+            return Refusal(403, "pages of other origins are refused. Use the labelling page")
         given = header(scope, TOKEN_HEADER.lower().encode()) or ""
         if scope["path"] != "/" and not hmac.compare_digest(given.encode("latin-1"), self._token):
-            return Refusal(403, "open the address that the terminal shows; this one is of an earlier start")
+            return Refusal(403, "this address belongs to an earlier start. Open the address that the terminal shows")
         return None
 
 

@@ -1,4 +1,4 @@
-"""The recordings that are to be labelled, and what they are called in ``labels.csv``."""
+"""The recordings to label, and their names in ``labels.csv``."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from earmark.tasks import SINGLE_LABEL, Task
 def clips_to_label(
     options: LabelOptions, task: Task = SINGLE_LABEL, separator: str = ","
 ) -> tuple[ClipTable, list[str]]:
-    """Return the clips, and a line for each thing that was passed over.
+    """Return the clips, and a line for each file that was ignored.
 
     Args:
-        options: which recordings.
-        task: of the model, by which labels are read with ``check``.
-        separator: between several labels in a cell.
+        options: settings with the recordings.
+        task: task of the model; decides how existing labels are read.
+        separator: text between several labels in a cell.
 
     Raises:
-        DataError: nothing there, or with ``check`` no labels.
+        DataError: there are no recordings, or no labels with ``check``.
         UsageError: a manifest without ``check``.
     """
     check_inputs(options.inputs)
     if not options.check:
         tables = [name for name in options.inputs if Path(name).suffix.casefold() in readable_suffixes()]
         if tables:
-            raise UsageError(f"{tables[0]}: a manifest has labels; add --check to look for wrong ones among them")
+            raise UsageError(f"{tables[0]}: a manifest has labels. Add --check to find wrong ones")
         names = find_recordings(options.inputs)
         return ClipTable([Clip(source=name, path=name) for name in names], ", ".join(options.inputs)), []
     place = Path(options.inputs[0])
@@ -50,16 +50,16 @@ def clips_to_label(
         if not missing:
             raise
         raise DataError(
-            f"{exc}. Note: earmark label does not have {', '.join(f'--{name}' for name in missing)}; give it a table "
-            "with a recording and its class in each row"
+            f"{exc}. Note: earmark label does not have {', '.join(f'--{name}' for name in missing)}. Use a table "
+            "with one row per recording and its class"
         ) from exc
     if any(clip.path is None for clip in table):
-        raise DataError(f"{place}: has its recordings inside. Give --check a folder or a manifest that names files")
+        raise DataError(f"{place}: contains its recordings. Use --check with a folder or a manifest that names files")
     return table, notes
 
 
 def _labelled(place: Path, options: LabelOptions, task: Task, separator: str) -> tuple[ClipTable, list[str]]:
-    """Return the clips of a folder or table that has labels, and how it was read if that is not obvious."""
+    """Return the clips of a labelled folder or table, and how it was read if that is not obvious."""
     columns = Columns(
         audio=options.audio_column_name,
         label=options.label_column_name,
@@ -84,21 +84,21 @@ def _labelled(place: Path, options: LabelOptions, task: Task, separator: str) ->
 
 
 def path_in(folder: Path, clip: Clip) -> str:
-    """Return how a manifest in ``folder`` names the file of a clip: as it was given if from the root, else from there.
+    """Return the path of a clip in a manifest in ``folder``: unchanged if absolute, else relative to the folder.
 
     Raises:
-        AudioError: a name that no manifest can hold.
+        AudioError: no manifest can contain the path.
     """
-    assert clip.path is not None  # of a folder or a manifest, not of a table that embeds its sound
+    assert clip.path is not None  # the clip comes from a folder or manifest, not from a table with embedded audio
     name = clip.path
     if not os.path.isabs(name):
         name = os.path.relpath(name, folder)
         if not name.startswith(os.pardir):
-            name = os.path.join(os.curdir, name)  # "~x.wav" would be somebody's home
+            name = os.path.join(os.curdir, name)  # "~x.wav" would be read as a home folder
     try:
         name.encode()
     except UnicodeEncodeError as exc:
-        raise AudioError(clip.source, "its name is not UTF-8, so no manifest can hold it; rename it") from exc
+        raise AudioError(clip.source, "its name is not UTF-8, so no manifest can contain it. Rename it") from exc
     if "://" in name:
-        raise AudioError(clip.source, "its path has :// in it, which a manifest takes for a web address; rename it")
+        raise AudioError(clip.source, "its path contains ://, which a manifest reads as a web address. Rename it")
     return name

@@ -1,7 +1,7 @@
-"""``labels.csv`` and ``set_aside.csv``: what was decided, on disk after every decision.
+"""``labels.csv`` and ``set_aside.csv``, which are saved after every decision.
 
-Each file is rewritten whole and put in place in one step, so it can be read at any moment and no crash leaves half of
-it. A file that another program has changed meanwhile is read again first: what stands in it counts.
+Each save replaces a whole file in one step, so it can be read at any time and no crash leaves half of it. If another
+program has changed a file, it is read again first, and the changes are kept.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from earmark.io.atomic import writing
 from earmark.io.csv_rows import csv_row
 from earmark.io.os_errors import os_errors_as
 
-# what a row calls a clip: path, and start and length of the stretch as texts, empty for a whole recording
+# a clip in a table: path, and start and length as text, empty for a whole recording
 Key = tuple[str, str, str]
 _CUT = ("offset", "duration")
 
 
 class Table:
-    """A CSV file of rows, each with a clip of its own.
+    """A CSV file with one row per clip.
 
     Args:
-        path: of the file; it need not be there, and without rows it is not.
-        columns: it gets at least these, ``path`` among them.
+        path: path of the file. It need not exist, and a table without rows has no file.
+        columns: columns that the file must have, including ``path``.
 
     Attributes:
-        rows: by :func:`absolute_key`.
+        rows: rows by :func:`absolute_key`.
 
     Raises:
-        OutputError: what lies there is another file.
+        OutputError: another file is at this path.
     """
 
     def __init__(self, path: Path, columns: Sequence[str]) -> None:
@@ -44,7 +44,7 @@ class Table:
         self.read_if_changed()
 
     def read_if_changed(self) -> bool:
-        """Read the file if it is not as this table left it; returns whether it was."""
+        """Read the file if another program has changed it. Return whether it has."""
         state = _state(self.path)
         if state == self._seen:
             return False
@@ -55,11 +55,11 @@ class Table:
                 missing = [name for name in self._wanted if name not in row and name not in _CUT]
                 if missing:
                     raise OutputError(
-                        f"{self.path}: no column {missing[0]!r}, so this `earmark label` has not written it; give "
-                        "another --output_dir"
+                        f"{self.path}: no column {missing[0]!r}, so `earmark label` has not written this file. "
+                        "Choose another --output_dir"
                     )
                 if not row["path"].strip():
-                    raise OutputError(f"{where}: has no path")
+                    raise OutputError(f"{where}: has no path. Remove the row")
                 rows[absolute_key(self.path.parent, (row["path"], row.get("offset", ""), row.get("duration", "")))] = (
                     row
                 )
@@ -68,14 +68,14 @@ class Table:
         return True
 
     def add_columns(self, names: Iterable[str]) -> None:
-        """Let rows have these cells too."""
+        """Add columns to the table."""
         self._columns = list(dict.fromkeys([*self._columns, *names]))
 
     def write(self, rows: dict[Key, dict[str, str]]) -> None:
-        """Put these rows into the file in place of what is there.
+        """Replace the rows in the file.
 
         Raises:
-            OutputError: it cannot be written; what was there stays.
+            OutputError: the file cannot be written; it then keeps its old rows.
         """
         if rows:
             with writing(self.path, errors="strict") as stream:
@@ -99,11 +99,11 @@ def _read_rows(path: Path) -> list[tuple[str, dict[str, str]]]:
     try:
         return read_csv(path)
     except DataError as exc:
-        raise OutputError(f"{exc}. Fix the file; nothing in it is lost") from exc
+        raise OutputError(f"{exc}. Fix the file. Its content is kept") from exc
 
 
 def absolute_key(folder: Path, key: Key) -> Key:
-    """Return the same for a clip whatever it is called: from the root or from ``folder``, 2 s or 2.0 s."""
+    """Return an equal key for all names of a clip: absolute or relative to ``folder``, 2 s or 2.0 s."""
     path, offset, duration = key
     whole = os.path.normpath(os.path.join(os.path.abspath(folder), os.path.expanduser(path)))
     return whole, _number(offset) if _number(offset) != "0.0" else "", _number(duration)
@@ -117,6 +117,6 @@ def _number(text: str) -> str:
 
 
 def key_cells(key: Key) -> dict[str, str]:
-    """Return the cells that say which clip a row is of."""
+    """Return the cells that identify the clip of a row."""
     path, offset, duration = key
     return {"path": path} | ({"offset": offset, "duration": duration} if offset or duration else {})

@@ -1,4 +1,4 @@
-"""Clips of one label each."""
+"""Clips with one label each."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from earmark.tasks.decision import Decision as ModelDecision
 
 
 class OneLabel(LabelKind):
-    """One label for each clip; a clip with several sounds, or none of the classes, is set aside."""
+    """One label per clip. A clip with several classes, or none, is set aside."""
 
     several = False
     aside: Mapping[str, str] = {
-        "several": "several of the sounds at once",
-        "none": "none of the classes, or nothing to hear",
+        "several": "several classes at once",
+        "none": "none of the classes, or silence",
     }
 
     def read(self, cell: str) -> Decision:
@@ -31,13 +31,13 @@ class OneLabel(LabelKind):
         return "".join(self.names(decision))
 
     def checked(self, decision: Decision) -> Decision:
-        """Return the decision without blanks around the label."""
+        """Return the decision with the label stripped of blanks."""
         if decision is None or decision[0] != "label" or not isinstance(decision[1], str):
-            raise UsageError("expected one label")
+            raise UsageError("not one label. Send one label")
         return "label", checked_label(decision[1])
 
     def names(self, decision: Decision) -> tuple[str, ...]:
-        """Return the label alone."""
+        """Return the label as a tuple."""
         return (str(decision[1]),) if decision is not None and decision[0] == "label" else ()
 
     def given(self, clip: Clip) -> Decision:
@@ -45,30 +45,30 @@ class OneLabel(LabelKind):
         return "label", clip.label_text
 
     def proposed(self, probabilities: np.ndarray, labels: Sequence[str], decision: ModelDecision) -> Decision:
-        """Return the likeliest class, also if it is below its threshold: a person decides."""
+        """Return the most likely class, even if it is below its threshold, because a person decides."""
         return "label", labels[int(np.argmax(probabilities))]
 
     def choices(self, probabilities: np.ndarray, labels: Sequence[str], most: int) -> list[tuple[str, float]]:
-        """Return the likeliest classes, the proposal first."""
+        """Return the most likely classes, the proposal first."""
         return likeliest(probabilities, labels, most)
 
     def why(self, probabilities: np.ndarray, labels: Sequence[str], proposed: Decision, given: Decision) -> str:
-        """Return the two likeliest classes if they are close, or how the model sees the given label."""
+        """Return the two most likely classes if they are close, or the model's view of the existing label."""
         (best, score), *others = likeliest(probabilities, labels, 2)
         if given is not None:
             [name] = self.names(given)
             if name == best:
                 return f"the model agrees with {name!r}: {score:.2f}"
-            hears = f"it hears {best!r}: {score:.2f}"
+            hears = f"the model predicts {best!r}: {score:.2f}"
             if name not in labels:
                 return f"labelled {name!r}, a class that the model does not have; {hears}"
-            return f"labelled {name!r}, which the model gives {probabilities[list(labels).index(name)]:.2f}; {hears}"
+            return f"labelled {name!r} (probability {probabilities[list(labels).index(name)]:.2f}); {hears}"
         if others and score - others[0][1] < 0.5:
             return f"{best!r} or {others[0][0]!r}: {score:.2f} and {others[0][1]:.2f}"
         return f"the model is sure: {score:.2f}" if score > 0.9 else f"the model is fairly sure: {score:.2f}"
 
     def doubts(self, probabilities: np.ndarray) -> np.ndarray:
-        """Return 1 minus the margin between the two likeliest classes."""
+        """Return 1 minus the margin between the two most likely classes."""
         return 1.0 - order.margins(probabilities)
 
     def sureness(self, probabilities: np.ndarray) -> np.ndarray:
@@ -77,7 +77,7 @@ class OneLabel(LabelKind):
         return highest
 
     def trust(self, probabilities: np.ndarray, given: Sequence[Decision], labels: Sequence[str]) -> np.ndarray:
-        """Return the normalised margin of the given class."""
+        """Return the normalised margin of the existing class."""
         index = {name: i for i, name in enumerate(labels)}
         of_clips = [index.get(name, -1) for one in given for name in self.names(one)]
         return order.normalised_margins(probabilities, np.array(of_clips))

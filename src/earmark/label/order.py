@@ -1,4 +1,4 @@
-"""Which clips are worth checking first.
+"""Order clips by how much checking them helps.
 
 Shapes: N clips, D width of an embedding, C classes.
 """
@@ -7,27 +7,27 @@ from __future__ import annotations
 
 import numpy as np
 
-# Clips that are put in order by what is unlike them, and how many they are chosen from; the others go by doubt.
+# Numbers of clips that are ordered by diversity, and of candidates for them. The others are ordered by doubt.
 _MOST_DIVERSE, _CHOSEN_FROM = 2000, 10_000
 
 
 def most_first(values: np.ndarray) -> np.ndarray:
-    """Return rows in order of a value (N,), the largest first, int64 (N,)."""
+    """Return rows sorted by a value (N,), largest first, int64 (N,)."""
     return np.argsort(-values, kind="stable")
 
 
 def shuffled(count: int, seed: int) -> np.ndarray:
-    """All rows in an order that has nothing to do with the model, int64 (N,)."""
+    """Return all rows in random order, int64 (N,)."""
     return np.random.default_rng(seed).permutation(count)
 
 
 def normalised_margins(probabilities: np.ndarray, given: np.ndarray) -> np.ndarray:
-    """Return what a model thinks of the given class of each clip, minus what it thinks of the best other class: the
-    normalised margin of Northcutt et al. 2021, "Confident Learning" (arXiv:1911.00068).
+    """Return the model's probability of each clip's existing class minus that of the best other class: the normalised
+    margin of Northcutt et al. 2021, "Confident Learning" (arXiv:1911.00068).
 
     Args:
         probabilities: float (N, C).
-        given: class of each clip, int (N,); -1 if the model does not have it.
+        given: existing class of each clip, int (N,); -1 if the model does not have it.
 
     Returns:
         float (N,), from -1 to 1.
@@ -41,14 +41,14 @@ def normalised_margins(probabilities: np.ndarray, given: np.ndarray) -> np.ndarr
 
 
 def least_agreement(probabilities: np.ndarray, given: np.ndarray, has_unknown: np.ndarray) -> np.ndarray:
-    """Return how far a model agrees with the labels of each clip where it agrees least: the probability of a label that
-    is given, 1 minus that of one that is not, the lowest of all. Each is what Northcutt et al. 2021 (arXiv:1911.00068)
-    call self-confidence, of one label.
+    """Return how much a model agrees with the labels of each clip where it agrees least: the lowest of the
+    probabilities of existing labels, and of 1 minus the probabilities of the others. Northcutt et al. 2021
+    (arXiv:1911.00068) call this the self-confidence of one label.
 
     Args:
         probabilities: float (N, C).
-        given: which labels each clip has, bool (N, C).
-        has_unknown: whether it has a label besides that the model does not know, bool (N,).
+        given: existing labels of each clip, bool (N, C).
+        has_unknown: whether the clip also has a label that the model does not have, bool (N,).
 
     Returns:
         float (N,), from 0 to 1; -1 if a label is unknown.
@@ -58,26 +58,27 @@ def least_agreement(probabilities: np.ndarray, given: np.ndarray, has_unknown: n
 
 
 def diverse(doubts: np.ndarray, embeddings: np.ndarray) -> np.ndarray:
-    """Doubtful clips that are unlike those before them, so that the first page is not one sound twenty times.
+    """Return rows in an order that prefers doubtful clips unlike the previous ones, for variety on the first page.
 
-    Greedy: the next clip is the one whose doubt times distance to the nearest clip before it is greatest.
-    Distances are those of k-center-greedy (Sener and Savarese 2018, arXiv:1708.00489), between embeddings that are
-    centred and of length 1; weighting them by doubt is ours, after the same idea in Ash et al. 2020 (BADGE,
-    arXiv:1906.03671), whose gradient embeddings are long where the model doubts.
+    Greedy: the next clip has the largest product of doubt and distance to the nearest previous clip. Distances are
+        those
+    of k-center-greedy (Sener and Savarese 2018, arXiv:1708.00489), between embeddings that are centred and have length
+    1. Weighting by doubt is our own variant of Ash et al. 2020 (BADGE, arXiv:1906.03671), whose gradient embeddings are
+    longer if the model is unsure.
 
     Args:
-        doubts: of each clip, float (N,), 0 or more.
+        doubts: doubt about each clip, float (N,), at least 0.
         embeddings: float (N, D).
 
     Returns:
-        int64 (N,), rows in order: the first 2,000 so, of the 10,000 doubted most; the others by doubt alone.
+        int64 (N,): the first 2,000 chosen from the 10,000 most doubtful; the others by doubt alone.
     """
     by_doubt = most_first(doubts)
     pool = by_doubt[:_CHOSEN_FROM]
     doubt = doubts[pool]
     centred = embeddings[pool] - embeddings.mean(axis=0)
     unit = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-9)
-    nearest = np.full(len(doubt), 2.0)  # the farthest two vectors of length 1 can be
+    nearest = np.full(len(doubt), 2.0)  # the largest distance between vectors of length 1
     left = np.ones(len(doubt), dtype=bool)
     chosen: list[int] = []
     for _ in range(min(len(doubt), _MOST_DIVERSE)):
@@ -89,7 +90,7 @@ def diverse(doubts: np.ndarray, embeddings: np.ndarray) -> np.ndarray:
 
 
 def margins(probabilities: np.ndarray) -> np.ndarray:
-    """Return how far the likeliest class is ahead of the next, float64 (N,); 1 if there is one class only (Scheffer et
+    """Return the margin between the two most likely classes, float64 (N,); 1 if there is only one class (Scheffer et
     al. 2001, "Active Hidden Markov Models for Information Extraction"; Settles 2009, "Active Learning Literature
     Survey", section 3.1).
 
@@ -104,11 +105,11 @@ def margins(probabilities: np.ndarray) -> np.ndarray:
 
 
 def entropies(probabilities: np.ndarray) -> np.ndarray:
-    """Return the entropy of which labels a clip has, in bits, float64 (N,): how much its labels would tell (Settles
-    2009, section 3.1), if each label is there or not whatever the others are.
+    """Return the entropy of a clip's labels in bits, float64 (N,): the information gained by labelling it (Settles
+    2009, section 3.1), if labels are independent.
 
     Args:
-        probabilities: float (N, C), of each label by itself.
+        probabilities: float (N, C), of each label.
     """
     p = np.clip(probabilities.astype(np.float64), 1e-12, 1 - 1e-12)
     bits: np.ndarray = -(p * np.log2(p) + (1 - p) * np.log2(1 - p)).sum(axis=1)

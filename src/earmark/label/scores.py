@@ -1,4 +1,4 @@
-"""What a model makes of all clips: probabilities, embeddings, what cannot be read. Kept for the next start.
+"""A model's probabilities and embeddings of all clips, and errors, saved for the next start.
 
 Shapes: N clips, K windows, D width of an embedding, C classes.
 """
@@ -23,7 +23,7 @@ from earmark.io.atomic import writing_bytes
 from earmark.models.build_model import AudioModel
 from earmark.models.embedding import EmbeddingModel, has_embedding
 from earmark.predict.engine import Ended, score_recordings
-from earmark.predict.inputs import HeardProgress
+from earmark.predict.inputs import ScoringProgress
 from earmark.predict.long_recordings import TIMES, one_label_for_long
 from earmark.scoring.inference import TorchScorer
 from earmark.scoring.windows import Windowing
@@ -35,19 +35,19 @@ from earmark.tasks.decision import Decision
 logger = logging.getLogger(__name__)
 
 _OF_MODEL = ("*config.json", "*.safetensors", "*.bin")
-_AT_ONCE = 4096  # embeddings that the head takes
+_AT_ONCE = 4096  # embeddings per call of the head
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Of N clips that could be read.
+    """Scores of N readable clips.
 
     Attributes:
-        rows: which of the clips that were given, int64 (N,), increasing.
-        probabilities: float32 (N, C), the mean of a clip's windows.
-        embeddings: float32 (N, D), the same; of a model without embeddings the logarithms of the probabilities.
-        bad: why each of the other clips could not be read, by its row.
-        contents: of the clips (:mod:`earmark.audio.content`), uint64 (N,); ``None`` until they are needed.
+        rows: rows of the readable clips, int64 (N,), increasing.
+        probabilities: float32 (N, C), the mean over a clip's windows.
+        embeddings: float32 (N, D), likewise; for models without embeddings, the logarithms of the probabilities.
+        bad: reasons why the other clips cannot be read, by row.
+        contents: contents of the clips (:mod:`earmark.audio.content`), uint64 (N,); ``None`` until needed.
     """
 
     rows: np.ndarray
@@ -60,7 +60,7 @@ class Scores:
 def score_clips(
     audio: AudioModel, clips: Sequence[Clip], *, device: torch.device, batch_size: int, num_workers: int
 ) -> Scores:
-    """Score clips through the loop that predicts: what the body makes of each once, and of that what the head says."""
+    """Score clips with the prediction loop: embeddings from the body, then probabilities from the head."""
     model = audio.model.to(device).eval()
     has_vectors = has_embedding(model)
     scorer = TorchScorer(EmbeddingModel(model) if has_vectors else model, audio.frontend, device)
@@ -74,7 +74,7 @@ def score_clips(
     bad: dict[int, str] = {}
     watch = BadAudioWatch("skip", [])
     row = begun = 0
-    with HeardProgress(clips) as progress:
+    with ScoringProgress(clips) as progress:
         for _, answer in score_recordings(scorer, recordings, windowing, batch_size):
             if not isinstance(answer, Ended):
                 windows.append(answer.row)
@@ -101,20 +101,20 @@ def score_clips(
 
 
 def _warn_of_long(clips: Sequence[Clip], num_windows: Sequence[int], window_s: float) -> None:
-    """Warn of whole recordings that should be cut into clips first. Parts of recordings are clips already."""
+    """Warn about whole recordings that should be cut into clips first. Parts of recordings already are clips."""
     long = sum(
         count > TIMES and clip.duration_s is None and not clip.offset_s
         for clip, count in zip(clips, num_windows, strict=True)
     )
     if long:
         logger.warning(
-            "%s. Cut long recordings into clips first: `earmark predict --window_seconds` finds where",
+            "%s. Cut long recordings into clips first, at segments from `earmark predict --window_seconds`",
             one_label_for_long(long, window_s),
         )
 
 
 def _logits(model: torch.nn.Module, embeddings: np.ndarray, device: torch.device) -> np.ndarray:
-    """Float32 (K, C) of embeddings (K, D), by the model's forward, which knows its temperature."""
+    """Return logits float32 (K, C) of embeddings (K, D) by the model's forward, which applies its temperature."""
     with torch.inference_mode():
         parts = [
             model(embeddings=torch.from_numpy(embeddings[start : start + _AT_ONCE]).to(device)).logits.cpu().numpy()
@@ -124,7 +124,7 @@ def _logits(model: torch.nn.Module, embeddings: np.ndarray, device: torch.device
 
 
 def fingerprint(model: Path, decision: Decision, clips: Sequence[Clip]) -> str:
-    """Tells scores of other weights, tasks or recordings apart, by names, sizes and times."""
+    """Return a hash that changes with weights, task or recordings, from names, sizes and times."""
     task = "" if decision.task.has_one_class else f" {decision.task.name}"
     digest = hashlib.sha256(f"1 {decision.temperature!r}{task}".encode())
     for path in sorted(path for pattern in _OF_MODEL for path in model.glob(pattern)):
@@ -144,7 +144,7 @@ def _file_state(path: str) -> str:
 
 
 def read_scores(path: Path, mark: str) -> Scores | None:
-    """Scores of an earlier start with the same fingerprint; ``None`` where there are none that can be used."""
+    """Return saved scores with the same fingerprint; ``None`` if there are none or they are unusable."""
     try:
         with np.load(path, allow_pickle=False) as kept:
             if str(kept["mark"]) != mark:
@@ -155,15 +155,15 @@ def read_scores(path: Path, mark: str) -> Scores | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as exc:
-        logger.info("%s: cannot be used (%s); the recordings are heard again", path, type(exc).__name__)
+        logger.info("%s: cannot be used (%s); earmark scores the recordings again", path, type(exc).__name__)
         return None
 
 
 def write_scores(path: Path, scores: Scores, mark: str) -> None:
-    """Keep scores; the file is whole or not there.
+    """Save scores completely or not at all.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: the file cannot be written.
     """
     arrays: dict[str, Any] = {
         "mark": np.array(mark),

@@ -1,4 +1,4 @@
-"""The page's server: how it starts and ends. Needs the extra ``serve``."""
+"""Start and stop the server of the page. Needs the extra ``serve``."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ _MOST_CONNECTIONS = 64
 
 
 def serve(session: Session, listener: socket.socket) -> None:
-    """Answer the page at a socket that listens, until SIGINT or SIGTERM."""
+    """Serve the page on a listening socket until SIGINT or SIGTERM."""
     token = secrets.token_urlsafe(24)
     server = label_server(session, token, Lifecycle(_DRAIN_S))
-    # behind the #, where no server and no log sees it
+    # after the #, so that no server or log sees it
     logger.info("open    %s#%s", page_address(*listener.getsockname()[:2]), token)
     logger.info("stop    Ctrl-C. All labels are saved; run the same command again to continue")
     server.run(sockets=[listener])
 
 
 def label_server(session: Session, token: str, lifecycle: Lifecycle) -> DrainingServer:
-    """Return a server that has yet to run."""
+    """Return a server that is not running yet."""
     return make_server(
         build_app(session, token, lifecycle),
         lifecycle,

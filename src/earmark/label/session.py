@@ -1,4 +1,4 @@
-"""Clips in order, what the model proposes for each, and what was decided; knows nothing of HTTP."""
+"""Clips in order, the model's proposals and the decisions. Knows nothing about HTTP."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ CHOICES = 9  # keys 1 to 9
 
 @dataclass(frozen=True)
 class Proposal:
-    """One clip.
+    """A clip and the model's proposal for it.
 
     Attributes:
-        clip: where its sound is.
-        key: what ``labels.csv`` calls it.
+        clip: the clip.
+        key: its key in ``labels.csv``.
         choices: labels to choose from and their probabilities, at most nine, in the order of their keys.
-        proposed: what the model says, as a decision.
-        why: what is worth a look about it.
-        given: the label it came with, as a decision; ``None`` without one.
-        trained_on: whether the model was trained on it, as far as its run has recorded that.
+        proposed: the model's proposal, as a decision.
+        why: the reason to check it.
+        given: its existing label, as a decision; ``None`` without one.
+        trained_on: whether the model was trained on it, if known from its run.
     """
 
     clip: Clip
@@ -54,7 +54,7 @@ def propose(
     decision: ModelDecision = PLAIN,
     trained_on: bool = False,
 ) -> Proposal:
-    """Put one clip's probabilities (C,) into words."""
+    """Return the proposal for one clip with probabilities (C,)."""
     proposed = kind.proposed(probabilities, labels, decision)
     why = kind.why(probabilities, labels, proposed, given)
     if trained_on:
@@ -63,20 +63,20 @@ def propose(
 
 
 def _part(clip: Clip) -> tuple[float | None, float | None]:
-    """Return start and end of a clip that is part of a recording, in seconds; no start if it is the whole."""
+    """Return start and end of a clip in seconds if it is part of a recording; no start if it is the whole."""
     if clip.duration_s is None and not clip.offset_s:
         return None, None
     return clip.offset_s, None if clip.duration_s is None else round(clip.offset_s + clip.duration_s, 6)
 
 
 class Session:
-    """What the page works on. Its methods may be called from several threads.
+    """State of the page. Its methods may be called from several threads.
 
     Args:
-        proposals: clips, the first to check first.
-        decisions: what was decided.
-        labels: the model's class names.
-        facts: what else the page shows.
+        proposals: clips in order of checking.
+        decisions: decisions so far.
+        labels: class names of the model.
+        facts: other information for the page.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Session:
         self._lock = threading.Lock()
 
     def state(self) -> dict[str, object]:
-        """Counts, all labels that are known, and the first clip without a decision."""
+        """Return counts, all known labels, and the first clip without a decision."""
         with self._lock:
             self._decisions.refresh()
             several = self._decisions.kind.several
@@ -97,7 +97,7 @@ class Session:
             return {**known, "labels": self._labels(), "next": self._next(-1)}
 
     def clip(self, at: int) -> dict[str, object]:
-        """All that is known of the clip at a place, from 0 on."""
+        """Return all information about the clip at a position, from 0."""
         one = self.proposals[at]
         start_s, end_s = _part(one.clip)
         with self._lock:
@@ -115,10 +115,10 @@ class Session:
             }
 
     def decide(self, at: int, was: Decision, now: Decision) -> dict[str, object]:
-        """Write a decision down; the counts after it and the next clip without one.
+        """Save a decision. Return the new counts and the next clip without a decision.
 
         Raises:
-            EarmarkError: as :meth:`Decisions.decide`.
+            EarmarkError: see :meth:`Decisions.decide`.
         """
         with self._lock:
             self._decisions.decide(self.proposals[at].key, was, now)
@@ -143,12 +143,12 @@ class Session:
         return [*self._model_labels, *sorted(self._decisions.names() - set(self._model_labels))]
 
     def _next(self, after: int) -> int | None:
-        """Return the first place behind ``after`` without a decision, from the start again if need be."""
+        """Return the next position after ``after`` without a decision, continuing from the start."""
         places = [*range(after + 1, len(self.proposals)), *range(after + 1)]
         return next((at for at in places if at != after and self._decisions.of(self.proposals[at].key) is None), None)
 
 
 def work_folder_files(folder: Path) -> dict[str, Path]:
-    """What lies in the output folder, by what it is."""
+    """Return the files in the output folder, by their role."""
     names = ("proposals.csv", "labels.csv", "set_aside.csv", "bad_audio.csv", "scores.npz")
     return {name.partition(".")[0]: folder / name for name in names}

@@ -1,4 +1,4 @@
-"""Clips with any number of labels each. A clip with none of them is a decision, and no row is none."""
+"""Clips with any number of labels. A clip without labels is a decision, too; it has an empty cell."""
 
 from __future__ import annotations
 
@@ -21,36 +21,36 @@ from earmark.tasks import MULTI_LABEL
 from earmark.tasks.decision import Decision as ModelDecision
 
 _MOST_NAMED = 3
-_DOUBTED = (0.1, 0.9)  # probabilities between these are named as doubtful
+_DOUBTED = (0.1, 0.9)  # probabilities between these are shown as doubtful
 
 
 class SeveralLabels(LabelKind):
-    """Any number of labels for each clip, also none.
+    """Any number of labels per clip, including none.
 
     Args:
-        separator: between the labels in a cell of ``labels.csv``.
+        separator: text between labels in a cell of ``labels.csv``.
     """
 
     several = True
-    aside: Mapping[str, str] = {"unclear": "nobody can tell which labels it has"}
+    aside: Mapping[str, str] = {"unclear": "unclear which labels it has"}
 
     def __init__(self, separator: str = ",") -> None:
         self._separator = separator
 
     def read(self, cell: str) -> Decision:
-        """Return the labels of a cell as manifests have them; an empty cell says that the clip has none."""
+        """Return the labels in a cell, read as in manifests. An empty cell means no labels."""
         return _read(cell, self._separator)
 
     def write(self, decision: Decision) -> str:
-        """Return the labels with the separator between them, or a JSON list if a manifest could misread that."""
+        """Return the labels joined by the separator, or a JSON list if that could be misread."""
         names = self.names(decision)
         text = join_labels(names, self._separator)
         return json.dumps(list(names), ensure_ascii=False) if text and is_missing(text) else text
 
     def checked(self, decision: Decision) -> Decision:
-        """Return the decision with each label once, in the order of the alphabet."""
+        """Return the decision with unique labels in alphabetical order."""
         if decision is None or decision[0] != "labels" or isinstance(decision[1], str):
-            raise UsageError("expected a list of labels")
+            raise UsageError("not a list of labels. Send a list")
         return _labels(map(checked_label, decision[1]))
 
     def names(self, decision: Decision) -> tuple[str, ...]:
@@ -60,7 +60,7 @@ class SeveralLabels(LabelKind):
         return decision[1]
 
     def given(self, clip: Clip) -> Decision:
-        """Return the labels of the clip."""
+        """Return the existing labels of the clip."""
         return _labels(clip.classes)
 
     def proposed(self, probabilities: np.ndarray, labels: Sequence[str], decision: ModelDecision) -> Decision:
@@ -69,13 +69,13 @@ class SeveralLabels(LabelKind):
         return _labels(name for name, is_present in zip(labels, present, strict=True) if is_present)
 
     def choices(self, probabilities: np.ndarray, labels: Sequence[str], most: int) -> list[tuple[str, float]]:
-        """Return all labels of the model in its order if there is a key for each, so that keys stay the same."""
+        """Return all labels in the model's order if there are enough keys, so that keys stay the same."""
         if len(labels) > most:
             return likeliest(probabilities, labels, most)
         return [(name, float(one)) for name, one in zip(labels, probabilities, strict=True)]
 
     def why(self, probabilities: np.ndarray, labels: Sequence[str], proposed: Decision, given: Decision) -> str:
-        """Return the labels that the model doubts, or where it contradicts the given ones."""
+        """Return the labels that the model doubts, or where it contradicts the existing ones."""
         if given is not None:
             return self._contradiction(probabilities, labels, proposed, given)
         low, high = _DOUBTED
@@ -90,13 +90,13 @@ class SeveralLabels(LabelKind):
         of, has, hears = dict(zip(labels, probabilities, strict=True)), self.names(given), self.names(proposed)
         parts = [f"{name!r}, a label that the model does not have" for name in has if name not in of]
         doubted = sorted((name for name in has if name in of and name not in hears), key=lambda name: of[name])
-        parts += [f"{name!r}, which the model gives {of[name]:.2f}" for name in doubted]
+        parts += [f"{name!r} (probability {of[name]:.2f})" for name in doubted]
         missed = sorted((name for name in hears if name not in has), key=lambda name: -of[name])
         heard = ", ".join(f"{name!r} {of[name]:.2f}" for name in missed[:_MOST_NAMED])
         if not parts and not missed:
             return f"the model agrees with {', '.join(map(repr, has)) if has else 'no label'}"
         labelled = f"labelled {'; '.join(parts[:_MOST_NAMED])}" if parts else ""
-        return "; ".join(filter(None, [labelled, f"not labelled, but the model hears {heard}" if missed else ""]))
+        return "; ".join(filter(None, [labelled, f"not labelled, but predicted: {heard}" if missed else ""]))
 
     def doubts(self, probabilities: np.ndarray) -> np.ndarray:
         """Return the entropy of all labels."""
@@ -107,7 +107,7 @@ class SeveralLabels(LabelKind):
         return -order.entropies(probabilities)
 
     def trust(self, probabilities: np.ndarray, given: Sequence[Decision], labels: Sequence[str]) -> np.ndarray:
-        """Return the probability of the given label, or missing label, that the model believes least."""
+        """Return the lowest agreement with an existing or missing label."""
         index = {name: i for i, name in enumerate(labels)}
         there = np.zeros(probabilities.shape, dtype=bool)
         unknown = np.zeros(len(given), dtype=bool)
@@ -124,10 +124,10 @@ def _labels(names: Iterable[str]) -> Decision:
     return "labels", tuple(sorted(set(names)))
 
 
-@functools.lru_cache(maxsize=100_000)  # the counts on the page read the cells of all clips
+@functools.lru_cache(maxsize=100_000)  # the page's counts read the cells of all clips
 def _read(cell: str, separator: str) -> Decision:
     try:
         label = parse_label(cell, Columns(task=MULTI_LABEL, separator=separator))
     except CellError as exc:
-        raise OutputError(f"labels.csv: {exc}. Fix the file; nothing in it is lost") from exc
+        raise OutputError(f"labels.csv: {exc}. Fix the file. Its content is kept") from exc
     return _labels(label) if isinstance(label, tuple) else None

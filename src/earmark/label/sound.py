@@ -1,4 +1,4 @@
-"""A clip for a browser: its sound as WAV, whatever its format, and a picture of it."""
+"""A clip for the browser: audio as WAV, whatever its format, and a picture."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from earmark.audio.incomplete import log_notes
 from earmark.clips.clip import Clip
 from earmark.errors import AudioError
 
-LONGEST_S = 30.0  # that is sent; of longer recordings the beginning
+LONGEST_S = 30.0  # maximum length sent to the page
 _HIGHEST_RATE_HZ = 48_000
 _BANDS, _FRAMES = 96, 320
 
 
 def page_excerpt(clip: Clip) -> tuple[bytes, dict[str, object]]:
-    """Return the beginning of a clip.
+    """Return the beginning of a clip as audio and picture.
 
     Returns:
-        ``(wav, picture)``: mono, 16 bits, at the clip's own rate up to 48 kHz; and for the page ``spectrogram``
-        (``Spectrogram.to_dict()``), ``seconds`` and ``whole``, whether this is all of the clip.
+        ``(wav, picture)``. ``wav`` is mono, 16 bits, at the clip's own rate up to 48 kHz. ``picture`` has
+        ``spectrogram`` (``Spectrogram.to_dict()``), ``seconds``, and ``whole``: whether this is the whole clip.
 
     Raises:
-        AudioError: it cannot be read, or not any more.
+        AudioError: the clip cannot be read, or was deleted.
     """
     parts: list[np.ndarray] = []
     count, rate_hz, whole = 0, RATE_HZ, True

@@ -1,4 +1,4 @@
-"""``earmark label``: score, put in order, write ``proposals.csv``, serve the page until it is closed."""
+"""``earmark label``: score and order recordings, write ``proposals.csv``, serve the page until it is closed."""
 
 from __future__ import annotations
 
@@ -48,18 +48,18 @@ _SERVING = ("fastapi", "uvicorn")
 
 @dataclass(frozen=True)
 class LabelOutcome:
-    """What there is when the page was closed, or at once without it."""
+    """Result when the page is closed, or at once without a page."""
 
     summary: str
 
 
 def label(options: LabelOptions) -> LabelOutcome:
-    """Propose labels, and unless ``options.page`` is off, serve the page that takes decisions until a signal comes.
+    """Propose labels and, unless ``options.page`` is off, serve the page for decisions until a signal arrives.
 
     Raises:
-        DataError: no recordings, or none that can be read.
-        ModelError: no such model, or one of another task.
-        UsageError: the port is taken, or flags that do not go together.
+        DataError: there are no recordings, or none can be read.
+        ModelError: the model does not exist or has another task.
+        UsageError: the port is in use, or flags contradict each other.
         OutputError: the output folder is in use, or cannot be written.
         MissingExtraError: the page needs the extra ``serve``.
     """
@@ -77,7 +77,7 @@ def label(options: LabelOptions) -> LabelOutcome:
 
 @contextmanager
 def _listening(options: LabelOptions) -> Iterator[Any]:
-    """A socket that listens at the port: a port that is taken is an error before anything is scored."""
+    """Yield a socket that listens on the port, so that a port in use is an error before scoring."""
     if not options.page:
         yield None
         return
@@ -87,10 +87,10 @@ def _listening(options: LabelOptions) -> Iterator[Any]:
 
 
 def prepare(options: LabelOptions, folder: Path) -> Session:
-    """Read, score and order the recordings, write the proposals, and take up what was decided at an earlier start.
+    """Read, score and order the recordings, write the proposals, and load earlier decisions.
 
     Raises:
-        EarmarkError: as :func:`label`.
+        EarmarkError: see :func:`label`.
     """
     files = work_folder_files(folder)
     check_inputs(options.inputs)
@@ -101,21 +101,19 @@ def prepare(options: LabelOptions, folder: Path) -> Session:
     for note in notes:
         logger.info("note: %s", note)
     keys, unnamed = _keys(table, folder)
-    # reads what is there, so that a file of somebody else is met before anything is scored
+    # reads existing files, so that unrelated files are reported before scoring
     decisions = Decisions(folder, kind, checks=options.check, is_cut=any(key[1] or key[2] for key in keys.values()))
     if not options.check and lacks_background(audio.task, audio.decision, audio.background_class):
         logger.info(
-            "the model has no background class, so it proposes one of its classes for recordings with none of them "
-            "too. Set these aside (n), or label them background (/) to train such a class"
+            "the model has no background class, so it also proposes its classes for recordings with none of them. "
+            "Set these aside (n), or label them background (/) to train such a class"
         )
     rows = list(keys)
     scores = _scores(options, audio, [table[row] for row in rows], files["scores"])
     bad = [(table[rows[i]].source, reason) for i, reason in scores.bad.items()]
     _write_bad(files["bad_audio"], [*unnamed, *bad])
     if not len(scores.rows):
-        raise DataError(
-            f"{table.origin}: {none_could(len(table), 'recording')} be used. The reasons are in {files['bad_audio']}"
-        )
+        raise DataError(f"{table.origin}: {none_could(len(table), 'recording')} be used. See {files['bad_audio']}")
     scored = [rows[i] for i in scores.rows]
     trained_on = _trained_on(options, table.keep(scored), scores)
     clips = [(table[row], keys[row]) for row in scored]
@@ -139,7 +137,7 @@ def prepare(options: LabelOptions, folder: Path) -> Session:
 
 
 def _keys(table: ClipTable, folder: Path) -> tuple[dict[int, Key], list[tuple[str, str]]]:
-    """What ``labels.csv`` calls each clip, by row, and clips that it cannot name; of rows for one clip the first."""
+    """Return the key of each clip by row, the first row if several have one clip, and clips without a valid name."""
     keys: dict[int, Key] = {}
     unnamed = []
     taken: set[Key] = set()
@@ -157,12 +155,12 @@ def _keys(table: ClipTable, folder: Path) -> tuple[dict[int, Key], list[tuple[st
         taken.add(key)
     twice = len(table) - len(unnamed) - len(keys)
     if twice:
-        logger.warning("%s: %s left out, because an earlier row has the same clip", table.origin, counted(twice, "row"))
+        logger.warning("%s: %s ignored, because an earlier row has the same clip", table.origin, counted(twice, "row"))
     return keys, unnamed
 
 
 def _cells(clip: Clip) -> dict[str, str]:
-    """Return what else the manifest says about a clip."""
+    """Return the clip's other cells in the manifest."""
     taken = {"path", "label", "offset", "duration", "given_label", "checked"}
     cells = {name: "" if value is None else str(value) for name, value in clip.metadata.items() if name not in taken}
     return cells | ({"fold": clip.fold} if clip.fold is not None else {})
@@ -172,12 +170,10 @@ def _load(options: LabelOptions) -> AudioModel:
     source = model_source(options)
     name = str(options.model_name_or_path)
     if is_export(Path(name).expanduser()):
-        raise ModelError(f"{name}: an export; give the run it was made from, whose embeddings tell clips apart")
+        raise ModelError(f"{name}: an exported model has no embeddings. Use the run it was made from")
     audio = load_trained(source)
     if not audio.task.has_classes:
-        raise ModelError(
-            f"{name}: answers {audio.task.in_words}, which has no classes. Use a model of classes or labels."
-        )
+        raise ModelError(f"{name}: predicts {audio.task.in_words}, without classes. Use a model of classes or labels.")
     return audio
 
 
@@ -205,10 +201,10 @@ def _propose(
     scores: Scores,
     trained_on: np.ndarray,
 ) -> list[Proposal]:
-    """Return a proposal for each clip, the first to check first."""
+    """Return a proposal for each clip, in order of checking."""
     given = [kind.given(clip) if options.check else None for clip, _ in clips]
     places = _order(options, kind, scores, given, audio.labels)
-    if not options.check:  # what the model was trained on needs no label any more
+    if not options.check:  # training clips already have labels
         places = places[np.argsort(trained_on[places], kind="stable")]
     return [
         propose(
@@ -228,7 +224,7 @@ def _propose(
 def _order(
     options: LabelOptions, kind: LabelKind, scores: Scores, given: Sequence[Decision], labels: Sequence[str]
 ) -> np.ndarray:
-    """Return the rows of the scores, the first to check first, int64 (N,)."""
+    """Return the rows of the scores in order of checking, int64 (N,)."""
     if options.order == "diverse":
         return order.diverse(kind.doubts(scores.probabilities), scores.embeddings)
     if options.order == "uncertain":
@@ -241,7 +237,7 @@ def _order(
 
 
 def _with_contents(options: LabelOptions, scores: Scores, clips: Sequence[Clip]) -> Scores:
-    """Return the scores with the contents of their clips, if the model's run has a record to compare these with."""
+    """Return the scores with the contents of their clips, if the model's run has a record to compare with."""
     if scores.contents is not None or find_record(options.model_name_or_path) is None:
         return scores
     table = ClipTable([clips[row] for row in scores.rows.tolist()], "")
@@ -257,7 +253,7 @@ def _trained_on(options: LabelOptions, table: ClipTable, scores: Scores) -> np.n
     found = record.trained_on(scores.contents)
     if found.any():
         what = (
-            "so it is sure of their labels, also of wrong ones: check these with a run that was not trained on them"
+            "so it is sure even of their wrong labels. Check these with a run that was not trained on them"
             if options.check
             else "so these come last"
             if int(found.sum()) > 1
@@ -306,5 +302,5 @@ def _summary(session: Session, folder: Path, options: LabelOptions) -> str:
         done = f"{counts['labelled']:,} labelled ({counts['as_proposed']:,} as the model proposed)"
         lines.append(f"{done}, {counts['aside']:,} set aside: {files['labels']}")
     if not options.page:
-        lines.append("the same command without --page false opens the page to label them on")
+        lines.append("run the same command without --page false to label them in a browser")
     return "\n".join(lines)

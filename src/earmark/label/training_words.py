@@ -1,4 +1,4 @@
-"""The training command that the page shows: the new labels together with the clips of the model's own run."""
+"""The training command shown on the page: trains on the new labels and on the clips of the model's run."""
 
 from __future__ import annotations
 
@@ -19,37 +19,37 @@ from earmark.tasks import Task
 
 
 def label_separator(options: LabelOptions) -> str:
-    """Return what separates several labels in a cell: as the user says, else as the model's run read them.
+    """Return the separator of labels in a cell: from the user, else from the model's run.
 
     Raises:
-        UsageError: one training is to read the new labels and those of the run, and they differ in this.
+        UsageError: the new labels and those of the run would be read together, but have different separators.
     """
     read = _saved(options).get("label_separator")
     given = options.label_separator
     if given and read and given != read and not options.check:
         raise UsageError(
-            f"--label_separator {given}: {options.model_name_or_path} was trained on labels that {read!r} separates, "
-            "and one training reads these and the new ones. Leave the flag out."
+            f"--label_separator {given}: {options.model_name_or_path} was trained on labels separated by {read!r}, "
+            "and the new labels are added to them. Remove the flag."
         )
     return given or str(read or ",")
 
 
 def train_command(options: LabelOptions, labels: Path, task: Task, separator: str) -> tuple[str, str]:
-    """Return a training command, and what has to be done before it.
+    """Return a training command, and what must be done before it.
 
-    The command trains the model of the run again, on its clips and the new labels, in a folder that does not exist yet.
+    The command trains the run's model again, on its clips and the new labels, in a new folder.
 
     Args:
-        options: the model and whether labels are checked.
-        labels: the manifest with the new labels.
-        task: of the model.
-        separator: between several labels in a cell of the manifest.
+        options: settings with the model and whether labels are checked.
+        labels: manifest with the new labels.
+        task: task of the model.
+        separator: text between several labels in a cell of the manifest.
 
     Returns:
-        The command, and a sentence about the columns of ``labels``; empty if they need no change.
+        The command, and a sentence about columns of ``labels`` to change; empty if there are none.
     """
     saved = _saved(options)
-    # Checked labels are of all clips, and clips set aside must not come back from their first source.
+    # Checked labels include all clips, and clips set aside must not come back from their first source.
     settings = {} if options.check else _changed(saved, DataArguments, names_with(Scope.SPLITS, DataArguments))
     words = ["earmark", "train", *([] if task.has_one_class else ["--task", task.name])]
     if task.has_several and separator != ",":
@@ -68,7 +68,7 @@ def train_command(options: LabelOptions, labels: Path, task: Task, separator: st
 
 
 def _saved(options: LabelOptions) -> Mapping[str, object]:
-    """Return the settings of the model's run; nothing if it is no run."""
+    """Return the settings of the model's run; empty if it is not a run."""
     config = RunFolder(Path(str(options.model_name_or_path)).expanduser()).config
     return saved_config(config) if config.is_file() else {}
 
@@ -84,7 +84,7 @@ def _flag(name: str, value: object) -> list[str]:
 
 
 def _model_settings(options: LabelOptions, saved: Mapping[str, object]) -> dict[str, object]:
-    """Return the settings of the run that say which model is trained, or the labelling model itself without a run."""
+    """Return the settings that select the run's model, or the labelling model itself without a run."""
     public = [name for name, one in declared_flags(ModelArguments).items() if Scope.SECRET not in one.scope]
     model = _changed(saved, ModelArguments, public)
     if not {"model_name_or_path", "model_type"} & model.keys():
@@ -93,7 +93,7 @@ def _model_settings(options: LabelOptions, saved: Mapping[str, object]) -> dict[
 
 
 def _new_folder(model: str) -> str:
-    """Return a folder that does not exist yet: beside the run, or in ``runs`` for a model of the hub."""
+    """Return a folder that does not exist yet: beside the run, or in ``runs`` for a model on the hub."""
     run = Path(model).expanduser()
     base = str(run) if run.is_dir() else str(Path("runs") / run.name)
     number = 2
@@ -107,7 +107,7 @@ def _same_file(path: str, other: Path) -> bool:
 
 
 def _columns_to_change(settings: dict[str, object], labels: Path) -> str:
-    """What to do so that the new manifest has the columns of the clips it is combined with."""
+    """Return what to change so that the new manifest has the columns of the clips it is combined with."""
     changes = []
     for name, ours in (("audio_column_name", "path"), ("label_column_name", "label")):
         if settings.get(name, ours) != ours:
@@ -116,4 +116,4 @@ def _columns_to_change(settings: dict[str, object], labels: Path) -> str:
         changes.append(f"add a column {settings['group_column']}")
     if not changes:
         return ""
-    return f"First change {labels.name} to the columns of the earlier clips: {', '.join(changes)}."
+    return f"First change {labels.name} to match the columns of the earlier clips: {', '.join(changes)}."

@@ -1,1 +1,1 @@
-"""Labels for recordings: the public class, and files and folders from the command line."""
+"""Predict labels of recordings: the public class, and files and folders from the command line."""

@@ -39,7 +39,7 @@ _ACCEPTED = (
     "a path, the bytes of an audio file, an open binary file, an array of samples, (rate, samples), or a dict with "
     '"array" and "sampling_rate"'
 )
-_SAMPLE_KEYS = ("array", "raw")  # of datasets, of pipelines
+_SAMPLE_KEYS = ("array", "raw")  # used by datasets, by pipelines
 
 
 class SupportsRead(Protocol):
@@ -85,7 +85,7 @@ class Waveform:
     rate_hz: float
 
     def blocks(self, to_hz: int) -> Iterator[np.ndarray]:
-        """Yield float32 ``(samples,)`` in mono at ``to_hz``; the work is done when the block is asked for.
+        """Yield float32 ``(samples,)`` in mono at ``to_hz``. Nothing is computed before the block is requested.
 
         Raises:
             AudioError: see :func:`earmark.audio.decode.to_mono_at_rate`.
@@ -97,8 +97,8 @@ def split_batch(audio: Audio | Iterable[Audio]) -> tuple[Iterator[tuple[str, obj
     """Split what a caller passed into recordings.
 
     Returns:
-        The recordings, each behind its place in messages (``audio``, or ``audio[3]`` in a batch), and whether it was a
-        batch. The items of an iterator are taken one by one, as they are needed.
+        The recordings, each with its name in messages (``audio``, or ``audio[3]`` in a batch), and whether it was a
+        batch. The items of an iterator are consumed one by one, when they are needed.
     """
     if hasattr(audio, "columns") and not isinstance(audio, Mapping) and (_holds_objects(audio) or not _is_array(audio)):
         kind = type(audio).__name__
@@ -113,13 +113,13 @@ def blocks_of_audio(audio: object, where: str, sampling_rate: float | None, to_h
 
     Args:
         audio: any form of one recording.
-        where: its place in messages.
-        sampling_rate: rate of samples that come without one, in hertz.
-        to_hz: rate wanted.
+        where: its name in messages.
+        sampling_rate: rate of samples without their own rate, in hertz.
+        to_hz: rate of the returned samples.
 
     Raises:
         AudioError: the recording cannot be read.
-        InputTypeError: a type that is not accepted.
+        InputTypeError: the type is not supported.
         UsageError: samples without a sampling rate.
     """
     found = find_recording(audio, where, sampling_rate)
@@ -130,13 +130,13 @@ def find_recording(audio: object, where: str, sampling_rate: float | None) -> Cl
     """Return the file to decode, or the samples, of one recording.
 
     Raises:
-        InputTypeError: a type that is not accepted, or a dict that contains itself.
+        InputTypeError: the type is not supported, or a dict contains itself.
         UsageError: samples without a sampling rate.
     """
     try:
         return _find_recording(audio, where, sampling_rate)
     except RecursionError as exc:
-        raise InputTypeError(f"{where}: a {type(audio).__name__} that contains itself is not a recording.") from exc
+        raise InputTypeError(f"{where}: the {type(audio).__name__} contains itself. Pass {_ACCEPTED}.") from exc
 
 
 def _find_recording(audio: Any, where: str, sampling_rate: float | None) -> Clip | Waveform:
@@ -164,7 +164,7 @@ def _find_recording(audio: Any, where: str, sampling_rate: float | None) -> Clip
 
 
 def source_name(audio: object, where: str = "audio") -> str:
-    """Return the path or file name of a recording; without one its place in a batch, or its type."""
+    """Return the path or file name of a recording, else its position in a batch, or its type."""
     name = None
     if isinstance(audio, (str, os.PathLike)):
         name = os.fsdecode(audio)
@@ -205,7 +205,7 @@ def _is_decoded(audio: object) -> bool:
 
 
 def _pair(audio: object) -> tuple[object, object] | None:
-    """Samples and rate of a pair in either order; ``None`` for anything else."""
+    """Return samples and rate of a pair in either order; ``None`` for anything else."""
     if isinstance(audio, (list, tuple)) and len(audio) == 2 and _is_rate(audio[0]) != _is_rate(audio[1]):
         rate, samples = audio if _is_rate(audio[0]) else (audio[1], audio[0])
         if _is_samples(samples) and not _holds_objects(samples):
@@ -222,26 +222,26 @@ def _from_mapping(audio: Mapping[str, object], where: str, sampling_rate: float 
             if rate is None:
                 raise UsageError(f'{where}: the dict has "{key}" without "sampling_rate". Add it, in hertz.')
             return _waveform(audio[key], rate, where)
-    for key in ("bytes", "path", "audio"):  # datasets gives the bytes and, for its name, the path
+    for key in ("bytes", "path", "audio"):  # datasets gives the bytes, and the path as a name
         if audio.get(key) is not None:
             found = _find_recording(audio[key], where, sampling_rate)
             return replace(found, source=source_name(audio, where)) if key == "bytes" else found
     keys = ", ".join(map(repr, list(audio)[:8])) or "none"
     raise InputTypeError(
-        f'{where}: a dict with the keys {keys} is not a recording. It needs "array" or "raw" with "sampling_rate", or '
+        f'{where}: a dict with the keys {keys} is not a recording. Pass "array" or "raw" with "sampling_rate", or '
         '"bytes", or "path".'
     )
 
 
 def _waveform(samples: object, rate: object, where: str, *, is_one_recording: bool = True) -> Waveform:
-    """Samples that can be mixed and resampled.
+    """Return samples that can be mixed and resampled.
 
     Args:
         samples: any array.
         rate: its sampling rate.
-        where: its place in messages.
-        is_one_recording: whether ``(channels, samples)``, as torchaudio and librosa give it, is accepted. A bare array
-            may as well be a batch of clips, whose mean nobody wants.
+        where: its name in messages.
+        is_one_recording: whether to accept ``(channels, samples)``, the shape used by torchaudio and librosa. A bare
+            array of this shape may be a batch of clips, which must not be averaged.
     """
     source = source_name(samples, where)
     found = as_samples(samples, where)
@@ -249,7 +249,7 @@ def _waveform(samples: object, rate: object, where: str, *, is_one_recording: bo
         if not is_one_recording:
             raise AudioError(
                 source,
-                f"shape {found.shape} looks like (channels, samples), or like several clips: pass the transpose, "
+                f"shape {found.shape} looks like (channels, samples), or like several clips. Pass the transpose, "
                 "(samples, channels), or a list of clips",
             )
         found = found.T
@@ -257,13 +257,13 @@ def _waveform(samples: object, rate: object, where: str, *, is_one_recording: bo
 
 
 def as_samples(samples: object, where: str) -> np.ndarray:
-    """Return an array, a tensor on any device or a list of numbers as a NumPy array that NumPy computes with.
+    """Return an array, a tensor on any device or a list of numbers as a NumPy array that NumPy can compute with.
 
-    Half precision becomes float32, extended precision float64; bytes are in the order of this machine. Values, shape
-    and every other type stay.
+    Half precision becomes float32, extended precision float64, and the byte order becomes native. Values, shape and all
+    other types are kept.
 
     Raises:
-        InputTypeError: it holds no numbers.
+        InputTypeError: the array contains no numbers.
     """
     if not _is_samples(samples):
         raise InputTypeError(_refusal(samples, where))
@@ -338,7 +338,7 @@ def _rate_hz(rate: Any, where: str) -> float:
 
 
 def _read_file(file: Any, source: str) -> bytes:
-    """Read an open file from its start, and leave it where it was; what cannot go back is read on."""
+    """Read an open file from its start, and restore its position. A file without seek is read from where it is."""
     try:
         position = file.tell() if _is_seekable(file) else None
         if position is not None:
@@ -351,7 +351,7 @@ def _read_file(file: Any, source: str) -> bytes:
     if isinstance(data, (bytes, bytearray, memoryview)):
         return bytes(data)
     if hasattr(data, "close") and hasattr(data, "cr_code"):
-        data.close()  # a coroutine that nobody awaits would warn
+        data.close()  # avoids the warning about a coroutine that is never awaited
         raise InputTypeError(f"{source}: read() is asynchronous. Pass the bytes: await it first.")
     raise InputTypeError(f'{source}: read() gives {type(data).__name__}, not bytes. Open the file with mode "rb".')
 

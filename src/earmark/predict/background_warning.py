@@ -1,4 +1,4 @@
-"""Background classes of a model that scores recordings window by window: which ones, and a warning without one."""
+"""Background classes of a model that scores windows, and a warning for models without one."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ def lacks_background(task: Task, decision: Decision, background_class: str | Non
 def background_classes(
     task: Task, labels: Sequence[str], decision: Decision, background_class: str | None
 ) -> list[str]:
-    """Return the classes that mean "none of the others".
+    """Return the classes that mean "none of the other classes".
 
-    These are the background class of the training, the class that calibration rejects, and classes whose name says so.
-    Several labels may occur together, so there a label such as ``noise`` is a sound like the others.
+    These are the background class from training, the class that calibration rejects, and classes with a background
+    name. For multi-label models, where labels occur together, a label such as ``noise`` is a class like the others.
 
     Args:
         task: task of the model.
         labels: its classes.
         decision: its thresholds.
-        background_class: its background class, if it is known.
+        background_class: its background class, if known.
     """
     if not task.has_one_class:
         return []
@@ -41,8 +41,8 @@ def background_classes(
 
 
 def warn_of_windows(where: str, labels: Sequence[str]) -> str:
-    """Return the warning for a model that :func:`lacks_background`; ``where`` says what scores windows."""
+    """Return the warning for a model that :func:`lacks_background`. ``where`` names the flag that makes windows."""
     return (
-        f"{where}: this model has no background class, so windows in which none of its {len(labels)} classes occurs "
-        f"are labelled as one of them too. {REMEDY}"
+        f"{where}: this model has no background class, so windows with none of its {len(labels)} classes "
+        f"also get one of these labels. {REMEDY}"
     )

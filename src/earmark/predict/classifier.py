@@ -39,13 +39,13 @@ class Classifier(SavedModel):
         classifier.predict("yes.wav")          # [{'label': 'yes', 'score': 0.98}]
 
     Attributes:
-        scorer: the model and its limits (``max_samples``: the longest window at once), for the loop that scores.
-        labels: class names, index by index; of a regression what the number is called.
-        task: what the model is asked: one class, which labels are there, or a number.
-        decision: how answers come of probabilities; see :mod:`earmark.tasks.decision`.
-        background_class: its class of clips in which none of the others occurs; ``None`` without one.
-        background_classes: all such classes, whose segments are left out unless they are asked for.
-        sampling_rate_hz: rate the model works at; recordings of any other rate are resampled.
+        scorer: the model and its limits (``max_samples``: longest window), for the scoring loop.
+        labels: class names by index; for a regression, the name of the number.
+        task: task of the model: one class, several labels, or a number.
+        decision: rules from probabilities to predictions; see :mod:`earmark.tasks.decision`.
+        background_class: class of clips with none of the other classes; ``None`` without one.
+        background_classes: all such classes. Their segments are omitted unless requested.
+        sampling_rate_hz: sampling rate of the model; other recordings are resampled.
     """
 
     def __init__(
@@ -77,16 +77,16 @@ class Classifier(SavedModel):
             name_or_path: folder or hub name.
             device: ``auto``, ``cpu``, ``npu:0``, ``cuda:1``...
             batch_size: clips in one forward pass.
-            precision: ``fp32``, ``bf16`` or ``fp16``: what is computed in; an export has its own.
-            task: ``multi_label``, ``single_label`` or ``regression``, of a model whose configuration does not say it
-                (taggers of AudioSet); ``None`` for what it says, else ``single_label``.
+            precision: ``fp32``, ``bf16`` or ``fp16``: precision of the computation; an export has its own.
+            task: ``multi_label``, ``single_label`` or ``regression``, for a model whose configuration does not contain
+                it (AudioSet taggers); ``None`` for the configured task, else ``single_label``.
             **source: ``revision``, ``token``, ``cache_dir``, ``allow_pickle``, ``trust_remote_code``.
 
         Raises:
-            UsageError: no such precision, or one for an export; the model says another task.
-            ModelError: no such model, or it has no trained head.
+            UsageError: unknown precision, or a precision for an export; the model has another task.
+            ModelError: the model does not exist, or has no trained head.
             NetworkError: the hub cannot be reached.
-            DeviceError: no such device.
+            DeviceError: the device does not exist.
         """
         model = ModelSource(name_or_path=str(name_or_path), task=task, **source)
         classifier = cls(load_any(model), device=device, batch_size=batch_size, precision=precision)
@@ -103,33 +103,33 @@ class Classifier(SavedModel):
         hop_seconds: float | None = None,
         aggregate: str = "mean",
     ) -> list[Prediction] | list[list[Prediction]]:
-        """Name the most likely classes of whole recordings, however long, in memory that does not grow with them.
+        """Predict the most likely classes of whole recordings of any length, in constant memory.
 
         Args:
-            audio: one recording, or a list, a generator or any other iterable of recordings of any of these forms:
+            audio: one recording, or a list, a generator or any other iterable of recordings in any of these forms:
                 a path; the bytes of an audio file; an open binary file; samples of shape ``(samples,)`` or
                 ``(samples, channels)`` as an array, a tensor or a list of numbers (floating point in [-1, 1], int16,
-                int32 or uint8; other integers are refused); ``(rate, samples)`` or ``(samples, rate)``; a dict of
+                int32 or uint8; other integers are rejected); ``(rate, samples)`` or ``(samples, rate)``; a dict of
                 ``datasets`` or of pipelines. See :mod:`earmark.predict.audio_inputs`.
-            sampling_rate: rate of samples that come without one, in hertz; files and pairs have their own.
-            top_k: how many classes to name, at most all of them.
-            window_seconds: length of the windows that are scored; ``None`` for the longest the model takes.
-            hop_seconds: from the start of a window to the start of the next; ``None`` for their length.
+            sampling_rate: rate of samples without their own rate, in hertz; files and pairs have their own.
+            top_k: number of classes to return, at most all.
+            window_seconds: length of the windows; ``None`` for the longest that the model accepts.
+            hop_seconds: distance between starts of windows; ``None`` for their length.
             aggregate: ``mean`` or ``max`` of the windows' probabilities.
 
         Returns:
-            ``top_k`` predictions, most likely first; of a batch a list of such lists. Of a model with thresholds, a
-            first class below its own has the label that stands for that, and its name under ``below_threshold``. Of
-            several labels each has ``present``, and those that are there and less likely than ``top_k`` come behind. A
-            regression gives one, whose ``score`` is the number.
+            ``top_k`` predictions, most likely first; for a batch, a list of such lists. If the most likely class is
+            below its threshold, its label is the model's label for rejected clips, and the class is under
+            ``below_threshold``. With several labels, each has ``present``, and present labels that are not among the
+            first ``top_k`` are appended. A regression returns one prediction, whose ``score`` is the number.
 
         Raises:
             AudioError: a recording cannot be read.
-            InputTypeError: a type that is not accepted; also a ``TypeError``.
-            UsageError: samples without a sampling rate, or a window that the model does not take.
+            InputTypeError: the type is not supported; also a ``TypeError``.
+            UsageError: samples have no sampling rate, or the model does not accept the window.
         """
         if top_k < 1:
-            raise UsageError(f"top_k {top_k}: expected a whole number from 1 on")
+            raise UsageError(f"top_k {top_k}: too small. Pass a whole number from 1")
         windowing = self.windowing(window_seconds, hop_seconds)
         items, is_batch = split_batch(audio)
         rows = self._aggregated(self._recordings(items, sampling_rate), windowing, aggregate)
@@ -137,14 +137,14 @@ class Classifier(SavedModel):
         return answers if is_batch else answers[0]
 
     def predict_proba(self, audio: Audio | Iterable[Audio], *, sampling_rate: int | None = None) -> np.ndarray:
-        """Return probabilities, or numbers, float32 (N, C) of N recordings, columns in the order of ``labels``.
+        """Return probabilities or numbers, float32 (N, C), of N recordings; columns in the order of ``labels``.
 
         Args:
-            audio: as for :meth:`predict`; one recording gives one row.
-            sampling_rate: as for :meth:`predict`.
+            audio: see :meth:`predict`; one recording gives one row.
+            sampling_rate: see :meth:`predict`.
 
         Raises:
-            EarmarkError: as for :meth:`predict`.
+            EarmarkError: see :meth:`predict`.
         """
         items, _ = split_batch(audio)
         recordings = self._recordings(items, sampling_rate)
@@ -162,14 +162,14 @@ class Classifier(SavedModel):
         """Return embeddings float32 (N, D) of N recordings: the input of the model's last layer, averaged over windows.
 
         Args:
-            audio: as for :meth:`predict`; one recording gives one row.
-            sampling_rate: as for :meth:`predict`.
-            window_seconds: as for :meth:`predict`.
-            hop_seconds: as for :meth:`predict`.
+            audio: see :meth:`predict`; one recording gives one row.
+            sampling_rate: see :meth:`predict`.
+            window_seconds: see :meth:`predict`.
+            hop_seconds: see :meth:`predict`.
 
         Raises:
-            ModelError: the model is an export, or its head takes a learned sum of layers.
-            EarmarkError: as for :meth:`predict`.
+            ModelError: the model is an export, or its head uses a learned sum of layers.
+            EarmarkError: see :meth:`predict`.
         """
         windowing = self.windowing(window_seconds, hop_seconds)
         scorer = embedding_scorer(self.scorer, self._source and self._source.name_or_path)
@@ -194,18 +194,18 @@ class Classifier(SavedModel):
         window_seconds: float | None = None,
         hop_seconds: float | None = None,
     ) -> Timeline:
-        """Score the windows of one recording. Holds the scores of all windows; :meth:`iter_windows` does not.
+        """Score the windows of one recording. Keeps the scores of all windows; :meth:`iter_windows` does not.
 
         Args:
-            audio: one recording, as for :meth:`predict`.
-            sampling_rate: of samples in an array, in hertz.
-            window_seconds: length of a window; ``None`` for the longest the model takes.
-            hop_seconds: from window to window; ``None`` for their length.
+            audio: one recording; see :meth:`predict`.
+            sampling_rate: rate of samples without their own rate, in hertz.
+            window_seconds: length of a window; ``None`` for the longest that the model accepts.
+            hop_seconds: distance between starts of windows; ``None`` for their length.
 
         Raises:
             AudioError: the recording cannot be read.
-            InputTypeError: a batch, or a type that is not accepted.
-            UsageError: samples without a sampling rate, or a window or hop that the model does not take.
+            InputTypeError: a batch, or a type that is not supported.
+            UsageError: samples have no sampling rate, or the model does not accept the window or hop.
         """
         windows = self.iter_windows(
             audio, sampling_rate=sampling_rate, window_seconds=window_seconds, hop_seconds=hop_seconds
@@ -220,11 +220,11 @@ class Classifier(SavedModel):
         window_seconds: float | None = None,
         hop_seconds: float | None = None,
     ) -> Iterator[Window]:
-        """Yield the windows of :meth:`timeline`, one by one as they are scored."""
+        """Yield the windows of :meth:`timeline` one by one, as they are scored."""
         windowing = self.windowing(window_seconds, hop_seconds)
         items, is_batch = split_batch(audio)
         if is_batch:
-            raise InputTypeError("audio: a timeline is of one recording, not of several. Call it for each recording.")
+            raise InputTypeError("audio: a timeline needs one recording, not several. Call it for each recording.")
         for _, answer in self._windows(self._recordings(items, sampling_rate), windowing):
             if isinstance(answer, Window):
                 yield answer
@@ -232,7 +232,7 @@ class Classifier(SavedModel):
                 raise answer.error
 
     def windowing(self, window_seconds: float | None = None, hop_seconds: float | None = None) -> Windowing:
-        """Return how this model's recordings are cut; see :meth:`Windowing.of_seconds`."""
+        """Return how to cut recordings for this model; see :meth:`Windowing.of_seconds`."""
         return Windowing.of_seconds(
             window_seconds,
             hop_seconds,
@@ -248,14 +248,14 @@ class Classifier(SavedModel):
         windowing: Windowing | None = None,
         aggregate: str = "mean",
     ) -> Iterator[tuple[Clip, np.ndarray | AudioError]]:
-        """Stream probabilities float32 (C,) for clips, or the reason there are none, in order."""
+        """Yield probabilities float32 (C,) of clips, or errors, in order."""
         recordings = stream_in_order(clips, self.sampling_rate_hz, num_threads=num_threads)
         return self._aggregated(recordings, windowing or self.windowing(), aggregate)
 
     def windows_of_clips(
         self, clips: Iterable[Clip], windowing: Windowing, *, num_threads: int = 2
     ) -> Iterator[tuple[Clip, Window | Ended]]:
-        """Stream the windows of clips, in order; behind those of each comes :class:`Ended`."""
+        """Yield the windows of clips, in order; after the windows of each clip comes :class:`Ended`."""
         return self._windows(stream_in_order(clips, self.sampling_rate_hz, num_threads=num_threads), windowing)
 
     def top(self, probabilities: np.ndarray, top_k: int = 1) -> list[Prediction]:
@@ -263,10 +263,10 @@ class Classifier(SavedModel):
         return self.decision.top(probabilities, self.labels, top_k)
 
     def logits(self, windows: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """Stream logits float32 (C,) of windows that are cut already.
+        """Yield logits float32 (C,) of windows.
 
         Args:
-            windows: float32 (samples,) at ``sampling_rate_hz``, as :meth:`windowing` cuts them.
+            windows: float32 (samples,) at ``sampling_rate_hz``, cut with :meth:`windowing`.
         """
         return score(self.scorer, windows, batch_size=self.batch_size)
 
@@ -280,7 +280,7 @@ class Classifier(SavedModel):
     def _aggregated(
         self, recordings: Iterable[tuple[Key, Iterable[np.ndarray]]], windowing: Windowing, how: str
     ) -> Iterator[tuple[Key, np.ndarray | AudioError]]:
-        """One answer for each recording, or the reason there is none."""
+        """Yield one result or error for each recording."""
         whole = Aggregate(how)
         for key, answer in self._windows(recordings, windowing):
             if isinstance(answer, Window):

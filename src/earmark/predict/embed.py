@@ -1,4 +1,4 @@
-"""``earmark embed``: a vector for each recording or window, the input of the classifier's head."""
+"""``earmark embed``: one vector per recording or window, the input of the classifier's head."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from earmark.models.checkpoint import hub_name
 from earmark.models.fingerprint import model_sha256
 from earmark.models.model_source import model_source
 from earmark.predict.engine import Ended, Scored, score_recordings
-from earmark.predict.inputs import HeardProgress, find_recordings
+from earmark.predict.inputs import ScoringProgress, find_recordings
 from earmark.predict.part_file import PartFile, open_part_file
 from earmark.predict.provenance import Provenance
 from earmark.predict.scorers import embedding_scorer, make_scorer
@@ -38,32 +38,32 @@ from earmark.text import counted, none_could
 
 logger = logging.getLogger(__name__)
 
-_ROWS_PER_GROUP = 4096  # of a Parquet file
-_RESULT_SETTINGS = ("precision", "rows", "window_seconds", "hop_seconds")  # settings that decide what the rows are
+_ROWS_PER_GROUP = 4096  # in a Parquet file
+_RESULT_SETTINGS = ("precision", "rows", "window_seconds", "hop_seconds")  # settings that change the rows
 
 
 @dataclass(frozen=True)
 class EmbedOutcome:
-    """Rows that were written, and recordings that could not be read."""
+    """Numbers of rows written and of recordings that could not be read."""
 
     rows: int
     bad: int
 
 
 def embed_files(options: EmbedOptions) -> EmbedOutcome:
-    """Write an embedding for each recording or window, in input order.
+    """Write one embedding per recording or window, in input order.
 
     An embedding is the mean over time of the last hidden states (AST: its pooled token), float32 (D,), the input of the
     classifier's head. The embedding of a recording is the mean over its windows.
 
     Raises:
-        ModelError: a model whose head takes a learned sum of layers, so that there is no single vector.
+        ModelError: the model's head uses a learned sum of layers, so there is no single vector.
         DataError: no recordings, or none could be read.
         OutputError: the output exists or cannot be written.
         AudioError: a recording cannot be read, under ``on_bad_audio=fail``.
-        UsageError: a window or a hop that cannot be, or other settings than those of the job that is resumed.
+        UsageError: an invalid window or hop, or settings that differ from those of the resumed job.
     """
-    assert options.output is not None  # EmbedOptions sees to it
+    assert options.output is not None  # EmbedOptions ensures this
     output = Path(options.output)
     sources = list(find_recordings(options.inputs))
     check_output(output, sources)
@@ -98,7 +98,7 @@ def embed_files(options: EmbedOptions) -> EmbedOutcome:
         outcome = _embed(options, scorer, windowing, clips, sink)
         finished += sink.finished
         if not any(entry["reason"] is None for entry in finished) and not sink.is_complete:
-            raise DataError(f"{none_could(len(finished), 'recording')} be read. The reasons are in {sink.bad_audio}")
+            raise DataError(f"{none_could(len(finished), 'recording')} be read. See {sink.bad_audio}")
     _report(options, outcome, len(sources) - len(clips), sink)
     return outcome
 
@@ -106,11 +106,11 @@ def embed_files(options: EmbedOptions) -> EmbedOutcome:
 def _embed(
     options: EmbedOptions, scorer: TorchScorer, windowing: Windowing, clips: Sequence[Clip], sink: PartFile
 ) -> EmbedOutcome:
-    """Write the rows of recordings, and a list of their places."""
+    """Write the rows of recordings, and a list of their positions."""
     recordings = stream_in_order(clips, scorer.sampling_rate_hz, num_threads=options.num_workers or 2)
     stream = score_recordings(scorer, recordings, windowing, options.batch_size)
     count = bad = 0
-    with HeardProgress(clips) as progress:
+    with ScoringProgress(clips) as progress:
         for clip in clips:
             windows, ended = _of_one(stream, progress)
             if ended.error is None:
@@ -137,8 +137,8 @@ def _report(options: EmbedOptions, outcome: EmbedOutcome, earlier: int, sink: Pa
     warn_of_unreadable(sink)
 
 
-def _of_one(stream: Iterator[tuple[Clip, Scored | Ended]], progress: HeardProgress) -> tuple[list[Scored], Ended]:
-    """Return the windows of the recording whose turn it is."""
+def _of_one(stream: Iterator[tuple[Clip, Scored | Ended]], progress: ScoringProgress) -> tuple[list[Scored], Ended]:
+    """Return the windows of the next recording."""
     windows: list[Scored] = []
     for _, answer in stream:
         if isinstance(answer, Ended):
@@ -159,13 +159,13 @@ def _places(finished: Sequence[dict[str, Any]]) -> list[tuple[str, float, float]
 
 
 def _rows_in(part: Path, count: int) -> np.ndarray:
-    """Return the rows of a part file, float32 (N, D), from disk as they are needed."""
+    """Return the rows of a part file, float32 (N, D), memory-mapped."""
     width = part.stat().st_size // (4 * count)
     return np.memmap(part, "<f4", mode="r", shape=(count, width))
 
 
 def _write_numpy(part: Path, target: Path, *, finished: Sequence[dict[str, object]]) -> None:
-    """Write float32 (N, D) as ``.npy``, and ``path,start_s,end_s`` of its rows to a CSV file beside it."""
+    """Write float32 (N, D) as ``.npy``, and ``path,start_s,end_s`` of the rows to a CSV file beside it."""
     places = _places(finished)
     with replacing(target) as whole:
         with open(part, "rb") as rows, open(whole, "wb") as stream:
@@ -180,7 +180,7 @@ def _write_numpy(part: Path, target: Path, *, finished: Sequence[dict[str, objec
 def _write_parquet(part: Path, target: Path, *, finished: Sequence[dict[str, object]]) -> None:
     """Write ``path``, ``start_s``, ``end_s`` and ``embedding``, a list of float32. pyarrow is an extra.
 
-    Parquet holds UTF-8 only: bytes of file names that are something else are written as ``\\xNN``.
+    Parquet only stores UTF-8: other bytes in file names are written as ``\\xNN``.
     """
     import pyarrow as pa
     from pyarrow import parquet

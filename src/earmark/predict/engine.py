@@ -1,4 +1,4 @@
-"""The loop under predictions, timelines and embeddings: from blocks of recordings to one row for each window."""
+"""The loop for predictions, timelines and embeddings: from blocks of recordings to one row per window."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class Scored:
 
 @dataclass(frozen=True)
 class Ended:
-    """A recording is over.
+    """The end of a recording.
 
     Attributes:
-        duration_s: how much of it was scored, in seconds.
-        error: why it could not be read to its end; ``None`` if it was.
+        duration_s: length that was scored, in seconds.
+        error: error that prevented reading to the end; ``None`` without one.
     """
 
     duration_s: float
@@ -47,19 +47,19 @@ class Ended:
 def score_recordings(
     scorer: Scorer, recordings: Iterable[tuple[Key, Iterable[np.ndarray]]], windowing: Windowing, batch_size: int
 ) -> Iterator[tuple[Key, Scored | Ended]]:
-    """Score all windows of recordings; windows of several recordings share a batch.
+    """Score all windows of recordings. Windows of several recordings share a batch.
 
     Args:
         scorer: the model.
-        recordings: name and samples of each, float32 blocks at the scorer's sampling rate.
-        windowing: how they are cut; windows are at most as long as the scorer takes.
-        batch_size: most windows in one forward pass.
+        recordings: name and samples of each; float32 blocks at the scorer's sampling rate.
+        windowing: how to cut them; windows must not be longer than the scorer accepts.
+        batch_size: maximum number of windows in one forward pass.
 
     Yields:
         ``(name, scored)`` for each window and ``(name, ended)`` after those of each recording, in order.
     """
     rate_hz = scorer.sampling_rate_hz
-    # in order of output: windows (start, samples) whose rows are not computed yet, and ends of recordings
+    # in output order: windows (start, samples) whose rows are not computed yet, and ends of recordings
     waiting: deque[tuple[Key, tuple[int, int] | Ended]] = deque()
 
     def cut() -> Iterator[np.ndarray]:
@@ -84,6 +84,6 @@ def score_recordings(
 
 
 def _ended(waiting: deque[tuple[Key, tuple[int, int] | Ended]]) -> Iterator[tuple[Key, Ended]]:
-    """Take the ends of recordings from the front of the queue."""
+    """Yield the ends of recordings at the front of the queue."""
     while waiting and isinstance(waiting[0][1], Ended):
         yield waiting.popleft()  # type: ignore[misc]  # seen to be one in the line above

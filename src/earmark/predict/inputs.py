@@ -1,4 +1,4 @@
-"""The recordings that a command is given, and how far it has come with them."""
+"""The recordings given to a command, and its progress."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ from earmark.text import counted
 
 logger = logging.getLogger(__name__)
 
-_MANY = 200  # recordings: progress counts them instead of seconds, for which each header has to be read
+_MANY = 200  # with more recordings, progress counts recordings, because seconds need every header
 
 
 def check_inputs(inputs: Sequence[str], *, any_missing: bool = True) -> None:
-    """Refuse files and folders that do not exist, before anything slow happens.
+    """Reject files and folders that do not exist, before slow work.
 
     Args:
         inputs: files and folders.
-        any_missing: refuse every missing input. Otherwise a missing recording is accepted if another input exists.
+        any_missing: whether to reject every missing input. If False, a missing recording is accepted if another input
+            exists.
 
     Raises:
-        DataError: the first missing input, with the nearest name in its folder.
+        DataError: the first missing input, with a similar name in its folder.
     """
     missing = [name for name in inputs if _is_missing(name)]
     if not any_missing and len(missing) < len(inputs):
@@ -42,27 +43,27 @@ def _is_missing(name: str) -> bool:
         os.stat(name)
     except (FileNotFoundError, NotADirectoryError):
         return True
-    except (OSError, ValueError):  # reading it says more
+    except (OSError, ValueError):  # reading it gives a better error
         return False
     return False
 
 
 def find_recordings(inputs: Sequence[str]) -> dict[str, str]:
-    """Return each file, and each recording inside each folder, in the order given, folders sorted.
+    """Return every given file and every recording in given folders, in the given order; folders are sorted.
 
     A recording that is given twice, as a file and in its folder or by two paths, is used once, under its first path.
-    What is skipped in a folder is logged (:mod:`earmark.sources.listing`).
+    Skipped files are logged (:mod:`earmark.sources.listing`).
 
     Returns:
-        Path as it was given or found -> its name within the folder that was given.
+        Path as given or found -> its name within the given folder.
 
     Raises:
-        DataError: no inputs, a folder without audio files, or a missing input. A missing recording among others that
-            exist is not an error here: the list of unreadable recordings names it.
+        DataError: no inputs, a folder without audio files, or a missing input. A missing recording among existing ones
+            is not an error here; the list of unreadable recordings names it.
     """
     check_inputs(inputs, any_missing=False)
     found: dict[str, str] = {}
-    first: dict[str, str] = {}  # absolute path -> path by which it was found first
+    first: dict[str, str] = {}  # absolute path -> path by which it was first found
     twice = 0
     for name in inputs:
         inside = {name: os.path.basename(name)}
@@ -70,7 +71,8 @@ def find_recordings(inputs: Sequence[str]) -> dict[str, str]:
             listed = list_recordings(Path(name))
             if not listed.paths:
                 skipped = listed.skipped.files_note(name)
-                raise DataError(f"{name}: no audio files in this folder{f'. {skipped}' if skipped else ''}")
+                what = f"no audio files in this folder{f'. {skipped}' if skipped else ''}"
+                raise DataError(f"{name}: {what}. Choose another folder")
             listed.log_skipped()
             inside = {path: path[len(listed.prefix) :] for path in listed.paths}
         for path, within in inside.items():
@@ -79,30 +81,30 @@ def find_recordings(inputs: Sequence[str]) -> dict[str, str]:
             else:
                 found[path] = within
     if not found:
-        raise DataError("no recordings: name files or folders")
+        raise DataError("no recordings. Add files or folders")
     if twice:
         logger.info("%s given more than once, used once", counted(twice, "recording"))
     return found
 
 
-class HeardProgress:
-    """Seconds of sound for few recordings, recordings for many."""
+class ScoringProgress:
+    """Progress in seconds of audio for a few recordings, in recordings for many."""
 
     def __init__(self, clips: Sequence[Clip]) -> None:
-        self.durations_s = [duration_s(clip) for clip in clips[:_MANY]]  # of the first ones
+        self.durations_s = [duration_s(clip) for clip in clips[:_MANY]]  # length of the first recordings only
         self._seconds = self.durations_s if len(clips) <= _MANY else None
         total = len(clips) if self._seconds is None else round(sum(self._seconds))
-        self._bar = Progress("predicting", total, unit="clips" if self._seconds is None else "s of sound")
-        self._before_s = 0.0  # of recordings that are done
+        self._bar = Progress("predicting", total, unit="clips" if self._seconds is None else "s of audio")
+        self._before_s = 0.0  # length of the finished recordings
         self._number = 0
 
     def reach(self, end_s: float) -> None:
-        """The recording at hand is heard up to here."""
+        """Show that the current recording is scored up to ``end_s``."""
         if self._seconds is not None:
             self._bar.update(max(0, round(self._before_s + end_s) - self._bar.done))
 
     def finish(self) -> None:
-        """It is done."""
+        """Show that the current recording is finished."""
         if self._seconds is None:
             self._bar.update(1)
             return
@@ -110,7 +112,7 @@ class HeardProgress:
         self._number += 1
         self.reach(0.0)
 
-    def __enter__(self) -> HeardProgress:
+    def __enter__(self) -> ScoringProgress:
         return self
 
     def __exit__(self, *exc: object) -> None:

@@ -19,7 +19,7 @@ from earmark.models.fingerprint import model_sha256
 from earmark.models.model_source import model_source
 from earmark.predict.classifier import Classifier
 from earmark.predict.engine import Ended
-from earmark.predict.inputs import HeardProgress
+from earmark.predict.inputs import ScoringProgress
 from earmark.predict.provenance import Provenance
 from earmark.predict.sink import Sink
 from earmark.predict.timeline import SegmentRules, check_labels
@@ -29,7 +29,7 @@ from earmark.settings.prediction_flags import PredictOptions
 
 logger = logging.getLogger(__name__)
 
-# settings that decide what the rows are; a resumed job has the same
+# settings that change the rows; a resumed job must have the same values
 _RESULT_SETTINGS = (
     *(
         "precision",
@@ -48,7 +48,7 @@ _RESULT_SETTINGS = (
 
 @dataclass
 class JobCounts:
-    """How many recordings were scored, could not be read, and were scored but could not be written."""
+    """Numbers of recordings that were scored, could not be read, and were scored but could not be written."""
 
     scored: int = 0
     unreadable: int = 0
@@ -56,14 +56,14 @@ class JobCounts:
 
 
 class Job:
-    """The rows that the options ask for, recording by recording.
+    """A job that makes rows, recording by recording.
 
     Args:
         options: model, windows, rules and format.
-        ids: names by which the format identifies recordings; see :class:`earmark.formats.format.Writer`.
+        ids: names of recordings in the format; see :class:`earmark.formats.format.Writer`.
 
     Raises:
-        EarmarkError: the model or the device cannot be used; a window, a class or a rule that cannot be.
+        EarmarkError: the model or device cannot be used; or a window, class or rule is invalid.
     """
 
     def __init__(self, options: PredictOptions, ids: Mapping[str, str] | None = None) -> None:
@@ -107,16 +107,16 @@ class Job:
             ids={} if ids is None else ids,
         )
         self.rows: Rows = options.writer.rows(settings)
-        self._state: Mapping[str, Any] = {}  # of the rows after the last finished recording
+        self._state: Mapping[str, Any] = {}  # state of the rows after the last finished recording
 
         if options.aggregate == "max" and kind == "clips" and self.classifier.decision.has_thresholds:
             logger.warning(
-                "--aggregate max: the model's thresholds were fitted to the mean over windows; the highest "
-                "probabilities pass them more often"
+                "--aggregate max: the model's thresholds were fitted to the mean over windows, so the highest "
+                "probabilities exceed them more often"
             )
 
     def settings(self) -> dict[str, object]:
-        """Return the settings that decide what the rows are."""
+        """Return the settings that change the rows."""
         settings = {name: getattr(self.options, name) for name in _RESULT_SETTINGS}
         if self.options.rows == "segments" and self.classifier.background_classes:
             settings["include_background"] = self.options.include_background
@@ -126,19 +126,19 @@ class Job:
         return settings if decision.is_plain else {**settings, "decision": decision.fingerprint(self.classifier.labels)}
 
     def provenance(self) -> Provenance:
-        """Return what makes the rows; reads all weights."""
+        """Return the provenance of the rows. This reads all weights."""
         name = str(self.options.model_name_or_path)
         local = local_folder(name)
         folder = local if local is not None and is_export(local) else self._source.find(name)
         return Provenance.of_now("predict", hub_name(name), model_sha256(folder), self.settings())
 
-    def run(self, clips: Sequence[Clip], sink: Sink, progress: HeardProgress | None = None) -> JobCounts:
+    def run(self, clips: Sequence[Clip], sink: Sink, progress: ScoringProgress | None = None) -> JobCounts:
         """Score recordings.
 
         Args:
             clips: the recordings.
-            sink: takes the rows.
-            progress: shows how far the job is.
+            sink: receives the rows.
+            progress: shows the progress of the job.
 
         Raises:
             AudioError: a recording cannot be read, under ``on_bad_audio=fail``.
@@ -154,7 +154,7 @@ class Job:
         return counts
 
     def _scored(
-        self, clips: Sequence[Clip], sink: Sink, progress: HeardProgress | None
+        self, clips: Sequence[Clip], sink: Sink, progress: ScoringProgress | None
     ) -> Iterator[tuple[Clip, Ended]]:
         """Yield each recording when its rows are in the sink."""
         threads = self.options.num_workers or 2
@@ -208,9 +208,9 @@ class Job:
 
 
 def _until_end(
-    stream: Iterator[tuple[Clip, Window | Ended]], ended: list[Ended], progress: HeardProgress | None
+    stream: Iterator[tuple[Clip, Window | Ended]], ended: list[Ended], progress: ScoringProgress | None
 ) -> Iterator[Window]:
-    """Yield the windows of one recording; how it ended goes into ``ended``."""
+    """Yield the windows of one recording, and put its end into ``ended``."""
     for _, answer in stream:
         if isinstance(answer, Ended):
             ended.append(answer)

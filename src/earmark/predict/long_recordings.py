@@ -1,4 +1,4 @@
-"""Recordings that are much longer than the clips of a model, and get one label for the whole."""
+"""Detect recordings that are much longer than a model's clips but get only one label."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ def count_long(durations_s: Iterable[float], window_s: float) -> int:
 
 
 def one_label_for_long(count: int, window_s: float) -> str:
-    """Return a sentence without its full stop: how many recordings are long, and that each gets one label."""
+    """Return a sentence, without full stop, about the number of long recordings and their single label."""
     recordings = f"{counted(count, 'recording')} {agreeing(count, 'are')}"
     return (
-        f"{recordings} longer than {TIMES} times the {window_s:.3g} s that the model takes at "
-        "once, and each recording gets one label"
+        f"{recordings} longer than {TIMES} times the model's window of {window_s:.3g} s, "
+        "and each recording gets one label"
     )

@@ -1,4 +1,4 @@
-"""Class names of a model in a local folder, read without loading the model. Loads neither torch nor Transformers."""
+"""Read the class names of a local model without loading it, and without importing torch or Transformers."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from earmark.models.checkpoint import local_folder
 
 
 def classes_of_folder(name_or_path: str) -> list[str] | None:
-    """Return the class names in the configuration of a model or an export.
+    """Return the class names in the configuration of a model or export.
 
     Args:
-        name_or_path: as a command takes it.
+        name_or_path: model as given to a command.
 
     Returns:
-        The names; ``None`` if this is no local folder, or if its configuration does not say or is damaged. Loading the
-        model then reports what is wrong.
+        The names; ``None`` if this is not a local folder, or its configuration lacks them or is damaged. Loading the
+        model then reports the problem.
 
     Raises:
-        ModelError: there is no such folder.
+        ModelError: the folder does not exist.
     """
     folder = local_folder(name_or_path)
     if folder is None:

@@ -1,8 +1,8 @@
-"""``earmark predict --engine ray``: the same job on the workers of a Ray cluster, for millions of recordings.
+"""``earmark predict --engine ray``: run the job on the workers of a Ray cluster, for millions of recordings.
 
-Ray distributes groups of recordings; if a worker dies, another scores its group again. The rows come back to this
-process in order, and it writes them like those of a local job: none is lost or written twice, and ``--resume`` works.
-Ray is an extra.
+Ray distributes groups of recordings. If a worker dies, another worker scores its group again. The rows come back to
+this process in order, and it writes them as in a local job: none is lost or written twice, and ``--resume`` works. Ray
+is an extra.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 from earmark.clips.clip import Clip
 from earmark.errors import AudioError, DeviceError, EarmarkError, OutputError
 from earmark.extras import require
-from earmark.predict.inputs import HeardProgress
+from earmark.predict.inputs import ScoringProgress
 from earmark.predict.job import Job, JobCounts
 from earmark.predict.sink import ANY_NAME, Sink
 from earmark.settings.prediction_flags import PredictOptions
@@ -27,32 +27,32 @@ from earmark.text import counted
 
 logger = logging.getLogger(__name__)
 
-_A_GROUP = 16  # recordings: what is done again when a worker dies
+_A_GROUP = 16  # recordings per group, the work that is repeated when a worker dies
 
 
 def run_on_ray(
-    options: PredictOptions, clips: Sequence[Clip], ids: Mapping[str, str], sink: Sink, progress: HeardProgress
+    options: PredictOptions, clips: Sequence[Clip], ids: Mapping[str, str], sink: Sink, progress: ScoringProgress
 ) -> JobCounts:
     """Score recordings on Ray.
 
     Args:
-        options: the job; every worker loads the model and needs to see the recordings under the same paths.
+        options: the job. Every worker loads the model, and must be able to read the recordings under the same paths.
         clips: the recordings.
-        ids: names by which the format identifies recordings; empty if it has their paths.
-        sink: takes the rows.
+        ids: names of recordings in the format; empty if it uses their paths.
+        sink: receives the rows.
         progress: counts the recordings.
 
     Raises:
         AudioError: a recording cannot be read, under ``on_bad_audio=fail``.
-        DeviceError: Ray cannot start, or its workers fail for good.
+        DeviceError: Ray cannot start, or its workers keep failing.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray reports its use otherwise
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # otherwise Ray sends usage statistics
     ray = require("ray")
     require("ray.data")
     try:
         ray.init(address=options.ray_address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     except (ConnectionError, ValueError, RuntimeError) as exc:
-        raise DeviceError(f"--engine ray: Ray does not start ({str(exc).splitlines()[0]})") from exc
+        raise DeviceError(f"--engine ray: Ray does not start ({str(exc).splitlines()[0]}). Check the cluster") from exc
     try:
         return _run(ray, options, clips, ids, sink, progress)
     except ray.exceptions.RayError as exc:
@@ -67,7 +67,7 @@ def _run(
     clips: Sequence[Clip],
     ids: Mapping[str, str],
     sink: Sink,
-    progress: HeardProgress,
+    progress: ScoringProgress,
 ) -> JobCounts:
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True
@@ -107,7 +107,7 @@ def _run(
 
 
 def _resources(device: str) -> dict[str, object]:
-    """What Ray reserves for a worker: a card where one is asked for, else a core."""
+    """Return the resources of a worker: an accelerator if the device needs one, else a core."""
     kind = device.partition(":")[0]
     if kind == "cuda":
         return {"num_gpus": 1}
@@ -115,7 +115,7 @@ def _resources(device: str) -> dict[str, object]:
 
 
 def _ours(error: BaseException) -> EarmarkError:
-    """Return the error of this program that a worker stopped with, out of what Ray wrapped it in."""
+    """Return the earmark error that stopped a worker, extracted from Ray's error."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, EarmarkError):
@@ -125,14 +125,14 @@ def _ours(error: BaseException) -> EarmarkError:
 
 
 class _Worker:
-    """One process with the model; takes groups of recordings."""
+    """Worker process with the model. Scores groups of recordings."""
 
     def __init__(self, options: PredictOptions) -> None:
         self._ids: dict[str, str] = {}
         self._job = Job(dataclasses.replace(options, on_bad_audio="skip"), self._ids)
 
     def __call__(self, group: dict[str, Any]) -> dict[str, Any]:
-        """Return the rows and the reasons of a group, as bytes: names need not be UTF-8."""
+        """Return rows and errors of a group, as bytes, because names need not be UTF-8."""
         names, ids = ([bytes(text).decode("utf-8", ANY_NAME) for text in group[key]] for key in ("path", "id"))
         self._ids.clear()
         self._ids.update(zip(names, ids, strict=True))
@@ -146,7 +146,7 @@ class _Worker:
 
 
 class _Collected:
-    """A sink that hands the rows of each recording back."""
+    """Sink that returns the rows of each recording."""
 
     bad_audio: Path | None = None
     earlier_unreadable = 0
@@ -161,7 +161,7 @@ class _Collected:
         return list(clips)
 
     def write(self, rows: str) -> None:
-        """Hold rows of the current recording."""
+        """Collect rows of the current recording."""
         self._held.append(rows)
 
     def finish(

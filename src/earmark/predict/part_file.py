@@ -1,8 +1,8 @@
-"""An output that is one file: it holds each recording completely or not at all, and a stopped job can be resumed.
+"""An output file that holds each recording completely or not at all, so that a stopped job can be resumed.
 
-Rows go to ``OUTPUT.part`` as they come. ``OUTPUT.part.done`` has the :class:`Provenance` of the job, then a line for
-each finished recording with the size of the rows after it. A resumed job cuts the rows back to the last of these.
-When all recordings are finished, the rows become ``OUTPUT``, and ``OUTPUT.earmark.json`` records what made them.
+Rows are written to ``OUTPUT.part``. ``OUTPUT.part.done`` has the :class:`Provenance` of the job, then one line for each
+finished recording with the size of the part file after it. A resumed job truncates the rows to the last of these. When
+all recordings are finished, the part file becomes ``OUTPUT``, and ``OUTPUT.earmark.json`` records its provenance.
 """
 
 from __future__ import annotations
@@ -48,16 +48,16 @@ def open_part_file(
     resume: bool = False,
     convert: Convert | None = None,
 ) -> Iterator[PartFile]:
-    """Open an output file; it is complete when the block ends without an error.
+    """Open an output file. It is complete when the block ends without an error.
 
     Args:
-        path: the output.
+        path: path of the output.
         head: text before the first row.
-        provenance: what makes the rows.
+        provenance: provenance of the rows.
         sources: all recordings of the job.
-        overwrite: replace an existing output, and the rows of a stopped job.
-        resume: continue the rows of a stopped job; do nothing if it is complete.
-        convert: makes the output from the finished rows, given both paths.
+        overwrite: whether to replace an existing output and the rows of a stopped job.
+        resume: whether to continue a stopped job; does nothing if it is complete.
+        convert: creates the output from the finished rows, given both paths.
 
     Raises:
         OutputError: the output exists, or cannot be written.
@@ -90,20 +90,20 @@ class PartFile:
         self._finished: list[dict[str, Any]] = []
         self._rows: BinaryIO | None = None
         self._done: BinaryIO | None = None
-        self._start = 0  # of the current recording's rows
-        self._is_ours = False  # the part file is this job's: it may be removed
+        self._start = 0  # start of the current recording's rows
+        self._is_ours = False  # whether this job made the part file, and so may remove it
         self.bad_audio: Path | None = Path(f"{path}{BAD_AUDIO}")
         self.earlier_unreadable = 0
         self.is_complete = False
 
     def lock(self, *, overwrite: bool) -> AbstractContextManager[object]:
-        """Return a lock that keeps other jobs out; a complete output needs none, and its folder may be read-only."""
+        """Return a lock against other jobs. A complete output needs none, and its folder may be read-only."""
         if self._path.exists() and not overwrite and not self._part.exists() and not self._list.exists():
             return nullcontext()
         return writing_alone(Path(f"{self._path}{LOCK}"), self._path, "file")
 
     def open(self, head: str, *, overwrite: bool, resume: bool) -> None:
-        """Open the files, or refuse; see :func:`open_part_file`."""
+        """Open the files, or raise; see :func:`open_part_file`."""
         self.is_complete = self._path.exists() and not overwrite
         if self.is_complete:
             self._check_complete(resume=resume)
@@ -127,7 +127,7 @@ class PartFile:
 
     @property
     def hint(self) -> str:
-        """How to continue, for the message of an error; empty if nothing is finished."""
+        """Hint for error messages on how to continue; empty if nothing is finished."""
         is_kept = bool(self._finished) and self._part.exists()
         return f". {self._part} keeps {self._count_finished()}. --resume continues" if is_kept else ""
 
@@ -140,14 +140,14 @@ class PartFile:
 
     def write(self, rows: str | bytes) -> None:
         """Append rows of the current recording."""
-        assert self._rows is not None  # only recordings that are not finished have rows
+        assert self._rows is not None  # only unfinished recordings have rows
         with self._translated():
             self._rows.write(rows.encode("utf-8", ANY_NAME) if isinstance(rows, str) else rows)
 
     def finish(
         self, source: str, reason: str | None = None, state: Mapping[str, object] | None = None, **more: object
     ) -> OutputError | None:
-        """Note that the recording is finished, with ``more`` in its entry of the list."""
+        """Record that the recording is finished, with ``more`` in its entry of the list."""
         assert self._rows is not None
         with self._translated():
             self._rows.flush()
@@ -159,7 +159,7 @@ class PartFile:
         return None
 
     def drop(self) -> None:
-        """Cut the rows back to the last finished recording."""
+        """Truncate the rows to the last finished recording."""
         assert self._rows is not None
         with self._translated():
             self._rows.flush()
@@ -170,15 +170,15 @@ class PartFile:
         """Close both files."""
         for stream in (self._rows, self._done):
             if stream is not None:
-                with suppress(OSError):  # of a full disk, which the caller has met already
+                with suppress(OSError):  # the disk is full, which the caller already knows
                     stream.close()
         self._rows = self._done = None
 
     def complete(self, convert: Convert | None) -> None:
-        """Give the rows their name, list the recordings that could not be read, and record what made the output."""
+        """Rename the finished rows, list the recordings that could not be read, and write the provenance."""
         if self.is_complete:
             return
-        record_path(self._path).unlink(missing_ok=True)  # that of the output that is replaced
+        record_path(self._path).unlink(missing_ok=True)  # the record of the replaced output
         if convert is None:
             replace(self._part, self._path)
         else:
@@ -187,7 +187,7 @@ class PartFile:
         self._write_beside()
 
     def keep_or_remove(self) -> None:
-        """Log how to continue a stopped job; remove its files if it has read no recording."""
+        """Log how to continue a stopped job, or remove its files if it has read no recording."""
         if not self._is_ours:
             return
         if any(entry["reason"] is None for entry in self._finished) and self._part.exists():
@@ -201,7 +201,7 @@ class PartFile:
                 path.unlink()
 
     def _write_beside(self) -> None:
-        """Write the files beside the output; without the list of finished recordings, it is no stopped job."""
+        """Write the files beside the output. Without the list of finished recordings it is not a stopped job."""
         self._write_bad_audio()
         write_record(self._path, self._provenance.to_dict(), self._finished)
         self._list.unlink()
@@ -213,7 +213,7 @@ class PartFile:
         write_bad_audio(self.bad_audio, bad)
 
     def _check_complete(self, *, resume: bool) -> None:
-        """Allow ``--resume`` for an output that the same job has completed."""
+        """Accept ``--resume`` for an output that the same job has completed."""
         if not resume:
             raise OutputError(f"{self._path}: exists already. Name another file, or add --overwrite")
         entries = read_json_lines(self._list, to_first_damage=True)
@@ -222,7 +222,7 @@ class PartFile:
             raise OutputError(
                 f"{self._path}: exists already, and a job that replaces it was stopped. Add --overwrite to --resume"
             )
-        if entries:  # killed after the output had its name, before the record was written
+        if entries:  # the job was killed between renaming the output and writing the record
             self._check_is_same(Provenance.from_dict(entries[0]), self._path)
             self._finished = entries[1:]
             self._write_beside()
@@ -230,15 +230,15 @@ class PartFile:
         self._check_is_same(Provenance.from_dict(record), self._path)
         if record.get("recordings_sha256") != sources_sha256(self._sources):
             raise UsageError(
-                f"--resume: {self._path} is complete, for other recordings ({record.get('recordings')}, these are "
-                f"{len(self._sources)}). Name another file, or start again with --overwrite"
+                f"--resume: {self._path} is complete for other recordings ({record.get('recordings')}, not "
+                f"{len(self._sources)}). Choose another file, or start again with --overwrite"
             )
         self._check_same_files(record.get("files_sha256"))
         self.earlier_unreadable = int(record.get("unreadable", 0))
         logger.info("%s is complete: there is nothing to resume", self._path)
 
     def _check_same_files(self, before: Any) -> None:
-        """Refuse a complete output if a recording was replaced since."""
+        """Reject a complete output if a recording has changed since."""
         states = {source: file_state(source) for source in self._sources}
         if before is None or None in states.values() or files_sha256(states) == before:
             return
@@ -246,7 +246,7 @@ class PartFile:
         newer = [source for source, state in states.items() if state is not None and state[1] > written_ns]
         raise UsageError(
             f"--resume: {self._path} is complete, and {newer[0] if newer else 'one of its recordings'} has changed "
-            "since. Name another file, or start again with --overwrite"
+            "since. Choose another file, or start again with --overwrite"
         )
 
     def _check_is_same(self, earlier: Provenance | None, where: Path) -> None:
@@ -257,7 +257,7 @@ class PartFile:
             )
 
     def _read_stopped(self, head: str) -> None:
-        """Read what a stopped job has finished."""
+        """Read which recordings a stopped job has finished."""
         size = self._part.stat().st_size if self._part.exists() else 0
         entries = read_json_lines(self._list, to_first_damage=True)
         if not entries:
@@ -278,13 +278,13 @@ class PartFile:
             logger.info("Resuming: %s of %d are in %s", self._count_finished(), len(self._sources), self._part)
 
     def _check_sources(self) -> None:
-        """Refuse to continue with other recordings: their rows would stand beside those of the earlier ones."""
+        """Reject other recordings, because their rows would be mixed with earlier ones."""
         here = set(self._sources)
         gone = [entry["path"] for entry in self._finished if entry["path"] not in here]
         if gone:
             raise UsageError(
-                f"--resume: {self._part} has results for {gone[0]}, which is not among the recordings given "
-                f"({len(gone)} of {len(self._finished)} are not). Give the same files and folders, or start again with "
+                f"--resume: {self._part} has results for {gone[0]}, which is not one of the recordings "
+                f"({len(gone)} of {len(self._finished)} are not). Use the same files and folders, or start again with "
                 "--overwrite"
             )
         for entry in self._finished:
@@ -296,7 +296,7 @@ class PartFile:
         in_order = [entry["path"] for entry in self._finished] == list(self._sources[: len(self._finished)])
         if self.state and not in_order:
             raise UsageError(
-                f"--resume: {self._part} counts times through all recordings in their order, and there are new "
+                f"--resume: {self._part} counts times through all recordings in order, but there are new "
                 "recordings before its last one. Start again with --overwrite"
             )
 
@@ -311,7 +311,7 @@ class PartFile:
             logger.info("Discarding %s with %s", self._part, counted(len(finished), "finished recording"))
 
     def _open(self, head: str) -> None:
-        """Open both files. The list is never shorter on disk than the recordings that are known to be finished."""
+        """Open both files. On disk, the list always includes every recording that is known to be finished."""
         self._is_ours = True
         if not self._finished:
             self._part.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""``earmark predict``: scores recordings and writes the results, streaming; a stopped job can be resumed."""
+"""``earmark predict``: score recordings and stream the results to the output. Stopped jobs can be resumed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from earmark.errors import DataError, OutputError, UsageError
 from earmark.formats.format_registry import DEFAULT_WRITER, usable_writer, writers_with
 from earmark.formats.output_names import NAMES, write_names
 from earmark.predict.background_warning import lacks_background, warn_of_windows
-from earmark.predict.inputs import HeardProgress, find_recordings
+from earmark.predict.inputs import ScoringProgress, find_recordings
 from earmark.predict.long_recordings import count_long, one_label_for_long
 from earmark.predict.model_classes import classes_of_folder
 from earmark.predict.part_file import open_part_file
@@ -41,35 +41,34 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PredictOutcome:
-    """How many recordings were scored, and how many could not be read."""
+    """Numbers of recordings that were scored and that could not be read."""
 
     scored: int
     unreadable: int
 
 
 def predict_files(options: PredictOptions) -> PredictOutcome:
-    """Score recordings and write the rows of each, in input order, as soon as they are known.
+    """Score recordings and write the rows of each, in input order, as soon as they are available.
 
     Raises:
         DataError: no recordings, a missing input, or no recording could be read.
         AudioError: a recording cannot be read, under ``on_bad_audio=fail``.
         OutputError: the output exists or cannot be written.
-        UsageError: a window, a class or a rule for segments that cannot be, or other settings than those of the job
-            that is resumed.
+        UsageError: an invalid window, class or segment rule, or settings that differ from those of the resumed job.
     """
     sources = list(find_recordings(options.inputs))
     _check_before_loading(options, sources)
     writer = usable_writer(options.format or DEFAULT_WRITER)
     ids = {} if writer.ids is None else writer.ids(sources)
 
-    from earmark.predict.job import Job  # loads torch, which takes seconds: mistakes above are reported before
+    from earmark.predict.job import Job  # loads torch, which takes seconds; earlier errors are reported before
     from earmark.predict.on_ray import run_on_ray
 
     job = Job(options, ids)
     _note_background(options, job)
     with _open(options, sources, job) as sink:
         clips = sink.remaining([Clip(source=path, path=path) for path in sources])
-        with HeardProgress(clips) as progress:
+        with ScoringProgress(clips) as progress:
             _note_long(options, job, clips, progress)
             if options.engine == "ray":
                 counts = run_on_ray(options, clips, ids, sink, progress)
@@ -82,22 +81,22 @@ def predict_files(options: PredictOptions) -> PredictOutcome:
 
 
 def _check_before_loading(options: PredictOptions, sources: list[str]) -> None:
-    """Refuse what cannot work before a model is loaded."""
+    """Reject invalid options before loading a model."""
     if options.resume and options.output is None:
         raise refuse_resume_without_output()
     ending = options.writer.table_ending
     if ending is not None and len(sources) > 1 and not options.one_table and options.one_file:
         if options.output is None:
             raise UsageError(
-                f"--format {options.format}: name a folder with --output; each recording gets a file in it"
+                f"--format {options.format}: each recording gets its own file. Choose a folder with --output"
             )
         hint = "a folder, or add --one_table" if options.writer.has_path else "a folder"
-        raise UsageError(f"--output {options.output}: one file for {len(sources)} recordings. Name {hint}")
+        raise UsageError(f"--output {options.output}: one file for {len(sources)} recordings. Choose {hint}")
     if options.one_table and options.writer.counts_through and options.engine == "ray":
         others = alternatives(writers_with(lambda writer: not writer.counts_through and writer.has_path))
         raise UsageError(
             f"--one_table: one table of --format {options.format} counts times through all recordings, which the "
-            f"workers of --engine ray cannot know. Leave --one_table out, or use --format {others}"
+            f"workers of --engine ray cannot know. Remove --one_table, or use --format {others}"
         )
     if options.output is not None and options.one_file:
         check_output(Path(options.output), sources)
@@ -107,13 +106,13 @@ def _check_before_loading(options: PredictOptions, sources: list[str]) -> None:
 
 
 def _note_background(options: PredictOptions, job: Job) -> None:
-    """Say what happens to windows with none of the classes; a threshold alone hardly helps (docs/predict.md)."""
+    """Log what happens to windows with none of the classes. A threshold alone hardly helps (docs/predict.md)."""
     model = job.classifier
     if options.rows == "segments" and options.only_labels is None and not options.include_background:
         left_out = model.background_classes
         if left_out:
             logger.info(
-                "Segments of the background %s %s are left out. Add --include_background to write them",
+                "Segments of the background %s %s are omitted. Add --include_background to write them",
                 "class" if len(left_out) == 1 else "classes",
                 ", ".join(left_out),
             )
@@ -121,8 +120,8 @@ def _note_background(options: PredictOptions, job: Job) -> None:
         logger.warning("%s", warn_of_windows(f"--rows {options.rows}", model.labels))
 
 
-def _note_long(options: PredictOptions, job: Job, clips: Sequence[Clip], progress: HeardProgress) -> None:
-    """Note recordings that are much longer than a clip and get one row, unless somebody asked for that."""
+def _note_long(options: PredictOptions, job: Job, clips: Sequence[Clip], progress: ScoringProgress) -> None:
+    """Log a note about recordings that are much longer than a clip but get one row, unless the user asked for that."""
     asked = {"rows", "aggregate", "window_seconds", "hop_seconds"} & options.given
     if options.rows != "clips" or asked:
         return
@@ -130,7 +129,7 @@ def _note_long(options: PredictOptions, job: Job, clips: Sequence[Clip], progres
     long = count_long(progress.durations_s, window_s)
     if long:
         hop = f"--hop_seconds {window_s / 2:.3g}"
-        logger.info("note: %s. Add %s to find what occurs when", one_label_for_long(long, window_s), hop)
+        logger.info("note: %s. Add %s to get one label per window", one_label_for_long(long, window_s), hop)
 
 
 def _open(options: PredictOptions, sources: list[str], job: Job) -> AbstractContextManager[Sink]:
@@ -160,17 +159,17 @@ def _open(options: PredictOptions, sources: list[str], job: Job) -> AbstractCont
 
 
 def _check_results(counts: JobCounts, earlier: int, sink: Sink) -> None:
-    """Fail if no recording could be read, so that no output blocks the next job."""
+    """Raise if no recording could be read, so that no output blocks the next job."""
     unreadable = counts.unreadable + sink.earlier_unreadable
     if not counts.scored and not counts.unwritten and earlier == sink.earlier_unreadable:
         raise DataError(f"{none_could(unreadable, 'recording')} be read{_listed(sink)}")
 
 
 def _record_names(options: PredictOptions, sources: list[str], ids: Mapping[str, str]) -> None:
-    """Write which recording has which name if names in the output are not the paths, or warn."""
+    """Write the name of each recording if names in the output are not the paths, or warn."""
     changed = [source for source, name in ids.items() if name != os.path.splitext(source)[0]]
     if options.output is not None:
-        Path(f"{options.output}{NAMES}").unlink(missing_ok=True)  # of an output that was replaced
+        Path(f"{options.output}{NAMES}").unlink(missing_ok=True)  # the table of a replaced output
     if changed and options.output is not None:
         table = write_names(Path(options.output), ids)
         logger.info("%s lists the recordings whose names in the results are not their paths", table)
@@ -184,7 +183,7 @@ def _record_names(options: PredictOptions, sources: list[str], ids: Mapping[str,
     lost = [] if loses_path is None else [source for source in sources if loses_path(source)]
     if lost:
         logger.warning(
-            "--format %s: the paths of %s have a tab or a line end, which is a blank in the results: %s",
+            "--format %s: the paths of %s have a tab or a line end, which becomes a blank in the results: %s",
             options.format,
             counted(len(lost), "recording"),
             and_more([repr(path) for path in lost]),
@@ -196,7 +195,7 @@ def _listed(sink: Sink) -> str:
 
 
 def _report(options: PredictOptions, counts: JobCounts, earlier: int, sink: Sink) -> None:
-    """Log what the job has done, and fail if it lost results."""
+    """Log what the job has done. Raise if it lost results."""
     listed = _listed(sink)
     is_idle = earlier and not (counts.scored or counts.unreadable or counts.unwritten)
     parts = [] if is_idle else [f"{counted(counts.scored, 'recording')} scored"]
@@ -208,5 +207,5 @@ def _report(options: PredictOptions, counts: JobCounts, earlier: int, sink: Sink
     if counts.unwritten:
         raise OutputError(
             f"{options.output}: the results of {counted(counts.unwritten, 'recording')} could not be written{listed}. "
-            "Fix what the list says, then add --resume"
+            "Fix the errors in the list, then add --resume"
         )

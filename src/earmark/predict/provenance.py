@@ -1,7 +1,7 @@
-"""What made an output: the model, the settings and the version, in a JSON file beside it.
+"""Provenance of an output: model, settings and version, in a JSON file beside it.
 
-``OUTPUT.earmark.json`` belongs to an output that is one file; ``FOLDER/earmark.jsonl`` to a folder with a file for each
-recording. A resumed job compares before it scores anything, so an output never holds rows of two models or settings.
+``OUTPUT.earmark.json`` belongs to an output file; ``FOLDER/earmark.jsonl`` to a folder with one file per recording. A
+resumed job compares them before scoring, so an output never mixes rows of two models or settings.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Provenance:
-    """What made an output.
+    """Provenance of an output.
 
     Attributes:
         command: ``predict`` or ``embed``.
-        model: the model as it was named.
-        model_sha256: of :func:`earmark.models.fingerprint.model_sha256`.
-        settings: settings that decide what the rows are, by the name of their flag.
-        version: of earmark.
+        model: name of the model as given by the user.
+        model_sha256: result of :func:`earmark.models.fingerprint.model_sha256`.
+        settings: settings that change the rows, by the name of their flag.
+        version: version of earmark.
     """
 
     command: str
@@ -42,12 +42,12 @@ class Provenance:
 
     @classmethod
     def of_now(cls, command: str, model: str, model_sha256: str, settings: Mapping[str, object]) -> Provenance:
-        """Return that of a job of this version; settings become what JSON can hold."""
+        """Return the provenance of a job of this version. Settings are converted to JSON values."""
         return cls(command, model, model_sha256, json.loads(json.dumps(settings)), __version__)
 
     @classmethod
     def from_dict(cls, record: Any) -> Provenance | None:
-        """Return what :meth:`to_dict` wrote; ``None`` for anything else."""
+        """Return the provenance written by :meth:`to_dict`; ``None`` for anything else."""
         try:
             model = record["model"]
             texts = (record["command"], model["name_or_path"], model["sha256"], record["earmark"])
@@ -58,7 +58,7 @@ class Provenance:
         return cls(command, name, sha256, settings, version)
 
     def to_dict(self) -> dict[str, object]:
-        """Return it for JSON."""
+        """Return the JSON object of the provenance."""
         return {
             "command": self.command,
             "earmark": self.version,
@@ -73,7 +73,7 @@ class Provenance:
         return short_sha256(what)
 
     def difference(self, earlier: Provenance | None) -> str | None:
-        """Return in words what differs from an earlier job; ``None`` if rows of both may stand in one output."""
+        """Describe the difference from an earlier job; ``None`` if rows of both may be in one output."""
         if earlier is None:
             return "without a record of the model and the settings"
         if earlier.command != self.command:
@@ -92,10 +92,10 @@ class Provenance:
         return None
 
     def warn_of_version(self, earlier: Provenance, where: object) -> None:
-        """Warn if an earlier version wrote some of the rows."""
+        """Warn if an earlier version has written some of the rows."""
         if earlier.version != self.version:
             logger.warning(
-                "%s was begun by earmark %s and is continued by %s, so scores may differ slightly between its "
+                "%s was started by earmark %s and is continued by %s, so scores may differ slightly between its "
                 "recordings. Start again with --overwrite if that matters",
                 where,
                 earlier.version,
@@ -112,13 +112,13 @@ def _setting(name: str, value: object) -> str:
 
 
 def sources_sha256(sources: Sequence[str]) -> str:
-    """Return a hash of which recordings there are, in any order."""
+    """Return a hash of a set of recordings; their order does not matter."""
     paths = sorted(os.fsencode(os.path.abspath(source)) for source in sources)
     return hashlib.sha256(b"\0".join(paths)).hexdigest()
 
 
 def file_state(source: str) -> list[int] | None:
-    """Return the size of a recording in bytes and its modification time in ns; ``None`` if there is no such file."""
+    """Return the size of a recording in bytes and its modification time in ns; ``None`` without the file."""
     try:
         found = os.stat(source)
     except (OSError, ValueError):
@@ -127,12 +127,12 @@ def file_state(source: str) -> list[int] | None:
 
 
 def has_changed(source: str, before: object) -> bool:
-    """Return whether a recording was replaced since :func:`file_state` returned ``before``."""
+    """Return whether a recording has changed since :func:`file_state` returned ``before``."""
     return before is not None and file_state(source) not in (before, None)
 
 
 def files_sha256(states: Mapping[str, object]) -> str:
-    """Return a hash of :func:`file_state` of recordings, in any order.
+    """Return a hash of the :func:`file_state` of recordings; their order does not matter.
 
     Args:
         states: path -> state.
@@ -142,7 +142,7 @@ def files_sha256(states: Mapping[str, object]) -> str:
 
 
 def record_path(output: Path) -> Path:
-    """Return where the record of an output file is."""
+    """Return the path of an output file's record."""
     return Path(f"{output}.earmark.json")
 
 
@@ -151,8 +151,8 @@ def write_record(output: Path, provenance: Mapping[str, Any], finished: Sequence
 
     Args:
         output: the file.
-        provenance: what made it.
-        finished: ``path``, ``reason`` and, except by old versions, ``file`` (:func:`file_state`) of each recording.
+        provenance: its provenance.
+        finished: ``path``, ``reason`` and, except in old versions, ``file`` (:func:`file_state`) of each recording.
     """
     sources = [entry["path"] for entry in finished]
     counts = {
@@ -168,7 +168,7 @@ def write_record(output: Path, provenance: Mapping[str, Any], finished: Sequence
 
 
 def read_record(output: Path) -> dict[str, Any]:
-    """Return the record of an output file; empty if there is none that can be read."""
+    """Return the record of an output file; empty if there is none, or it is unreadable."""
     try:
         record = json.loads(record_path(output).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -177,11 +177,11 @@ def read_record(output: Path) -> dict[str, Any]:
 
 
 def read_json_lines(path: Path, *, to_first_damage: bool = False) -> list[dict[str, Any]]:
-    """Return the objects of a file of JSON lines; empty without the file.
+    """Return the objects in a file of JSON lines; empty without the file.
 
     Args:
-        path: the file. A process that was killed may have left a line that is cut off.
-        to_first_damage: whether to ignore everything after such a line, or that line only.
+        path: path of the file. A killed process may have left a truncated line.
+        to_first_damage: whether to ignore everything after a damaged line, or only the line.
     """
     entries: list[dict[str, Any]] = []
     try:

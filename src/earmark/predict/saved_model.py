@@ -1,4 +1,4 @@
-"""What a trained model can do because it lies in a folder or on the hub: be exported, uploaded and loaded again."""
+"""Export, upload and reload a model that was loaded from a folder or the hub."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class SavedModel:
-    """A model that knows where it was loaded from; ``_source`` is ``None`` for one that was made in memory."""
+    """A model that knows where it was loaded from. ``_source`` is ``None`` for a model made in memory."""
 
     _source: ModelSource | None = None
 
@@ -42,14 +42,14 @@ class SavedModel:
         """Export the model and compare the export with PyTorch.
 
         Args:
-            output: folder of the export, new or empty. :meth:`from_pretrained` loads it.
-            format: ``onnx``, ``onnx-int8`` (weights of matrix products in 8 bits) or ``pt2`` (torch.export).
-            calibration: folder of recordings for the comparison; ``None`` for generated sound.
-            max_calibration_samples: most recordings to take of them.
-            fixed_shape: batch size and seconds of the only shape that the export takes, as Ascend's ATC needs it.
+            output: folder of the export, new or empty. Load it with :meth:`from_pretrained`.
+            format: ``onnx``, ``onnx-int8`` (8-bit weights of matrix products) or ``pt2`` (torch.export).
+            calibration: folder of recordings for the comparison; ``None`` for generated audio.
+            max_calibration_samples: maximum number of recordings to use.
+            fixed_shape: batch size and seconds of the export's only input shape, as required by Ascend's ATC.
 
         Raises:
-            UsageError: a wrong value.
+            UsageError: an invalid value.
             ModelError: the model cannot be exported, or the export gives other probabilities.
             OutputError: the folder is not empty or cannot be written.
             MissingExtraError: the packages of the format are not installed.
@@ -60,7 +60,7 @@ class SavedModel:
         options = ExportOptions(
             **self.loading(),
             output=os.fspath(output),
-            format=format,  # type: ignore[arg-type]  # checked there
+            format=format,  # type: ignore[arg-type]  # checked by the called function
             calibration=None if calibration is None else os.fspath(calibration),
             max_calibration_samples=max_calibration_samples,
             fixed_shape=shape,
@@ -79,18 +79,18 @@ class SavedModel:
         """Upload the run folder that the model was loaded from to the hub, with its model card.
 
         Args:
-            repo: name on the hub: ``org/name``, or ``name`` in your own account.
+            repo: repository on the hub: ``org/name``, or ``name`` in your own account.
             private: whether a new repository is private.
             revision: branch to commit to; ``None`` for ``main``.
-            message: of the commit.
-            token: access token that may write; ``None`` for ``HF_TOKEN`` or that of ``hf auth login``.
+            message: commit message.
+            token: access token with write permission; ``None`` for ``HF_TOKEN`` or the token of ``hf auth login``.
 
         Returns:
-            The address of the commit.
+            URL of the commit.
 
         Raises:
             ModelError: the model was not loaded from a run folder.
-            UsageError: no token, or one that may not write there.
+            UsageError: no token, or a token without write permission.
             NetworkError: the hub cannot be reached.
         """
         from earmark.runs.push import push

@@ -1,4 +1,4 @@
-"""From a loaded model to what the loop that scores calls: for predictions, and for embeddings."""
+"""Create scorers, which the scoring loop calls, from a loaded model: for predictions and for embeddings."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def make_scorer(audio: AudioModel | ExportedModel, device: str, precision: str) 
     """Move a model to its device and precision.
 
     Raises:
-        UsageError: no such precision, or one for an export.
-        DeviceError: no such device.
+        UsageError: unknown precision, or a precision for an export.
+        DeviceError: the device does not exist.
     """
     if precision not in DTYPES:
-        raise UsageError(f"precision {precision}: expected {', '.join(DTYPES)}")
+        raise UsageError(f"precision {precision}: unknown precision. Choose one of {', '.join(DTYPES)}")
     if isinstance(audio, ExportedModel):
         if precision != "fp32":
-            raise UsageError(f"precision {precision}: {audio.folder} computes in what it was exported in")
+            raise UsageError(f"precision {precision}: {audio.folder} is an export with a fixed precision. Remove it")
         return audio.scorer(device)
     place = select_device(device)
     model = audio.model.to(place).eval()
@@ -39,17 +39,17 @@ def embedding_scorer(scorer: Scorer, name: object) -> TorchScorer:
     """Return a scorer whose rows are embeddings instead of logits.
 
     Args:
-        scorer: of a torch model.
-        name: of the model, for the error message.
+        scorer: scorer of a torch model.
+        name: name of the model, for the error message.
 
     Raises:
-        ModelError: an export, or a model whose head takes a learned sum of layers.
+        ModelError: the model is an export, or its head uses a learned sum of layers.
     """
     if not isinstance(scorer, TorchScorer):
         raise ModelError(f"{name}: an export has no embeddings. Use the model that it was exported from.")
     if not has_embedding(scorer.model):
         raise ModelError(
-            f"{name}: its head takes a learned sum of all layers (use_weighted_layer_sum), so "
-            "there is no one embedding of a clip"
+            f"{name}: its head uses a learned sum of all layers (use_weighted_layer_sum), so "
+            "it has no single embedding. Use another model"
         )
     return TorchScorer(EmbeddingModel(scorer.model), scorer.frontend, scorer.device)

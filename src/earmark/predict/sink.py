@@ -1,4 +1,4 @@
-"""Where results are written: standard output, a file (:mod:`part_file`), or a folder of files (:mod:`table_folder`)."""
+"""Outputs: standard output, a file (:mod:`part_file`), or a folder of files (:mod:`table_folder`)."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from earmark.text import counted
 
 logger = logging.getLogger(__name__)
 
-ANY_NAME = "surrogateescape"  # file names need not be UTF-8; they are written as the bytes they are
+ANY_NAME = "surrogateescape"  # keeps the bytes of file names that are not UTF-8
 BAD_AUDIO = ".bad_audio.csv"
 LOCK = ".part.lock"
 _SIDE_FILES = (".part", LOCK, ".part.done", BAD_AUDIO, NAMES, ".earmark.json")
 
 
 class Sink(Protocol):
-    """Takes the rows of one recording after another.
+    """Receiver of the rows of one recording after another.
 
     Attributes:
-        bad_audio: the list of recordings that could not be read or written; ``None`` if there is none.
-        earlier_unreadable: how many recordings an earlier job could not read, and this one does not try again.
+        bad_audio: list of recordings that could not be read or written; ``None`` if there is none.
+        earlier_unreadable: number of recordings that an earlier job could not read and this job does not retry.
     """
 
     bad_audio: Path | None
@@ -40,13 +40,13 @@ class Sink(Protocol):
 
     @property
     def state(self) -> Mapping[str, object]:
-        """State of the rows that an earlier job wrote; see :meth:`earmark.formats.format.Rows.restore`."""
+        """State of the rows written by an earlier job; see :meth:`earmark.formats.format.Rows.restore`."""
 
     def remaining(self, clips: Sequence[Clip]) -> list[Clip]:
         """Return the recordings that an earlier job has not finished."""
 
     def write(self, rows: str) -> None:
-        """Take rows of the current recording."""
+        """Write rows of the current recording."""
 
     def finish(
         self, source: str, reason: str | None = None, state: Mapping[str, object] | None = None
@@ -56,13 +56,13 @@ class Sink(Protocol):
         Args:
             source: its path.
             reason: why it could not be read; ``None`` if it could.
-            state: of the rows after it.
+            state: state of the rows after it.
 
         Returns:
-            Why its results could not be written, if only they are affected.
+            The reason why its results could not be written, if only they are affected.
 
         Raises:
-            OutputError: nothing can be written.
+            OutputError: nothing can be written any more.
         """
 
     def drop(self) -> None:
@@ -70,7 +70,7 @@ class Sink(Protocol):
 
 
 class StandardOutput:
-    """Rows for another program; what is written is written."""
+    """Rows on standard output, which cannot be discarded."""
 
     bad_audio: Path | None = None
     earlier_unreadable = 0
@@ -92,17 +92,17 @@ class StandardOutput:
     def finish(
         self, source: str, reason: str | None = None, state: Mapping[str, object] | None = None
     ) -> OutputError | None:
-        """Pass the rows on."""
+        """Flush the rows."""
         with translated("standard output"):
             sys.stdout.flush()
         return None
 
     def drop(self) -> None:
-        """Do nothing: rows that another program has read cannot be discarded."""
+        """Do nothing, because rows on standard output cannot be discarded."""
 
 
 def _make_lossless(stream: object) -> None:
-    """Let a stream take any text: a pipe or a file gets UTF-8, like an ``--output``; a terminal shows escapes."""
+    """Make a stream accept any text: a pipe or file gets UTF-8, like ``--output``; a terminal shows escapes."""
     if not isinstance(stream, io.TextIOWrapper):
         return
     if stream.isatty():
@@ -112,16 +112,16 @@ def _make_lossless(stream: object) -> None:
 
 
 def check_output(output: Path, sources: Sequence[str]) -> None:
-    """Refuse an output that would replace a recording, or that cannot have files beside it.
+    """Reject an output that would replace a recording, or whose name leaves no room for files beside it.
 
     Raises:
-        OutputError: one of these.
+        OutputError: the output is a recording or a folder, or its name is too long.
     """
     for source in sources:
         if _is_same_file(output, source):
-            raise OutputError(f"--output {output}: this file is one of the recordings. Name another file")
+            raise OutputError(f"--output {output}: this file is one of the recordings. Choose another file")
     if output.is_dir():
-        raise OutputError(f"--output {output}: this is a folder. Name a file in it")
+        raise OutputError(f"--output {output}: this is a folder. Choose a file in it")
     longest = unfinished(Path(max((f"{output.name}{ending}" for ending in _SIDE_FILES), key=len))).name
     if len(os.fsencode(longest)) > longest_name(output.parent):
         raise OutputError(f"--output {output}: the name is too long for {longest} beside it. Use a shorter name")
@@ -137,7 +137,7 @@ def _is_same_file(output: Path, source: str) -> bool:
 
 
 def longest_name(folder: Path) -> int:
-    """Return how many bytes a file name may have in a folder; 255 where the system does not say."""
+    """Return the maximum bytes of a file name in a folder; 255 if unknown."""
     if not hasattr(os, "pathconf"):
         return 255
     try:
@@ -147,11 +147,11 @@ def longest_name(folder: Path) -> int:
 
 
 def summary(parts: Sequence[str], earlier: int, sink: Sink) -> str:
-    """Return what a job reports at its end.
+    """Return the summary of a job.
 
     Args:
         parts: what this job has done; empty if nothing was left to do.
-        earlier: recordings that an earlier job has finished.
+        earlier: number of recordings finished by an earlier job.
         sink: the output.
     """
     said = ", ".join(parts) if parts or not earlier else "No recording was left to read"
@@ -163,7 +163,7 @@ def summary(parts: Sequence[str], earlier: int, sink: Sink) -> str:
 
 
 def warn_of_unreadable(sink: Sink) -> None:
-    """Warn that recordings which an earlier job could not read are not tried again."""
+    """Warn that recordings that an earlier job could not read are not retried."""
     if sink.earlier_unreadable:
         logger.warning(
             "--resume does not retry the %s that the earlier job could not read%s. Fix the recordings and predict them "
@@ -179,7 +179,7 @@ def refuse_resume_without_output() -> UsageError:
 
 
 def write_bad_audio(path: Path, bad: Sequence[tuple[str, str]]) -> None:
-    """Write the recordings that could not be read, ``path,reason``, or remove the list if there are none.
+    """Write the recordings that could not be read as ``path,reason``, or remove the list if there are none.
 
     Raises:
         OutputError: the list cannot be written.
@@ -192,7 +192,7 @@ def write_bad_audio(path: Path, bad: Sequence[tuple[str, str]]) -> None:
 
 
 def writing_alone(lock: Path, output: Path, kind: str) -> AbstractContextManager[None]:
-    """Return a lock that keeps other jobs out of an output.
+    """Return a lock against other jobs for an output.
 
     Args:
         lock: the lock file.
@@ -200,17 +200,17 @@ def writing_alone(lock: Path, output: Path, kind: str) -> AbstractContextManager
         kind: ``file`` or ``folder``.
 
     Raises:
-        OutputError: another job writes the output.
+        OutputError: another job is writing the output.
     """
-    return locked(lock, lambda holder: f"{output}: {holder} is writing it. Wait for that job, or name another {kind}")
+    return locked(lock, lambda holder: f"{output}: {holder} is writing it. Wait for that job, or choose another {kind}")
 
 
 @contextmanager
 def translated(output: object, hint: Callable[[], str] = str) -> Iterator[None]:
-    """Raise an OSError of the block as an OutputError that names ``output``; a reader that has gone is no error.
+    """Convert an OSError of the block to an OutputError that names ``output``. A closed pipe is not an error.
 
     Args:
-        output: named at the start of the message.
+        output: start of the message.
         hint: returns the end of the message.
     """
     try:

@@ -1,7 +1,7 @@
-"""An output that is a folder with a file for each recording, for programs that open one beside the recording.
+"""An output folder with one file per recording, for programs that open a table beside each recording.
 
-Each file is complete or absent. ``earmark.jsonl`` in the folder records what made each of them: a line with the
-:class:`Provenance` of each job, and a line for each file, written before the file, with the hash of its content.
+Each file is complete or does not exist. ``earmark.jsonl`` in the folder records the provenance: one line with the
+:class:`Provenance` of each job, and one line per file, written before the file, with the hash of its content.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _OF_THE_FOLDER = {errno.ENOSPC, errno.EDQUOT, errno.EROFS} if hasattr(errno, "ED
 
 @dataclass(frozen=True)
 class _Entry:
-    """What the journal says of a file."""
+    """Entry of a file in the journal."""
 
     recording: str  # absolute path
     job: str
@@ -48,12 +48,12 @@ class _Entry:
 
 
 class _Journal:
-    """``earmark.jsonl``.
+    """The journal ``earmark.jsonl``.
 
     Attributes:
-        jobs: what made files, by the key of the job.
-        files: the last entry of each file, by its name.
-        hashes: of every content that a file ever had.
+        jobs: provenance by the key of the job.
+        files: last entry of each file, by its name.
+        hashes: hashes of all contents that files have had.
     """
 
     def __init__(self, path: Path) -> None:
@@ -72,19 +72,19 @@ class _Journal:
                 )
 
     def open(self, job: Provenance) -> None:
-        """Begin to append."""
+        """Open the journal to append to it."""
         self._stream = open(self._path, "ab")  # noqa: SIM115  (closed by close)
         if self._stream.tell() > 0:
             with open(self._path, "rb") as whole:
                 whole.seek(-1, os.SEEK_END)
-                if whole.read(1) != b"\n":  # cut off by a kill
+                if whole.read(1) != b"\n":  # truncated by a kill
                     self._stream.write(b"\n")
         if job.key not in self.jobs:
             self._append({"job": job.key, **job.to_dict()})
         self._stream.flush()
 
     def note(self, name: str, entry: _Entry) -> None:
-        """Note what a file is about to hold."""
+        """Record the content that a file is about to get."""
         line = {"file": name, "recording": entry.recording, "job": entry.job, "sha256": entry.sha256}
         self._append({**line, "size_mtime_ns": entry.file})
         self._take(name, entry)
@@ -120,14 +120,14 @@ def open_table_folder(
     """Open a folder of tables.
 
     Args:
-        folder: the output; it is made if it does not exist.
+        folder: the output; created if it does not exist.
         inputs: files and folders that were given.
         sources: the recordings in them.
-        ending: of the file of each recording, after the recording's name.
+        ending: end of each file's name, after the recording's name.
         head: text at the start of each file.
-        provenance: what makes the tables.
-        overwrite: replace tables.
-        resume: keep the tables that a job with the same model and settings has written.
+        provenance: provenance of the tables.
+        overwrite: whether to replace tables.
+        resume: whether to keep tables that a job with the same model and settings has written.
 
     Raises:
         OutputError: a table exists already, or the folder cannot be written.
@@ -166,30 +166,30 @@ class TableFolder:
     """The tables of a job; see :func:`open_table_folder`."""
 
     state: Mapping[str, Any] = {}
-    earlier_unreadable = 0  # they have no table, so they are tried again
+    earlier_unreadable = 0  # they have no table, so they are retried
 
     def __init__(
         self, folder: Path, names: dict[str, str], head: str, provenance: Provenance, journal: _Journal
     ) -> None:
         self._folder, self._names, self._head = folder, names, head
         self._provenance, self._journal = provenance, journal
-        self._part = f"{_PART}.{secrets.token_hex(4)}"  # file systems without locks may have two jobs in a folder
+        self._part = f"{_PART}.{secrets.token_hex(4)}"  # without file locks, two jobs may use one folder
         self._held: list[str] = []
-        self._kept: set[str] = set()  # recordings whose tables stay
+        self._kept: set[str] = set()  # recordings whose tables are kept
         self._bad: list[tuple[str, str]] = []
-        self._bad_before: list[tuple[str, str]] = []  # of recordings of other jobs
+        self._bad_before: list[tuple[str, str]] = []  # entries from other jobs
         self.bad_audio: Path | None = folder / _LIST
 
     def check(self, *, resume: bool, overwrite: bool) -> None:
-        """Decide which tables stay, and refuse to start if one of them was made in another way.
+        """Decide which tables to keep. Refuse to start if one of them has another provenance.
 
         Raises:
-            OutputError: a table exists already.
-            UsageError: it was made with another model or other settings.
+            OutputError: a table already exists.
+            UsageError: a table was made with another model or other settings.
         """
         changed: list[str] = []
         replaced: list[str] = []
-        earlier: Provenance | None = None  # of another version
+        earlier: Provenance | None = None  # job of another version
         for source, name in self._names.items():
             entry = self._journal.files.get(name)
             state = self._kept_state(source, name, entry, resume=resume, overwrite=overwrite)
@@ -211,16 +211,16 @@ class TableFolder:
                 note, self._folder, count, "their tables were written", and_more(replaced), "will be predicted again"
             )
         if changed:
-            stays = "stay as they are. Add --overwrite to replace them"
+            stays = "are kept. Add --overwrite to replace them"
             logger.warning(
                 note, self._folder, counted(len(changed), "table"), "earmark wrote them", and_more(changed), stays
             )
 
     def _kept_state(self, source: str, name: str, entry: _Entry | None, *, resume: bool, overwrite: bool) -> str | None:
-        """Return whether the table of a recording is ``ours`` or ``changed``; ``None`` if it is written again.
+        """Return whether a recording's table is ``ours`` or ``changed``; ``None`` if it is written again.
 
         Raises:
-            EarmarkError: it was made in another way, and may not be replaced.
+            EarmarkError: the table has another provenance and may not be replaced.
         """
         target = self._folder / name
         if not os.path.lexists(target):
@@ -232,9 +232,9 @@ class TableFolder:
         return None if problem is not None or state == "old" or (overwrite and state == "changed") else state
 
     def open(self) -> None:
-        """Open the journal, and take the list of unreadable recordings of other jobs over."""
+        """Open the journal, and load the list of unreadable recordings of other jobs."""
         for parent in {(self._folder / name).parent for name in self._names.values()}:
-            for part in parent.glob(f"{_PART}*"):  # of a job that was killed
+            for part in parent.glob(f"{_PART}*"):  # left by a killed job
                 part.unlink(missing_ok=True)
         self._journal.open(self._provenance)
         assert self.bad_audio is not None
@@ -248,7 +248,7 @@ class TableFolder:
         return [clip for clip in clips if clip.source not in self._kept]
 
     def write(self, rows: str) -> None:
-        """Hold rows of the current recording."""
+        """Collect rows of the current recording."""
         self._held.append(rows)
 
     def finish(
@@ -266,7 +266,7 @@ class TableFolder:
         except OSError as exc:
             error = OutputError(f"{target}: cannot be written ({exc.strerror or exc})")
             if exc.errno in _OF_THE_FOLDER:
-                raise OutputError(f"{error}. The tables written so far are complete; --resume continues") from exc
+                raise OutputError(f"{error}. The tables written so far are complete. Resume with --resume") from exc
             self._bad.append((source, f"its table cannot be written ({exc.strerror or exc})"))
             return error
         return None
@@ -294,33 +294,33 @@ class TableFolder:
                 part.unlink()
 
     def _problem(self, target: Path, source: str, entry: _Entry | None, *, resume: bool) -> EarmarkError | None:
-        """Return why an existing table is no result of this job; ``None`` if it is one."""
+        """Return why an existing table is not a result of this job; ``None`` if it is."""
         if not resume:
             of = f" and holds the results for {entry.recording}" if entry is not None else ""
             return OutputError(
                 f"{target}: exists already{of}. Add --resume to continue a stopped job, --overwrite to replace tables, "
-                "or name another folder"
+                "or choose another folder"
             )
         if entry is None:
             return OutputError(
-                f"{target}: exists already, and {self._folder / JOURNAL} does not record what made it. Name another "
-                "folder, or add --overwrite to replace it"
+                f"{target}: exists already, and {self._folder / JOURNAL} does not record its provenance. Choose "
+                "another folder, or add --overwrite to replace it"
             )
         if entry.recording != os.path.abspath(source):
             return OutputError(
-                f"{target}: holds the results for {entry.recording}, not for {source}. Name another folder, or add "
+                f"{target}: holds the results for {entry.recording}, not for {source}. Choose another folder, or add "
                 "--overwrite to replace it"
             )
         difference = self._provenance.difference(self._journal.jobs.get(entry.job))
         if difference is not None:
             return UsageError(
-                f"--resume: {target} was written {difference}. Use the same to continue, name another folder, or add "
+                f"--resume: {target} was written {difference}. Use the same to continue, choose another folder, or add "
                 "--overwrite to write such tables again"
             )
         return None
 
     def _state(self, target: Path, name: str, entry: _Entry | None) -> str:
-        """Return whether a table is ``ours``, of an ``old`` job, or was ``changed`` by somebody."""
+        """Return whether a table is ``ours``, from an ``old`` job, or was ``changed`` by somebody."""
         content = target.read_bytes() if target.is_file() else b""
         found = hashlib.sha256(content).hexdigest()
         if entry is not None and found == entry.sha256:

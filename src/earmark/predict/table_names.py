@@ -1,4 +1,4 @@
-"""Names for a file of each recording: the folders of the recordings are kept, and no two names are equal."""
+"""File names for tables: they keep the folders of the recordings, and no two are equal."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ def table_names(
     case_sensitive: bool = True,
     given: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """Return the file name for each recording, below the output folder, with ``/`` between its parts.
+    """Return the file name of each recording's table, relative to the output folder, with ``/`` as separator.
 
-    Recordings of one folder keep their place in that folder. Recordings of several folders, or of none, keep their
-    place below the deepest folder that holds all inputs. A name that another recording has already, or that is too
-    long, gets a hash of the recording's path.
+    Recordings of one folder keep their path in that folder. Recordings of several folders, or of none, keep their path
+    below the deepest folder that contains all inputs. A name that is taken or too long gets a hash of the recording's
+    path.
 
     Args:
         sources: paths of the recordings.
         inputs: files and folders that were given.
-        ending: follows the recording's name, e.g. ``.selections.txt``.
-        longest: most bytes that the file system takes for a file name.
-        case_sensitive: whether the file system tells ``A`` from ``a``.
-        given: names that recordings have from an earlier job.
+        ending: appended to the recording's name, e.g. ``.selections.txt``.
+        longest: maximum bytes of a file name in the file system.
+        case_sensitive: whether the file system distinguishes ``A`` from ``a``.
+        given: names of recordings from an earlier job.
     """
     root = _root(inputs, sources)
     here = set(sources)
@@ -49,7 +49,7 @@ def table_names(
 
 
 class _Taken:
-    """Names of files and of the folders above them that are in use."""
+    """Names of files and folders that are in use."""
 
     def __init__(self, case_sensitive: bool) -> None:
         self._case_sensitive = case_sensitive
@@ -57,7 +57,7 @@ class _Taken:
         self._folders: set[str] = set()
 
     def add(self, name: str) -> bool:
-        """Take a name unless another file or folder has it; return whether it was free."""
+        """Reserve a name. Return whether it was free."""
         parts = _compared(name, self._case_sensitive).split("/")
         whole = "/".join(parts)
         above = {"/".join(parts[:depth]) for depth in range(1, len(parts))}
@@ -69,18 +69,18 @@ class _Taken:
 
 
 def _candidates(root: str, source: str, ending: str, longest: int) -> Iterator[str]:
-    """Names for a recording, the one to prefer first."""
+    """Yield names for a recording, the preferred one first."""
     folder, name = os.path.split(_below(root, source))
     place = "/".join(_shortened(part, "", longest) for part in folder.split(os.sep) if part)
     prefix = f"{place}/" if place else ""
     yield prefix + _shortened(name, ending, longest)
     yield prefix + _hashed(name, ending, longest, source)
-    for number in count(1):  # something else has the name of the folder, too
+    for number in count(1):  # the hashed name is taken, too
         yield _hashed(name, ending, longest, f"{source} {number}")
 
 
 def tells_case(folder: Path) -> bool:
-    """Return whether the file system of a folder, which exists, tells upper from lower case."""
+    """Return whether the file system of an existing folder distinguishes upper from lower case."""
     probe = folder / ".earmark-case-Aa"
     try:
         probe.touch()
@@ -93,7 +93,7 @@ def tells_case(folder: Path) -> bool:
 
 
 def _root(inputs: Sequence[str], sources: Sequence[str]) -> str:
-    """Return the deepest folder that holds all inputs."""
+    """Return the deepest folder that contains all inputs."""
     recordings = {os.path.abspath(source) for source in sources}
     whole = [os.path.abspath(name) for name in inputs]
     folders = [os.path.dirname(name) if name in recordings else name for name in whole]
@@ -112,7 +112,7 @@ def _below(root: str, source: str) -> str:
 
 
 def _compared(name: str, case_sensitive: bool) -> str:
-    """Return what two names share if the file system takes them for one; macOS does not tell Unicode forms apart."""
+    """Return a key that is equal for names of the same file. macOS does not distinguish Unicode forms."""
     if case_sensitive:
         return name
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())

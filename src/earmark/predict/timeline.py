@@ -1,4 +1,4 @@
-"""What occurs when: probabilities of windows, and the segments that they make.
+"""Timelines: probabilities of windows, and segments made from them.
 
 Shapes: W windows, C classes.
 """
@@ -20,19 +20,19 @@ from earmark.text import suggestion
 
 @dataclass(frozen=True)
 class SegmentRules:
-    """How windows become segments.
+    """Rules for making segments from windows.
 
     Attributes:
-        threshold: a segment begins at the window whose probability reaches this.
-        release: it ends before the window that falls below this; ``None`` for ``threshold``. Lower than ``threshold``,
-            it keeps one sound from falling into pieces (hysteresis).
-        smooth_windows: probabilities are averaged over this many neighbouring windows first, an odd number.
-        merge_gap_s: segments of one class that overlap or are at most this far apart become one, in seconds.
-        min_duration_s: shorter segments are dropped after merging, in seconds.
-        labels: the classes to look for; ``None`` for all but ``background``.
-        include_background: look for the classes of ``background``, too.
-        background: the model's classes for "none of the others".
-        decision: of the model; if its threshold of a class is higher, that one counts for the class.
+        threshold: a segment starts at the window whose probability reaches this value.
+        release: it ends before the window that falls below this value; ``None`` for ``threshold``. A lower value keeps
+            one event in one segment (hysteresis).
+        smooth_windows: number of neighbouring windows to average first, an odd number.
+        merge_gap_s: segments of one class that overlap or are at most this far apart are merged, in seconds.
+        min_duration_s: shorter segments are removed after merging, in seconds.
+        labels: classes to look for; ``None`` for all except ``background``.
+        include_background: whether to also look for the classes in ``background``.
+        background: the model's classes for "none of the other classes".
+        decision: the model's thresholds. For each class, the higher threshold is used.
     """
 
     threshold: float = DEFAULT_THRESHOLD
@@ -67,7 +67,7 @@ class SegmentRules:
             labels: classes of the model.
 
         Raises:
-            UsageError: a class to look for that the model does not have.
+            UsageError: the model does not have one of the classes.
         """
         if self.labels is not None:
             check_labels("labels", self.labels, labels)
@@ -79,11 +79,11 @@ class SegmentRules:
         """Return the segments of a recording, in order of time.
 
         Args:
-            windows: in order of time; taken one by one, so they need not all be in memory.
-            labels: class names, column by column.
+            windows: in order of time; consumed one by one, so they need not all be in memory.
+            labels: class names, by column.
 
         Raises:
-            UsageError: a class to look for that the model does not have.
+            UsageError: the model does not have one of the classes to look for.
         """
         wanted = self.wanted(labels)
         release = self.threshold if self.release is None else self.release
@@ -92,7 +92,7 @@ class SegmentRules:
         found: list[Segment] = []
         open_tracks: set[int] = set()
         for window in smoothed(windows, self.smooth_windows):
-            near = open_tracks.union(np.flatnonzero(window.probabilities >= release).tolist())  # few of many classes
+            near = open_tracks.union(np.flatnonzero(window.probabilities >= release).tolist())  # usually few classes
             for i in near & tracks.keys():
                 found += tracks[i].add(window, float(window.probabilities[i]))
                 (open_tracks.add if tracks[i].is_open else open_tracks.discard)(i)
@@ -101,15 +101,15 @@ class SegmentRules:
 
 
 def check_labels(where: str, wanted: Sequence[str], labels: Sequence[str]) -> None:
-    """Refuse classes that the model does not have.
+    """Reject classes that the model does not have.
 
     Args:
-        where: the flag or argument that names them.
+        where: flag or argument with the classes.
         wanted: the classes.
         labels: classes of the model.
 
     Raises:
-        UsageError: the first of them, with the nearest class.
+        UsageError: the first unknown class, with a similar class.
     """
     for label in wanted:
         if label not in labels:
@@ -140,13 +140,13 @@ def _averaged(middle: Window, near: Sequence[Window]) -> Window:
 
 @dataclass
 class _Track:
-    """One class through a recording."""
+    """State of one class in a recording."""
 
     label: str
     rules: SegmentRules
-    threshold: float  # of this class
+    threshold: float  # threshold of this class
     _heard: Segment | None = field(default=None, init=False)  # the next window may extend it
-    _waiting: Segment | None = field(default=None, init=False)  # ended; a later one may still be merged with it
+    _waiting: Segment | None = field(default=None, init=False)  # ended, but a later segment may be merged with it
 
     @property
     def is_open(self) -> bool:
@@ -154,7 +154,7 @@ class _Track:
         return self._heard is not None or self._waiting is not None
 
     def add(self, window: Window, probability: float) -> list[Segment]:
-        """Take the next window; return the segments that are now complete."""
+        """Add the next window. Return the segments that are now complete."""
         rules = self.rules
         release = self.threshold if rules.release is None else rules.release
         if probability >= (self.threshold if self._heard is None else release):
@@ -188,17 +188,17 @@ class _Track:
         return self._long_enough(before)
 
     def _long_enough(self, segment: Segment) -> list[Segment]:
-        # seconds are rounded, so allow a tiny shortfall
+        # seconds are rounded, so tolerate a tiny shortfall
         return [segment] if segment.end_s - segment.start_s >= self.rules.min_duration_s - 1e-9 else []
 
 
 @dataclass
 class Aggregate:
-    """The probabilities of a whole recording, from those of its windows.
+    """The probabilities of a whole recording, computed from its windows.
 
     Attributes:
-        how: ``mean``, the mean of the probabilities, which still add up to 1; or ``max``, the highest that each class
-            reaches anywhere, for sounds that are short in long recordings.
+        how: ``mean``, the mean of the probabilities, which still sums to 1; or ``max``, the highest probability of each
+            class in any window, for short events in long recordings.
     """
 
     how: str = "mean"
@@ -207,10 +207,10 @@ class Aggregate:
 
     def __post_init__(self) -> None:
         if self.how not in ("mean", "max"):
-            raise UsageError(f"aggregate {self.how}: expected mean or max")
+            raise UsageError(f"aggregate {self.how}: unknown value. Use mean or max")
 
     def add(self, probabilities: np.ndarray) -> None:
-        """Take one window's probabilities (C,)."""
+        """Add one window's probabilities (C,)."""
         row = probabilities.astype(np.float64)
         if self._value is None:
             self._value = row
@@ -219,7 +219,7 @@ class Aggregate:
         self._count += 1
 
     def probabilities(self) -> np.ndarray:
-        """float32 (C,) of all windows so far, at least one."""
+        """Return float32 (C,) of all windows so far, at least one."""
         assert self._value is not None, "no window was added"
         return (self._value / (self._count if self.how == "mean" else 1)).astype(np.float32)
 
@@ -230,10 +230,11 @@ class Timeline:
 
     Attributes:
         source: the recording.
-        labels: class names, column by column.
-        windows: in order of time.
-        decision: of the model.
-        background: the model's classes for "none of the others", which have no segments unless the rules ask for them.
+        labels: class names, by column.
+        windows: windows in order of time.
+        decision: decision of the model.
+        background: the model's classes for "none of the other classes", which get no segments unless the rules include
+            them.
     """
 
     source: str
@@ -244,16 +245,16 @@ class Timeline:
 
     @property
     def probabilities(self) -> np.ndarray:
-        """float32 (W, C)."""
+        """Probabilities, float32 (W, C)."""
         return np.stack([window.probabilities for window in self.windows])
 
     def segments(self, rules: SegmentRules | None = None) -> list[Segment]:
-        """Return the segments in order of time; see :class:`SegmentRules`. Thresholds of the model count, too."""
+        """Return the segments in order of time; see :class:`SegmentRules`. The model's thresholds also apply."""
         own = replace(rules or SegmentRules(), decision=self.decision, background=self.background)
         return own.segments(self.windows, self.labels)
 
     def aggregate(self, how: str = "mean") -> np.ndarray:
-        """float32 (C,) for the whole recording; see :class:`Aggregate`."""
+        """Return float32 (C,) for the whole recording; see :class:`Aggregate`."""
         whole = Aggregate(how)
         for window in self.windows:
             whole.add(window.probabilities)

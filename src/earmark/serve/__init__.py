@@ -1,1 +1,1 @@
-"""``earmark serve``: a trained model behind HTTP. Requests share batches; limits hold while bytes still arrive."""
+"""``earmark serve``: a trained model behind HTTP. Requests share batches, and limits apply while bytes arrive."""

@@ -1,10 +1,10 @@
-"""Who may use the server: the bearer token, tickets for streams, and the origins of pages.
+"""Access to the server: the bearer token, tickets for streams, and allowed origins of pages.
 
-A browser cannot set headers on a WebSocket, so a stream takes its credentials in two other ways:
+A browser cannot set headers on a WebSocket, so a stream accepts credentials in two other ways:
 
 - the subprotocol ``earmark.bearer.TOKEN``, with the token in base64url, beside the subprotocol ``earmark``;
-- ``?ticket=TICKET``, from ``POST /v1/stream-ticket``. A ticket opens one stream and expires soon, so it does no harm
-  in the log of a proxy. The token itself is never accepted in a query.
+- ``?ticket=TICKET``, from ``POST /v1/stream-ticket``. A ticket opens one stream and expires soon, so it is harmless in
+  a proxy's log. The token itself is never accepted in a query.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _MOST_TICKETS = 1_000
 
 @dataclass
 class Tickets:
-    """Tickets that were issued and not used yet.
+    """Tickets that were issued but not used yet.
 
     Attributes:
         lifetime_s: how long a ticket is valid, in seconds.
@@ -45,7 +45,7 @@ class Tickets:
         """Return a new ticket.
 
         Raises:
-            HTTPException: 429, too many tickets are unused.
+            HTTPException: 429, there are too many unused tickets.
         """
         now_s = time.monotonic()
         for expired in [ticket for ticket, expiry_s in self._expiry_s.items() if expiry_s <= now_s]:
@@ -57,19 +57,19 @@ class Tickets:
         return ticket
 
     def use(self, ticket: str) -> bool:
-        """Return whether a ticket is valid; it is not valid again."""
+        """Use up a ticket. Return whether it was valid."""
         return self._expiry_s.pop(ticket, 0.0) > time.monotonic()
 
 
 class Access:
-    """The rules.
+    """Rules of access.
 
     Args:
-        token: what clients must send; ``None`` if anyone may ask.
-        origins: origins of pages that may use the server from a browser, beside its own.
+        token: token that clients must send; ``None`` for no token.
+        origins: additional origins of pages that may use the server.
 
     Attributes:
-        tickets: for streams.
+        tickets: tickets for streams.
     """
 
     def __init__(self, token: str | None, origins: Sequence[str]) -> None:
@@ -78,14 +78,14 @@ class Access:
         self.tickets = Tickets()
 
     def may_connect(self, scope: Scope) -> bool:
-        """Return whether a handshake comes from a page that may open streams, or from no page.
+        """Return whether a handshake comes from a page that may open streams, or not from a page.
 
-        Browsers send a WebSocket handshake for any page and leave the decision to the server.
+        Browsers send a WebSocket handshake for any page; the server has to decide.
         """
         return "*" in self._origins or header(scope, b"origin") in self._origins or is_own_page(scope)
 
     def has_credentials(self, scope: Scope) -> bool:
-        """Return whether a request carries the token or, for a stream, a valid ticket, which is used up."""
+        """Return whether a request has the token or, for a stream, a valid ticket, which is then used up."""
         if self._token is None:
             return True
         scheme, _, given = (header(scope, b"authorization") or "").partition(" ")
@@ -101,17 +101,17 @@ class Access:
 
     @staticmethod
     def refuse_lone_token(scope: Scope) -> None:
-        """Refuse a stream that offers its token as the only subprotocol.
+        """Refuse a stream whose token is the only offered subprotocol.
 
-        The server answers with the subprotocol ``earmark``, and a browser closes a stream without an answer to its
-        offer.
+        The server accepts the subprotocol ``earmark``. A browser closes a stream if the server accepts none of its
+        offers.
 
         Raises:
             HTTPException: 400.
         """
         offered = scope.get("subprotocols") or ()
         if SUBPROTOCOL not in offered and any(name.startswith(_BEARER) for name in offered):
-            raise HTTPException(400, f"offer the subprotocol {SUBPROTOCOL} beside {_BEARER}TOKEN")
+            raise HTTPException(400, f"token offered alone. Offer the subprotocol {SUBPROTOCOL} beside {_BEARER}TOKEN")
 
     def _is_token(self, given: bytes) -> bool:
         return self._token is not None and hmac.compare_digest(given, self._token)

@@ -1,4 +1,4 @@
-"""The application: routes, what OpenAPI says of them, and errors as one line of JSON."""
+"""The ASGI application: routes, their OpenAPI schema, and errors as one line of JSON."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ def build_app(
     """Return the ASGI application.
 
     Args:
-        service: answers.
-        streams: answers as sound is recorded.
-        lifecycle: whether the server drains.
-        metrics: what ``/metrics`` shows.
-        token: bearer token that clients must send; ``None`` for none.
-        cors_origins: origins whose pages may ask from a browser.
+        service: handles requests with recordings.
+        streams: handles streams.
+        lifecycle: state of the server.
+        metrics: metrics for ``/metrics``.
+        token: bearer token that clients must send; ``None`` for no token.
+        cors_origins: origins whose pages may use the server.
         frame_ancestors: sites that may show the page in a frame.
 
     Raises:
-        UsageError: an origin or a site that no browser understands.
+        UsageError: an origin or site is invalid.
     """
     origins = check_origins(cors_origins)
     access = Access(token, origins)
@@ -55,7 +55,7 @@ def build_app(
         title="earmark",
         version=__version__,
         description="Labels for recordings.",
-        docs_url=None,  # these pages load their scripts from elsewhere
+        docs_url=None,  # these pages load scripts from other servers
         redoc_url=None,
         redirect_slashes=False,
     )
@@ -79,10 +79,10 @@ def build_app(
 
 
 class _Cors(CORSMiddleware):
-    """Says in JSON why a preflight is refused, like every other error."""
+    """CORS middleware that refuses preflight requests with JSON, like every other error."""
 
     def preflight_response(self, request_headers: Headers) -> Response:
-        """Answer the question of a browser whether a page may ask."""
+        """Respond to a preflight request."""
         response = super().preflight_response(request_headers)
         if response.status_code < 400:
             return response
@@ -110,7 +110,7 @@ def _add_routes(app: FastAPI, service: Service, lifecycle: Lifecycle, metrics: S
     @app.get("/readyz", summary="Whether requests are taken", responses=openapi.STATUS | openapi.errors(503))
     async def readyz() -> Response:
         if lifecycle.draining:
-            raise HTTPException(503, "this server is about to stop")
+            raise HTTPException(503, "the server is stopping. Try again in a second")
         if not service.batcher.is_alive:
             raise HTTPException(503, "the thread that owns the model has died. Restart the server.")
         return JSONResponse({"status": "ready"})

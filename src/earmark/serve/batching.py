@@ -1,4 +1,4 @@
-"""Windows of many requests in one forward pass: one thread owns the model and takes what waits, by length.
+"""Batches of windows from many requests: one thread owns the model and scores waiting windows of similar length.
 
 Shapes: C classes.
 """
@@ -21,7 +21,7 @@ Score = Callable[[list[np.ndarray]], Iterable[np.ndarray]]
 
 @dataclass(eq=False)
 class _Job:
-    """One request: its windows and what is known of their answers."""
+    """One request: its windows and the results so far."""
 
     rows: list[np.ndarray | None]
     future: Future[np.ndarray] = field(default_factory=Future)
@@ -37,13 +37,13 @@ class _Waiting:
 
 
 class Batcher:
-    """Collects windows for a moment and scores them together.
+    """Batcher that collects windows for a short time and scores them together.
 
     Args:
-        score: windows to logits (C,), in order; called from one thread only.
-        batch_size: most windows at once.
+        score: returns logits (C,) of windows, in order. Called from one thread only.
+        batch_size: maximum number of windows per batch.
         delay_s: how long the first window of a batch waits for others.
-        observe: called with the number of windows of each batch and the seconds that it took.
+        observe: called with the number of windows of each batch and the seconds it took.
     """
 
     def __init__(self, score: Score, *, batch_size: int, delay_s: float, observe: Callable[[int, float], None]) -> None:
@@ -59,16 +59,16 @@ class Batcher:
 
     @property
     def is_alive(self) -> bool:
-        """Whether there is still a thread that answers."""
+        """Whether the thread is still running."""
         return self._thread.is_alive()
 
     @property
     def num_waiting(self) -> int:
-        """Windows that no batch has taken yet."""
+        """Number of windows that are not in a batch yet."""
         return len(self._waiting)
 
     def submit(self, windows: Sequence[np.ndarray]) -> Future[np.ndarray]:
-        """Ask for the logits float32 (windows, C) of one request. A future that is cancelled in time costs nothing."""
+        """Return a future for the logits float32 (windows, C) of one request. Cancel it to skip waiting windows."""
         assert windows, "a recording has at least one window"
         job = _Job(rows=[None] * len(windows), missing=len(windows))
         now_s = time.monotonic()
@@ -78,7 +78,7 @@ class Batcher:
         return job.future
 
     def stop(self) -> None:
-        """Answer what waits and end the thread."""
+        """Score the waiting windows and end the thread."""
         with self._changed:
             self._stopping = True
             self._changed.notify()
@@ -90,7 +90,7 @@ class Batcher:
                 self._answer(batch)
 
     def _next_batch(self) -> list[_Waiting] | None:
-        """Wait for windows, and a moment longer for more of them; ``None`` when there will be no others."""
+        """Wait for windows, and a short time for more of them. Return ``None`` if the batcher was stopped."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._stopping)
             if not self._waiting:
@@ -101,13 +101,13 @@ class Batcher:
             return self._take()
 
     def _take(self) -> list[_Waiting]:
-        """Return the oldest window and those nearest to it in length, so that little of the batch is padding."""
+        """Return the oldest window and those closest to it in length, to keep padding small."""
         self._waiting = [entry for entry in self._waiting if not entry.job.future.cancelled()]
         if not self._waiting:
             return []
         length = len(self._waiting[0].window)
         order = sorted(range(len(self._waiting)), key=lambda i: abs(len(self._waiting[i].window) - length))
-        taken = set(order[: self._batch_size])  # the sort is stable: the oldest is among them
+        taken = set(order[: self._batch_size])  # the sort is stable, so the oldest is included
         batch = [entry for i, entry in enumerate(self._waiting) if i in taken]
         self._waiting = [entry for i, entry in enumerate(self._waiting) if i not in taken]
         return batch
@@ -116,7 +116,7 @@ class Batcher:
         started_s = time.monotonic()
         try:
             rows = list(self._score([entry.window for entry in batch]))
-        except Exception as exc:  # whatever it is, the requests must hear of it and the thread must go on
+        except Exception as exc:  # pass any error to the requests, and keep the thread running
             logger.exception("a batch of %d windows failed", len(batch))
             for job in {entry.job for entry in batch}:
                 _settle(job, exc)
@@ -133,7 +133,7 @@ class Batcher:
 
 
 def _settle(job: _Job, outcome: np.ndarray | Exception) -> None:
-    """Give the request its answer, unless it has gone."""
+    """Set the result of a request, unless it was cancelled."""
     if not job.future.set_running_or_notify_cancel():
         return
     if isinstance(outcome, Exception):

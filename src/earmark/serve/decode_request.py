@@ -1,7 +1,7 @@
-"""From a request's bytes to windows, under limits that hold while the samples come out of the decoder.
+"""Decode a request's recording to windows, with limits that apply during decoding.
 
-A few kilobytes can be hours of silence, and a header can promise anything, so neither is believed: samples are counted
-and the clock is read block by block.
+A few kilobytes can decode to hours of silence, and headers can lie. So the samples are counted and the time is checked
+block by block.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _MOST_RATE_HZ = 768_000
 
 @dataclass(frozen=True)
 class DecodeLimits:
-    """What one recording may cost.
+    """Limits for one recording.
 
     Attributes:
-        max_s: longest recording, in seconds.
-        timeout_s: longest time in the decoder, in seconds.
+        max_s: maximum length, in seconds.
+        timeout_s: maximum decoding time, in seconds.
     """
 
     max_s: float
@@ -40,25 +40,25 @@ class DecodeLimits:
 def iter_windows(
     data: bytes, windowing: Windowing, sampling_rate_hz: int, limits: DecodeLimits, hint: str = ""
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Decode a recording and cut it as the classifier does, window by window.
+    """Decode a recording and cut it into windows, like the classifier.
 
     Args:
         data: the encoded recording.
-        windowing: how it is cut.
-        sampling_rate_hz: rate of the model.
-        limits: where to stop.
-        hint: end of the message if the recording cannot be read.
+        windowing: how to cut it.
+        sampling_rate_hz: sampling rate of the model.
+        limits: limits for the recording.
+        hint: text to append to the message if the recording cannot be read.
 
     Yields:
-        ``(start, samples)``: first sample in the recording, and float32 (samples,).
+        ``(start, samples)``: index of the first sample in the recording, and float32 (samples,).
 
     Raises:
-        HTTPException: 415 for what is no recording of a known format, 413 for one that is too long, 422 for one that is
-            broken or takes too long.
+        HTTPException: 415 for an unknown format, 413 for a recording that is too long, 422 for one that is damaged or
+            takes too long.
     """
     kind = sniff(data)
     if kind is None:
-        raise HTTPException(415, f"not a recording in a known format; known are {KNOWN}{hint}")
+        raise HTTPException(415, f"unknown format. Send one of {KNOWN}{hint}")
     try:
         clip = Clip("recording", read_bytes=lambda: data)
         if kind not in ONLY_PYAV:
@@ -70,13 +70,13 @@ def iter_windows(
 
 
 def _check_header(clip: Clip, limits: DecodeLimits) -> None:
-    """Refuse by its header a recording that is too long or too wide; decoding counts what no header says."""
+    """Refuse a recording whose header says that it is too long or has too many channels."""
     found = describe_clip(clip)
     if found is None:
         return
     if found.channels > _MOST_CHANNELS or found.rate_hz > _MOST_RATE_HZ:
         what = f"{found.channels} channels at {found.rate_hz} Hz"
-        raise HTTPException(422, f"{what}: at most {_MOST_CHANNELS} channels and {_MOST_RATE_HZ} Hz can be taken")
+        raise HTTPException(422, f"{what}. Send at most {_MOST_CHANNELS} channels and {_MOST_RATE_HZ} Hz")
     if found.num_frames > limits.max_s * found.rate_hz:
         raise _too_long(limits)
 
@@ -93,9 +93,9 @@ def _limited(blocks: Iterator[np.ndarray], rate_hz: int, limits: DecodeLimits) -
         if count > limits.max_s * rate_hz:
             raise _too_long(limits)
         if spent_s > limits.timeout_s:
-            raise HTTPException(422, f"decoding took longer than {limits.timeout_s:g} s")
+            raise HTTPException(422, f"decoding took longer than {limits.timeout_s:g} s. Send a shorter recording")
         yield block
 
 
 def _too_long(limits: DecodeLimits) -> HTTPException:
-    return HTTPException(413, f"longer than {limits.max_s:g} s, the most that is taken")
+    return HTTPException(413, f"longer than {limits.max_s:g} s. Send a shorter recording")

@@ -1,9 +1,9 @@
-"""The three forms of a request: the bytes of a recording, a multipart form, the JSON of Hugging Face's inference API.
+"""Three forms of a request: the bytes of a recording, a multipart form, the JSON of Hugging Face's inference API.
 
-The JSON form is that of https://huggingface.co/docs/inference-providers/tasks/audio-classification: ``inputs`` is the
-recording in base64, ``parameters`` may have ``top_k`` and ``function_to_apply``. ``options``, which older clients send,
-are about a queue and a cache that there is not, and are ignored. Nothing here opens a path or an address: a recording
-is the bytes that came.
+The JSON form follows https://huggingface.co/docs/inference-providers/tasks/audio-classification: ``inputs`` is the
+recording in base64, ``parameters`` may have ``top_k`` and ``function_to_apply``. ``options`` from older clients are
+ignored, because they control a queue and a cache that this server does not have. Nothing here opens a path or a URL:
+the recording is in the request.
 """
 
 from __future__ import annotations
@@ -28,46 +28,46 @@ DEFAULT_TOP_K = 5
 _MOST_PARTS = 16
 _MOST_PART_HEADERS = 16
 _JSON_KEYS = ("inputs", "parameters", "options")
-_DATA_URI = re.compile(r"\s*data:.{0,200}?;base64,", re.IGNORECASE | re.DOTALL)  # the type may have commas
+_DATA_URI = re.compile(r"\s*data:.{0,200}?;base64,", re.IGNORECASE | re.DOTALL)  # the type may contain commas
 # UTF-8, UTF-16 or UTF-32, with or without a byte order mark
 _JSON = re.compile(
     rb"(\xef\xbb\xbf)?[ \t\r\n]*[{\[]|\xff\xfe(\0\0)?([ \t\r\n]\0+)*[{\[]\0|(\0\0)?\xfe\xff(\0+[ \t\r\n])*\0+[{\[]"
     rb"|(\0[ \t\r\n])*\0[{\[]"
 )
 _LONGEST_PATH = 4096
-_CURL_DATA = b"application/x-www-form-urlencoded"  # what curl calls the body of -d and --data-binary
+_CURL_DATA = b"application/x-www-form-urlencoded"  # content type that curl sends for -d and --data-binary
 _TO_STANDARD_ALPHABET = bytes.maketrans(b"-_", b"+/")
-_MOST_COMMAS = 1000  # a request has a handful; a million values would be a hundred megabytes of Python objects
+_MOST_COMMAS = 1000  # requests have few; a million values would take a hundred megabytes of Python objects
 
 
 class UnknownSettingError(HTTPException):
-    """A setting that a route does not have.
+    """A setting that the route does not have.
 
     Args:
-        name: as the client wrote it.
-        known: the names that are known.
+        name: name sent by the client.
+        known: known names.
         what: what the name is not.
 
     Attributes:
-        logged: what the log says; the name is the client's text, which is not logged.
+        logged: message for the log, without the name, because client text is not logged.
     """
 
     logged = "unknown setting"
 
     def __init__(self, name: str, known: Collection[str], what: str = "a setting of this route") -> None:
         near = nearest_name(name, known)
-        hint = f"Did you mean {near}?" if near else f"Known are {', '.join(known)}."
+        hint = f"Did you mean {near}?" if near else f"Use one of {', '.join(known)}."
         super().__init__(400, f"{json.dumps(name[:50])}: not {what}. {hint}")
 
 
 class RepeatedSettingError(HTTPException):
-    """A setting that a request has more than once.
+    """A setting that occurs more than once in a request.
 
     Args:
-        name: as the client wrote it.
+        name: name sent by the client.
 
     Attributes:
-        logged: what the log says; the name is the client's text, which is not logged.
+        logged: message for the log, without the name, because client text is not logged.
     """
 
     logged = "repeated setting"
@@ -80,7 +80,7 @@ def single_settings(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
     """Return the settings of a query.
 
     Raises:
-        RepeatedSettingError: 400, one is there more than once.
+        RepeatedSettingError: 400, a setting occurs more than once.
     """
     settings: dict[str, str] = {}
     for name, value in pairs:
@@ -92,12 +92,12 @@ def single_settings(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Question:
-    """What one client wants to know.
+    """The recording and settings of one request.
 
     Attributes:
         audio: the encoded recording.
-        parameters: settings as they came, text or numbers.
-        hint: end of the message if the recording cannot be read.
+        parameters: settings as sent, text or numbers.
+        hint: text to append to the message if the recording cannot be read.
     """
 
     audio: bytes
@@ -108,17 +108,17 @@ class Question:
         """Check the names of all settings.
 
         Raises:
-            UnknownSettingError: 400, one that the route does not have.
+            UnknownSettingError: 400, the route does not have a setting.
         """
         for name in self.parameters:
             if name not in known:
                 raise UnknownSettingError(name, known)
 
     def top_k(self) -> int:
-        """Return how many classes to name.
+        """Return the number of classes in the response.
 
         Raises:
-            HTTPException: 400, not a whole number from 1 on.
+            HTTPException: 400, not a positive whole number.
         """
         value = self.parameters.get("top_k")
         if value is None:
@@ -126,11 +126,11 @@ class Question:
         if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
             value = int(value)
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise HTTPException(400, "top_k: expected a whole number from 1 on")
+            raise HTTPException(400, "top_k: invalid value. Send a whole number from 1")
         return value
 
     def number(self, name: str) -> float | None:
-        """Return a setting that is a number; ``None`` if it is not given.
+        """Return the value of a numeric setting; ``None`` if it is not given.
 
         Raises:
             HTTPException: 400, not a number.
@@ -143,42 +143,42 @@ class Question:
         except (ValueError, OverflowError):
             number = math.nan
         if not math.isfinite(number):
-            raise HTTPException(400, f"{name}: expected a number")
+            raise HTTPException(400, f"{name}: invalid value. Send a number")
         return number
 
     def flag(self, name: str) -> bool:
-        """Return a setting that is true or false; false if it is not given.
+        """Return the value of a boolean setting; False if it is not given.
 
         Raises:
-            HTTPException: 400, neither of them.
+            HTTPException: 400, not true or false.
         """
         value = self.parameters.get(name)
         if value is None or isinstance(value, bool):
             return bool(value)
         if value not in ("true", "false"):
-            raise HTTPException(400, f"{name}: expected true or false")
+            raise HTTPException(400, f"{name}: not a boolean. Send true or false")
         return bool(value == "true")
 
     def function(self, own: str) -> str:
-        """What turns logits into scores: one of :data:`FUNCTIONS`.
+        """Return the name of the function from logits to scores: one of :data:`FUNCTIONS`.
 
         Args:
-            own: that of the model, unless another is asked for.
+            own: the model's function, used by default.
 
         Raises:
-            HTTPException: 400, another word.
+            HTTPException: 400, unknown function.
         """
         value = self.parameters.get("function_to_apply") or own
         if value not in FUNCTIONS:
-            raise HTTPException(400, f"function_to_apply: expected {', '.join(FUNCTIONS)}")
+            raise HTTPException(400, f"function_to_apply: unknown function. Send one of {', '.join(FUNCTIONS)}")
         return str(value)
 
 
 def read_question(body: bytes, content_type: str, query: Mapping[str, str]) -> Question:
-    """Tell the form by the body itself; only a multipart form needs its header, which has the boundary.
+    """Detect the form from the body. Only a multipart form needs its header, which has the boundary.
 
     Raises:
-        HTTPException: 400, the form is broken.
+        HTTPException: 400, the form is invalid.
     """
     kind, options = parse_options_header(content_type.encode("latin-1", "replace"))
     if kind == b"multipart/form-data":
@@ -188,12 +188,12 @@ def read_question(body: bytes, content_type: str, query: Mapping[str, str]) -> Q
         audio, parameters = _read_json(body)
         return Question(audio, {**query, **parameters})
     if not body:
-        raise HTTPException(400, "the body is empty: send the bytes of a recording")
+        raise HTTPException(400, "the body is empty. Send the bytes of a recording")
     return Question(body, query, _hint(body, kind))
 
 
 def _hint(body: bytes, kind: bytes) -> str:
-    """Return what to do if a body turns out to be no recording: curl -d sends a name, or a file without line ends."""
+    """Return a hint for a body that is not a recording: curl -d sends a file name, or a file without line ends."""
     try:
         is_text = len(body) <= _LONGEST_PATH and body.decode().rstrip("\r\n").isprintable()
     except UnicodeDecodeError:
@@ -205,11 +205,11 @@ def _hint(body: bytes, kind: bytes) -> str:
 
 def _read_json(body: bytes) -> tuple[bytes, dict[str, object]]:
     if body.count(b",") + body.count(b"[") + body.count(b"{") > _MOST_COMMAS:
-        raise HTTPException(400, "too many values: expected inputs and parameters")
+        raise HTTPException(400, "too many values. Send inputs and parameters")
     try:
         value = json.loads(body)
     except (ValueError, RecursionError) as exc:
-        raise HTTPException(400, "the JSON cannot be read") from exc
+        raise HTTPException(400, "invalid JSON. Fix its syntax") from exc
     for name in value if isinstance(value, dict) else ():
         if name not in _JSON_KEYS:
             raise UnknownSettingError(name, _JSON_KEYS, "a key of the JSON (settings go into parameters)")
@@ -217,12 +217,12 @@ def _read_json(body: bytes) -> tuple[bytes, dict[str, object]]:
     parameters = value.get("parameters") if isinstance(value, dict) else None
     parameters = {} if parameters is None else parameters
     if not isinstance(inputs, str) or not isinstance(parameters, dict):
-        raise HTTPException(400, 'expected {"inputs": BASE64, "parameters": {...}} with the recording in base64')
+        raise HTTPException(400, 'no recording. Send {"inputs": BASE64, "parameters": {...}}')
     return decode_base64(inputs), parameters
 
 
 def decode_base64(text: str) -> bytes:
-    """Decode base64 as programs write it: a data URI, broken into lines, in the alphabet for URLs, without padding.
+    """Decode base64, also as a data URI, with line breaks, in the URL alphabet, or without padding.
 
     Raises:
         HTTPException: 400, not base64.
@@ -233,14 +233,12 @@ def decode_base64(text: str) -> bytes:
         data = data.rstrip(b"=")
         return base64.b64decode(data + b"=" * (-len(data) % 4), validate=True)
     except (binascii.Error, ValueError) as exc:
-        raise HTTPException(
-            400, "inputs: not base64; send the bytes of the recording (paths and addresses are not opened)"
-        ) from exc
+        raise HTTPException(400, "inputs: not base64. Send the recording itself in base64, not a path or URL") from exc
 
 
 @dataclass
 class _Form:
-    """Parts of a multipart body as the parser meets them."""
+    """The parts of a multipart body, collected by the parser's callbacks."""
 
     fields: dict[str, bytes] = field(default_factory=dict)
     files: list[bytes] = field(default_factory=list)
@@ -253,7 +251,7 @@ class _Form:
     def on_part_begin(self) -> None:
         self._count += 1
         if self._count > _MOST_PARTS:
-            raise HTTPException(400, f"the form has more than {_MOST_PARTS} parts")
+            raise HTTPException(400, f"the form has more than {_MOST_PARTS} parts. Send fewer")
         self._headers, self._data = {}, []
 
     def on_header_field(self, data: bytes, start: int, end: int) -> None:
@@ -266,7 +264,7 @@ class _Form:
         self._headers[self._name.lower()] = self._value
         self._name = self._value = b""
         if len(self._headers) > _MOST_PART_HEADERS:
-            raise HTTPException(400, "a part of the form has too many headers")
+            raise HTTPException(400, "a part of the form has too many headers. Send fewer")
 
     def on_part_data(self, data: bytes, start: int, end: int) -> None:
         self._data.append(data[start:end])
@@ -292,7 +290,7 @@ def _read_multipart(body: bytes, boundary: bytes) -> tuple[bytes, dict[str, str]
         parser.write(body)
         parser.finalize()
     except FormParserError as exc:
-        raise HTTPException(400, "the multipart form cannot be read") from exc
+        raise HTTPException(400, "invalid multipart form. Fix its syntax") from exc
     if len(form.files) != 1:
-        raise HTTPException(400, f"expected one file in the form, found {len(form.files)}")
+        raise HTTPException(400, f"the form has {len(form.files)} files. Send one file")
     return form.files[0], {name: value[:100].decode("utf-8", "replace") for name, value in form.fields.items()}

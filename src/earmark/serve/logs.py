@@ -1,4 +1,4 @@
-"""Log lines as JSON objects. A request is told by route, status, sizes and times: no sound, no token, no path."""
+"""Log lines as JSON objects. Of requests: route, status, sizes and times, but no audio, token or path."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 
 
 class JsonFormatter(logging.Formatter):
-    """One object a line; what a record carries as ``fields`` is part of it."""
+    """Formatter that writes one JSON object per line, including the record's ``fields``."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line, without its end."""
+        """Return the line, without a line end."""
         time = datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="milliseconds")
         line: dict[str, Any] = {"time": time, "level": record.levelname.lower(), "event": record.getMessage()}
         line |= getattr(record, "fields", {})
@@ -23,9 +23,9 @@ class JsonFormatter(logging.Formatter):
 
 
 def use_json_logs() -> None:
-    """Write this project's lines, and the warnings of the HTTP library, to standard output, as JSON.
+    """Write log lines of earmark, and warnings of the HTTP library, to standard output as JSON.
 
-    Not to standard error, where decoders written in C leave remarks of their own.
+    Standard error is not used, because decoders written in C write to it.
     """
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonFormatter())

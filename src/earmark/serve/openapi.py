@@ -1,4 +1,4 @@
-"""The parts of ``/openapi.json`` that FastAPI cannot know: bodies that are read by hand, errors, the token."""
+"""Parts of ``/openapi.json`` that FastAPI cannot derive: bodies, errors, the token."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from earmark.serve.forms import DEFAULT_TOP_K, FUNCTIONS
 
 _EXAMPLE = [{"label": "yes", "score": 0.97}, {"label": "no", "score": 0.02}]
 _WHAT = {
-    400: "the request is broken",
-    401: "no token, or another one",
-    408: "the request came too slowly",
+    400: "invalid request",
+    401: "missing or wrong token",
+    408: "the request arrived too slowly",
     413: "the body is too large, or the recording too long",
-    415: "not a recording in a known format",
-    422: "the recording is broken, or takes too long to decode",
-    426: "this route takes WebSocket handshakes only",
-    429: "too many requests are waiting: come back after Retry-After seconds",
-    503: "the server is about to stop, or did not answer in time",
+    415: "unknown audio format",
+    422: "the recording is damaged, or takes too long to decode",
+    426: "this route only accepts WebSocket handshakes",
+    429: "too many requests are waiting; retry after Retry-After seconds",
+    503: "the server is stopping, or did not respond in time",
 }
 _ERROR_SCHEMA = {
     "type": "object",
-    "description": "Every error of every route has this body.",
+    "description": "Body of every error.",
     "required": ["error"],
-    "properties": {"error": {"type": "string", "description": "what is wrong, in one line"}},
+    "properties": {"error": {"type": "string", "description": "error message, one line"}},
     "additionalProperties": False,
 }
 _ERROR_BODY = {
     "schema": {"$ref": "#/components/schemas/Error"},
-    "example": {"error": "cut short: the header announces 1.000 s, 0.030 s are there"},
+    "example": {"error": "cut short: the header announces 1.000 s, the file holds 0.030 s"},
 }
-_FUNCTION = "unless given: softmax; sigmoid of a model of several labels, none of one that answers a number"
+_FUNCTION = "default: softmax; sigmoid for multi-label models, none for regression models"
 _PARAMETERS = {
     "top_k": {"type": "integer", "minimum": 1, "default": DEFAULT_TOP_K},
     "function_to_apply": {"type": "string", "enum": list(FUNCTIONS), "description": _FUNCTION},
@@ -40,7 +40,7 @@ _FILE = {"type": "string", "format": "binary"}
 
 
 def errors(*statuses: int) -> dict[int | str, dict[str, object]]:
-    """Return the responses of a route for these statuses, and for any other error."""
+    """Return the responses of a route for these statuses and for any other error."""
     content = {"application/json": _ERROR_BODY}
     found: dict[int | str, dict[str, Any]] = {
         status: {"description": _WHAT[status], "content": content} for status in statuses
@@ -49,7 +49,7 @@ def errors(*statuses: int) -> dict[int | str, dict[str, object]]:
 
 
 def complete_schema(app: FastAPI, *, has_token: bool) -> None:
-    """Add to the schema of an application the body of errors, and the token if the server asks for one."""
+    """Add the error body to an application's schema, and the token if the server needs one."""
     generate = app.openapi
 
     def openapi() -> dict[str, object]:
@@ -66,10 +66,10 @@ def complete_schema(app: FastAPI, *, has_token: bool) -> None:
         assert app.openapi_schema is not None
         return app.openapi_schema
 
-    app.openapi = openapi  # FastAPI's own way to extend a schema
+    app.openapi = openapi  # FastAPI's documented way to extend a schema
 
 
-OPEN_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json"})  # never ask for the token
+OPEN_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json"})  # never need the token
 
 _YES: dict[int | str, dict[str, Any]] = {
     200: {"description": "yes", "content": {"application/json": {"example": {"status": "ok"}}}}
@@ -91,8 +91,8 @@ _ANSWER: dict[int | str, dict[str, Any]] = {
                             "score": {"type": "number"},
                             "below_threshold": {
                                 "type": "string",
-                                "description": "first only: the most likely class, where its probability, the score, "
-                                "is below the model's threshold, and the label stands for that",
+                                "description": "first entry only: the most likely class if its probability, the score, "
+                                "is below the model's threshold, so that another label is returned",
                             },
                         },
                     },
@@ -105,27 +105,27 @@ _ANSWER: dict[int | str, dict[str, Any]] = {
 
 _TIMELINE_PARAMETERS = {
     "top_k": _PARAMETERS["top_k"],
-    "window_seconds": {"type": "number", "description": "length of a window (default: what the model takes)"},
-    "hop_seconds": {"type": "number", "description": "from window to window (default: the length)"},
+    "window_seconds": {"type": "number", "description": "length of a window (default: the model's input length)"},
+    "hop_seconds": {"type": "number", "description": "distance between windows (default: their length)"},
     "threshold": {
         "type": "number",
         "default": 0.5,
-        "description": "a class is heard from this probability on, or the model's own threshold if higher",
+        "description": "a segment starts at this probability, or at the model's own threshold if higher",
     },
-    "release": {"type": "number", "description": "and until it falls below this (default: the threshold)"},
-    "smooth_windows": {"type": "integer", "default": 1, "description": "windows averaged first, an odd number"},
-    "merge_gap_s": {"type": "number", "default": 0, "description": "segments of a class so near become one"},
-    "min_duration_s": {"type": "number", "default": 0, "description": "shorter segments are left out"},
+    "release": {"type": "number", "description": "a segment ends below this probability (default: the threshold)"},
+    "smooth_windows": {"type": "integer", "default": 1, "description": "number of windows to average, an odd number"},
+    "merge_gap_s": {"type": "number", "default": 0, "description": "longest gap to merge between segments"},
+    "min_duration_s": {"type": "number", "default": 0, "description": "shorter segments are removed"},
     "include_background": {
         "type": "boolean",
         "default": False,
-        "description": "also segments of background classes (silence, noise, unknown and the like)",
+        "description": "whether to return segments of background classes (silence, noise, unknown etc.)",
     },
 }
 
 _TIMELINE_ANSWER: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "what is heard when, and in the whole recording",
+        "description": "windows and segments, and scores of the whole recording",
         "content": {
             "application/json": {
                 "schema": {"type": "object"},
@@ -145,7 +145,7 @@ _TIMELINE_ANSWER: dict[int | str, dict[str, Any]] = {
 
 
 def _request(parameters: dict[str, object], example: dict[str, object]) -> dict[str, object]:
-    """Return the three forms of a body, and the same settings in the query."""
+    """Return the three forms of a body, and the settings in the query."""
     properties = {
         "inputs": {
             "type": "string",
@@ -193,19 +193,19 @@ TIMELINE_SETTINGS = tuple(_TIMELINE_PARAMETERS)
 CLASSIFY = _route(
     "Name the most likely classes of a recording",
     (
-        "The body is the recording itself, a form with one file, or JSON as Hugging Face's inference API takes it. "
-        "Its format is found out from the bytes. A recording longer than the model hears at a time is cut into "
-        "windows, and the scores are their mean."
+        "The body is the recording itself, a form with one file, or JSON as for Hugging Face's inference API. "
+        "The format is detected from the bytes. A recording longer than the model's input is cut into "
+        "windows, and its scores are their mean."
     ),
     _ANSWER,
     _request(_PARAMETERS, {"top_k": 2, "function_to_apply": "softmax"}),
 )
 
 MODEL: dict[str, Any] = {
-    "summary": "What the model is, and how it answers",
+    "summary": "Describe the model",
     "responses": {
         200: {
-            "description": "classes, limits, and what decision.json says (null without one)",
+            "description": "classes, limits, and content of decision.json (null without one)",
             "content": {
                 "application/json": {
                     "schema": {"type": "object"},
@@ -224,27 +224,27 @@ MODEL: dict[str, Any] = {
 }
 
 TIMELINE = _route(
-    "What is heard when in a long recording",
-    "Bodies as for /v1/classify.",
+    "Find segments in a long recording",
+    "Accepts the same bodies as /v1/classify.",
     _TIMELINE_ANSWER,
     _request(_TIMELINE_PARAMETERS, {"hop_seconds": 0.5, "threshold": 0.6}),
 )
 
 _STREAM_PARAMETERS = {
-    "sampling_rate": {"type": "integer", "description": "of the samples (default: the model's)"},
+    "sampling_rate": {"type": "integer", "description": "sampling rate of the samples (default: the model's)"},
     "encoding": {"type": "string", "enum": ["s16le", "f32le"], "default": "s16le"},
     "window_seconds": _TIMELINE_PARAMETERS["window_seconds"],
     "hop_seconds": _TIMELINE_PARAMETERS["hop_seconds"],
     "top_k": _PARAMETERS["top_k"],
-    "ticket": {"type": "string", "description": "from POST /v1/stream-ticket, in place of the token"},
+    "ticket": {"type": "string", "description": "ticket from POST /v1/stream-ticket, instead of the token"},
 }
 STREAM_SETTINGS = tuple(_STREAM_PARAMETERS)
 
 STREAM: dict[str, Any] = {
-    "summary": "Windows of a recording while it is recorded (WebSocket)",
+    "summary": "Score windows while recording (WebSocket)",
     "description": (
         "Send binary messages of samples, one channel, at most 1 MiB each, and the text end. Each window comes back as "
-        'JSON text, {"start_s", "end_s", "scores"}; an error as {"error"} before the connection is closed. Browsers '
+        'JSON text, {"start_s", "end_s", "scores"}; an error as {"error"} before the connection closes. Browsers '
         "offer the subprotocols earmark and earmark.bearer.TOKEN (base64url), or send a ticket."
     ),
     "status_code": 101,
@@ -255,8 +255,8 @@ STREAM: dict[str, Any] = {
 }
 
 STREAM_TICKET: dict[str, Any] = {
-    "summary": "A ticket that opens one stream",
-    "description": "For browsers, which cannot send the token with a WebSocket: /v1/stream?ticket=TICKET.",
+    "summary": "Get a ticket that opens one stream",
+    "description": "For browsers, which cannot send headers with a WebSocket: /v1/stream?ticket=TICKET.",
     "responses": {
         200: {
             "description": "valid once, for a short time",

@@ -1,4 +1,4 @@
-"""Request bodies, with limits that hold while the bytes arrive: size, silence, and the time that all may take."""
+"""Read request bodies with limits on size, silence and total time."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from starlette.requests import ClientDisconnect
 
 @dataclass(frozen=True)
 class BodyLimits:
-    """What a request body may cost.
+    """Limits for one request body.
 
     Attributes:
-        max_bytes: largest body.
-        silence_s: longest wait for the next bytes, in seconds.
-        total_s: longest time for the whole body, in seconds.
+        max_bytes: maximum size.
+        silence_s: maximum wait for the next bytes, in seconds.
+        total_s: maximum time for the whole body, in seconds.
     """
 
     max_bytes: int
@@ -27,42 +27,42 @@ class BodyLimits:
 
 @dataclass
 class MemoryBudget:
-    """Bytes that bodies of all requests together may hold, so that many large ones cannot fill the memory.
+    """Memory that the bodies of all requests may use together, so that many large ones cannot fill it.
 
     Attributes:
-        max_bytes: the most.
-        held: bytes of bodies that are being read or wait to be decoded.
+        max_bytes: maximum number of bytes.
+        held: bytes of bodies that are being read or waiting to be decoded.
     """
 
     max_bytes: int
     held: int = 0
 
     def take(self, count: int) -> None:
-        """Count bytes in.
+        """Reserve bytes.
 
         Raises:
-            HTTPException: 429, there is no room for them.
+            HTTPException: 429, too many bytes are reserved.
         """
         if self.held + count > self.max_bytes:
-            raise busy("too many bytes are on their way to this server")
+            raise busy("the server is receiving too many bytes")
         self.held += count
 
     def give_back(self, count: int) -> None:
-        """Count bytes out."""
+        """Release bytes."""
         self.held -= count
 
 
 def busy(reason: str) -> HTTPException:
-    """What a client is told that should come back."""
-    return HTTPException(429, f"{reason}; try again in a second", headers={"Retry-After": "1"})
+    """Return the error for a request that should be retried later."""
+    return HTTPException(429, f"{reason}. Try again in a second.", headers={"Retry-After": "1"})
 
 
 async def read_body(request: Request, limits: BodyLimits, budget: MemoryBudget) -> bytes:
-    """Read a body as far as the limits go. The bytes are counted in the budget until the caller gives them back.
+    """Read a body within the limits. Its bytes stay reserved in the budget until the caller releases them.
 
     Raises:
-        HTTPException: 413 too large, 408 too slow, 429 no room.
-        ClientDisconnect: the client has gone.
+        HTTPException: 413 too large, 408 too slow, 429 no memory left.
+        ClientDisconnect: the client disconnected.
     """
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limits.max_bytes:
@@ -86,18 +86,18 @@ async def read_body(request: Request, limits: BodyLimits, budget: MemoryBudget) 
 
 
 async def _next_part(request: Request, limits: BodyLimits, deadline_s: float) -> tuple[bytes, bool]:
-    """Return the next bytes, and whether more will come."""
+    """Return the next bytes, and whether more follow."""
     left_s = deadline_s - time.monotonic()
     try:
         message = await asyncio.wait_for(request.receive(), max(0.0, min(limits.silence_s, left_s)))
     except asyncio.TimeoutError as exc:
         if left_s > limits.silence_s:
-            raise HTTPException(408, f"no bytes for {limits.silence_s:g} s") from exc
-        raise HTTPException(408, f"the request took longer than {limits.total_s:g} s to arrive") from exc
+            raise HTTPException(408, f"no bytes for {limits.silence_s:g} s. Send faster") from exc
+        raise HTTPException(408, f"the request took longer than {limits.total_s:g} s to arrive. Send faster") from exc
     if message["type"] == "http.disconnect":
         raise ClientDisconnect
     return message.get("body", b""), message.get("more_body", False)
 
 
 def _too_large(limits: BodyLimits) -> HTTPException:
-    return HTTPException(413, f"the body is larger than {limits.max_bytes} bytes, the most that is taken")
+    return HTTPException(413, f"the body is larger than {limits.max_bytes} bytes. Send a smaller one")

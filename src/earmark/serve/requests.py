@@ -1,4 +1,4 @@
-"""Which requests the server takes, and what it notes of them: a log line and figures."""
+"""Check requests before they are handled, and log and count them afterwards."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from earmark.text import nearest_name
 logger = logging.getLogger(__name__)
 
 _STREAM = "/v1/stream"
-_OPEN = OPEN_PATHS | page.PATHS  # the page itself asks for the token
+_OPEN = OPEN_PATHS | page.PATHS  # the page asks the user for the token
 ROUTES = frozenset({"/v1/classify", "/v1/timeline", _STREAM, "/v1/stream-ticket", "/v1/model", "/metrics", *_OPEN})
 _METHODS = frozenset({"GET", "POST", "HEAD", "OPTIONS", "WEBSOCKET"})
 _NO_CREDENTIALS = {
-    "http": "send the token: Authorization: Bearer ...",
-    "websocket": "send the token: Authorization: Bearer ..., the subprotocol earmark.bearer.TOKEN (base64url), or "
-    "?ticket=... from POST /v1/stream-ticket",
+    "http": "missing or wrong token. Send Authorization: Bearer ...",
+    "websocket": "missing or wrong token. Send Authorization: Bearer ..., the subprotocol earmark.bearer.TOKEN "
+    "(base64url), or ?ticket=... from POST /v1/stream-ticket",
 }
 
 
 class Requests:
-    """The rules and the records of a server.
+    """Checks and records of requests.
 
     Args:
-        access: who may ask.
-        lifecycle: whether the server drains.
-        metrics: where requests are counted.
+        access: rules of access.
+        lifecycle: state of the server.
+        metrics: counters of requests.
     """
 
     def __init__(self, access: Access, lifecycle: Lifecycle, metrics: ServerMetrics) -> None:
@@ -43,20 +43,20 @@ class Requests:
         self._metrics = metrics
 
     def check(self, scope: Scope) -> Refusal | None:
-        """Return why a request is refused before it is looked at any closer; ``None`` if it is not."""
+        """Return the reason to refuse a request before it is handled; ``None`` to accept it."""
         path, is_stream = scope["path"], scope["type"] == "websocket"
         if is_stream and not self._access.may_connect(scope):
-            return Refusal(403, "pages of this origin may not open streams; see --cors_origins")
+            return Refusal(403, "pages of this origin may not open streams. Add it to --cors_origins")
         if path not in _OPEN and not self._access.has_credentials(scope):
             return Refusal(401, _NO_CREDENTIALS[scope["type"]], ((b"www-authenticate", b"Bearer"),))
         if self._lifecycle.draining and path.startswith("/v1/"):
-            return Refusal(503, "this server is about to stop", ((b"retry-after", b"1"),))
+            return Refusal(503, "the server is stopping. Try again in a second", ((b"retry-after", b"1"),))
         if is_stream and path != _STREAM:
             return Refusal(404, no_route(path))
         return None
 
     def record(self, exchange: Exchange) -> None:
-        """Count and log an answered request: of what a client sent, only what has few values."""
+        """Count and log a finished request. Of client data, only fields with few values are recorded."""
         scope, seconds = exchange.scope, time.monotonic() - exchange.started_s
         status = exchange.status or 0
         route = scope["path"] if scope["path"] in ROUTES else "other"
@@ -77,6 +77,6 @@ class Requests:
 
 
 def no_route(path: str) -> str:
-    """Return the reason of a 404, with the route that was probably meant."""
+    """Return the message for a 404, with the route that was probably meant."""
     near = nearest_name(path, ROUTES - page.PATHS)
-    return "no such route. " + (f"Did you mean {near}?" if near else "The routes are in /openapi.json.")
+    return "no such route. " + (f"Did you mean {near}?" if near else "See /openapi.json.")

@@ -1,4 +1,4 @@
-"""Figures for Prometheus, in a registry of this server's own."""
+"""Metrics for Prometheus, in their own registry."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class ServerMetrics:
-    """What is counted. Labels take few values: routes of this server and status codes, never what a client sent."""
+    """Counters of the server. Labels have few values: routes and status codes, never client data."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -21,26 +21,26 @@ class ServerMetrics:
         self._requests = Counter("earmark_requests", "Requests answered", ["route", "status"], registry=self._registry)
         self._seconds = Histogram(
             "earmark_request_seconds",
-            "From a request's headers to its answer",
+            "From a request's headers to its response",
             ["route"],
             buckets=_SECONDS,
             registry=self._registry,
         )
-        self._audio_s = Counter("earmark_audio_seconds", "Sound answered for", registry=self._registry)
-        self._batch = Histogram("earmark_batch_windows", "Windows a batch", buckets=_WINDOWS, registry=self._registry)
+        self._audio_s = Counter("earmark_audio_seconds", "Audio processed", registry=self._registry)
+        self._batch = Histogram("earmark_batch_windows", "Windows per batch", buckets=_WINDOWS, registry=self._registry)
         self._batch_seconds = Histogram(
-            "earmark_batch_seconds", "Time in the model for a batch", buckets=_SECONDS, registry=self._registry
+            "earmark_batch_seconds", "Time in the model per batch", buckets=_SECONDS, registry=self._registry
         )
-        self._in_flight = Gauge("earmark_in_flight", "Requests under way", registry=self._registry)
-        self._waiting = Gauge("earmark_windows_waiting", "Windows that wait for a batch", registry=self._registry)
+        self._in_flight = Gauge("earmark_in_flight", "Requests in flight", registry=self._registry)
+        self._waiting = Gauge("earmark_windows_waiting", "Windows waiting for a batch", registry=self._registry)
 
     def request(self, route: str, status: int, seconds: float) -> None:
-        """Count an answered request."""
+        """Count a finished request."""
         self._requests.labels(route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
 
     def audio(self, seconds: float) -> None:
-        """Count sound that was answered for."""
+        """Count processed audio."""
         self._audio_s.inc(seconds)
 
     def batch(self, windows: int, seconds: float) -> None:
@@ -49,10 +49,10 @@ class ServerMetrics:
         self._batch_seconds.observe(seconds)
 
     def watch(self, in_flight: Callable[[], float], waiting: Callable[[], float]) -> None:
-        """Read these two when asked."""
+        """Set the functions that return the number of requests in flight and of waiting windows."""
         self._in_flight.set_function(in_flight)
         self._waiting.set_function(waiting)
 
     def text(self) -> bytes:
-        """Return the page that Prometheus reads."""
+        """Return the metrics in Prometheus' text format."""
         return generate_latest(self._registry)

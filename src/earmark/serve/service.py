@@ -1,4 +1,4 @@
-"""What the server does with a request, apart from HTTP's own matters: read, decode, wait for a batch, answer.
+"""Handle requests apart from HTTP: read, decode, wait for a batch, return scores.
 
 Shapes: W windows, C classes.
 """
@@ -25,7 +25,7 @@ from earmark.serve.decode_request import DecodeLimits, iter_windows
 from earmark.serve.forms import Question, read_question, single_settings
 from earmark.serve.read_body import BodyLimits, MemoryBudget, busy, read_body
 from earmark.serve.server_metrics import ServerMetrics
-from earmark.serve.timelines import hear
+from earmark.serve.timelines import score_timeline
 from earmark.settings.serving_flags import ServeOptions
 from earmark.tasks import pool, sigmoid, softmax
 from earmark.tasks.decision import PLAIN
@@ -38,15 +38,15 @@ Read = Callable[[], Question]
 
 
 class Service:
-    """A classifier that many clients ask at once.
+    """A classifier used by many clients at once.
 
     Args:
         classifier: the model.
         options: limits and batching.
-        metrics: where batches and sound are counted.
+        metrics: counters of batches and audio.
 
     Attributes:
-        batcher: the thread that owns the model.
+        batcher: batcher whose thread owns the model.
     """
 
     def __init__(self, classifier: Classifier, options: ServeOptions, metrics: ServerMetrics) -> None:
@@ -60,7 +60,7 @@ class Service:
         self._queue_size = options.queue_size
         self._num_waiting = 0
         self._decoders = ThreadPoolExecutor(options.num_workers, thread_name_prefix="decode")
-        # long recordings have threads of their own: short ones must not wait for an hour's decoding
+        # separate threads for long recordings, so that short ones need not wait for them
         self._timelines = ThreadPoolExecutor(options.num_workers, thread_name_prefix="timeline")
         self._timeline_limits = DecodeLimits(options.max_timeline_seconds, options.decode_timeout_seconds)
         self.batcher = Batcher(
@@ -71,12 +71,12 @@ class Service:
         )
 
     def warm_up(self) -> None:
-        """Score a second of noise, so that the first client does not wait for work that is done once.
+        """Score a second of noise, so that the first client need not wait for one-time work.
 
-        Silence would not do: the comparison of half precision with float32 waits for a clip that is not silent.
+        Silence does not work, because the comparison of half precision with float32 skips silent clips.
 
         Raises:
-            DeviceError: the device computes the model wrongly in the precision that was chosen.
+            DeviceError: the device computes wrong results in the chosen precision.
             ModelError: the scores are not finite.
         """
         noise = 0.1 * np.random.default_rng(0).standard_normal(self._classifier.sampling_rate_hz)
@@ -87,21 +87,21 @@ class Service:
             )
 
     def close(self) -> None:
-        """End the threads."""
+        """Stop the threads."""
         self._decoders.shutdown(cancel_futures=True)
         self._timelines.shutdown(cancel_futures=True)
         self.batcher.stop()
 
     async def classify(self, request: Request) -> list[Prediction]:
-        """Return the most likely classes of the recording that a request holds.
+        """Return the most likely classes of the recording in a request.
 
         Raises:
-            HTTPException: whatever is wrong with the request, or with the moment it came.
+            HTTPException: the request is invalid, or the server is too busy.
         """
         return await self._ask(request, self._classify)
 
     def model(self) -> dict[str, object]:
-        """What the model is and how it answers."""
+        """Return a description of the model."""
         classifier = self._classifier
         decision = None if classifier.decision.is_plain else classifier.decision.to_dict(classifier.labels)
         return {
@@ -113,15 +113,15 @@ class Service:
         }
 
     async def timeline(self, request: Request) -> dict[str, object]:
-        """What is heard when in the recording that a request holds; see :func:`earmark.serve.timelines.hear`.
+        """Return windows and segments of a request; see :func:`earmark.serve.timelines.score_timeline`.
 
         Raises:
-            HTTPException: whatever is wrong with the request, or with the moment it came.
+            HTTPException: the request is invalid, or the server is too busy.
         """
         return await self._ask(request, self._timeline)
 
     async def _ask(self, request: Request, answer: Callable[[Read, dict[str, object]], Awaitable[T]]) -> T:
-        """Read a request, wait for its turn, answer in time."""
+        """Read a request, wait for its turn, and respond within the time limit."""
         self._refuse_if_full()
         body = await read_body(request, self._body_limits, self._budget)
         size = len(body)
@@ -144,7 +144,7 @@ class Service:
         def prepare() -> tuple[Question, list[tuple[int, np.ndarray]]]:
             question = read()
             question.refuse_unknown(openapi.CLASSIFY_SETTINGS)
-            question.top_k()  # what is wrong with settings is said before anything is decoded
+            question.top_k()  # report invalid settings before decoding
             self._check_function(question.function(own))
             return question, list(iter_windows(question.audio, windowing, rate_hz, self._decode_limits, question.hint))
 
@@ -153,7 +153,7 @@ class Service:
         self._count((last_start + len(last)) / rate_hz, notes)
         logits = await asyncio.wrap_future(self.batcher.submit([samples for _, samples in windows]))
         function, top_k = question.function(own), question.top_k()
-        if function != own:  # not the probabilities that something was fitted for
+        if function != own:  # the thresholds only fit the model's own function
             return PLAIN.top(_mean_scores(logits, _FUNCTIONS[function]), self._classifier.labels, top_k)
         return self._classifier.top(_mean_scores(logits, task.scores), top_k)
 
@@ -161,7 +161,7 @@ class Service:
         given_up = threading.Event()
 
         def work() -> dict[str, Any]:
-            return hear(read(), self._classifier, self.batcher, self._timeline_limits, given_up)
+            return score_timeline(read(), self._classifier, self.batcher, self._timeline_limits, given_up)
 
         try:
             answer = await asyncio.get_running_loop().run_in_executor(self._timelines, work)
@@ -177,13 +177,13 @@ class Service:
     def _check_function(self, function: str) -> None:
         own = self._classifier.task.score_function
         if function != own and isinstance(self._classifier.scorer, ExportedScorer):
-            raise HTTPException(400, f"function_to_apply: {function} needs logits; an exported model has {own} only")
+            raise HTTPException(400, f"function_to_apply: {function} needs logits; exports have none. Use {own}")
 
     async def _in_time(self, answer: Awaitable[T]) -> T:
         try:
             return await asyncio.wait_for(answer, self._answer_timeout_s)
         except asyncio.TimeoutError as exc:
-            reason = f"no answer within {self._answer_timeout_s:g} s; try again in a second"
+            reason = f"no result within {self._answer_timeout_s:g} s. Try again in a second"
             raise HTTPException(503, reason, headers={"Retry-After": "1"}) from exc
 
     def _refuse_if_full(self) -> None:
@@ -207,5 +207,5 @@ _FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def _mean_scores(logits: np.ndarray, function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """Scores (C,) of a recording: the mean over its windows of what ``function`` makes of their logits (W, C)."""
+    """Return scores (C,) of a recording: the mean over its windows of ``function`` applied to their logits (W, C)."""
     return pool(function(logits.astype(np.float64))).astype(np.float32)

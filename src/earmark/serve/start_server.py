@@ -1,4 +1,4 @@
-"""``earmark serve``: bind, load, listen, drain."""
+"""``earmark serve``: bind the address, load the model, listen, and drain at the end."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ logger = logging.getLogger(__name__)
 
 _TOKEN_VARIABLE = "EARMARK_SERVE_TOKEN"
 _SHORTEST_TOKEN = 16
-_LAST_BYTES_S = 2  # for answers that are written but not yet taken by their clients, once nothing is under way
+_LAST_BYTES_S = 2  # at shutdown, for responses that clients have not read yet
 
 
 def serve(options: ServeOptions, greet: Callable[[str], None] = lambda address: None) -> None:
-    """Answer over HTTP until SIGTERM or SIGINT.
+    """Serve over HTTP until SIGTERM or SIGINT.
 
     Args:
-        options: the model, the address and the limits.
-        greet: called with the address of the page when the server listens.
+        options: model, address and limits.
+        greet: called with the URL of the page when the server listens.
 
     Raises:
-        UsageError: the address cannot be listened at, or must not be without a token.
+        UsageError: the server cannot listen on the address, or may not without a token.
         MissingExtraError: the packages of the extra are not installed.
-        ModelError: no such model.
+        ModelError: the model does not exist.
     """
     for module in ("fastapi", "uvicorn", "python_multipart", "prometheus_client", "websockets"):
         extras.require(module)
@@ -42,10 +42,10 @@ def serve(options: ServeOptions, greet: Callable[[str], None] = lambda address: 
 
 
 def read_token(file: str | None) -> str | None:
-    """Return the bearer token of a file or of the environment; ``None`` where neither is given.
+    """Return the bearer token from a file or the environment; ``None`` if neither is given.
 
     Raises:
-        UsageError: the file cannot be read, or the token is too short to be one.
+        UsageError: the file cannot be read, or the token is too short.
     """
     source = f"--auth_token_file {file}" if file is not None else _TOKEN_VARIABLE
     if file is None:
@@ -57,17 +57,18 @@ def read_token(file: str | None) -> str | None:
             with open(file, encoding="utf-8") as lines:
                 token = lines.readline()
         except (OSError, UnicodeDecodeError) as exc:
-            raise UsageError(f"{source}: cannot be read ({getattr(exc, 'strerror', None) or exc})") from exc
+            reason = getattr(exc, "strerror", None) or exc
+            raise UsageError(f"{source}: cannot be read ({reason}). Fix the file") from exc
     token = token.strip()
-    if not token and file is None:  # likely $(cat FILE) of a missing file, so no reason to serve without a token
+    if not token and file is None:  # probably $(cat FILE) of a missing file, so do not serve without a token
         raise UsageError(f"{source} is empty. Unset it to serve without a token, or set it to one.")
     if len(token) < _SHORTEST_TOKEN or not token.isascii() or not token.isprintable() or " " in token:
-        raise UsageError(f"{source}: a token has at least {_SHORTEST_TOKEN} letters and digits, without spaces")
+        raise UsageError(f"{source}: invalid token. Use at least {_SHORTEST_TOKEN} letters and digits, without spaces")
     return token
 
 
 def _check_browser_names(options: ServeOptions) -> None:
-    """Refuse names that no browser sends or understands, before a model is loaded."""
+    """Reject names that browsers do not send or understand, before loading the model."""
     from earmark.http.origins import check_origins
     from earmark.serve.page import check_frame_ancestors
 
@@ -76,16 +77,16 @@ def _check_browser_names(options: ServeOptions) -> None:
 
 
 def check_address(options: ServeOptions, token: str | None) -> None:
-    """Refuse to listen where others can reach a server that asks for no token.
+    """Refuse to listen on a public address without a token.
 
     Raises:
-        UsageError: the address is not this machine's own and there is no token.
+        UsageError: other machines can reach the address, and there is no token.
     """
     from earmark.http.origins import is_loopback
 
     if token is None and not options.allow_public_without_token and not is_loopback(options.host):
         raise UsageError(
-            f"--host {options.host}: others could reach it and there is no token; set {_TOKEN_VARIABLE} or "
+            f"--host {options.host}: other machines could reach it without a token. Set {_TOKEN_VARIABLE} or "
             "--auth_token_file, or add --allow_public_without_token"
         )
 
@@ -120,7 +121,7 @@ def _run(options: ServeOptions, token: str | None, listener: socket.socket, gree
     service.warm_up()
     streams = Streams(classifier, service.batcher, options, lifecycle)
     gc.collect()
-    gc.freeze()  # what was loaded stays: looking through it again and again would stop every answer for 0.2 s
+    gc.freeze()  # keeps the garbage collector from scanning loaded objects, which blocks responses for 0.2 s
     app = build_app(
         service,
         streams,
@@ -138,13 +139,13 @@ def _run(options: ServeOptions, token: str | None, listener: socket.socket, gree
         last_bytes_s=_LAST_BYTES_S,
         ws=StreamProtocol,
         ws_max_size=MAX_MESSAGE_BYTES,
-        ws_per_message_deflate=False,  # a few bytes can unpack to very many
+        ws_per_message_deflate=False,  # a few bytes can decompress to very many
         timeout_keep_alive=options.keep_alive_seconds,
     )
     listen(listener, _address_flags(options))
     host, port = listener.getsockname()[:2]
     fields = {"host": host, "port": port, "labels": len(classifier.labels), "token": token is not None}
-    logger.info("listening", extra={"fields": fields})  # the first line, which programs read the port from
+    logger.info("listening", extra={"fields": fields})  # the first line, from which programs read the port
     greet(page_address(host, port))
     if lacks_background(classifier.task, classifier.decision, classifier.background_class):
         logger.warning("%s", warn_of_windows("/v1/timeline and /v1/stream", classifier.labels))

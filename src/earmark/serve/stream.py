@@ -1,8 +1,8 @@
-"""``/v1/stream``: samples come over a WebSocket as they are recorded, the answer of each window goes back at once.
+"""``/v1/stream``: samples arrive over a WebSocket while they are recorded, and each window's result is sent at once.
 
-Client to server: binary messages of PCM samples, one channel; the text ``end`` when there are no more. The other way:
-one JSON text a window, ``{"start_s", "end_s", "scores"}``; or ``{"error"}`` and the end. Who may open a stream is in
-:mod:`earmark.serve.access`.
+The client sends binary messages of PCM samples, one channel, and the text ``end`` at the end. The server sends one JSON
+text per window, ``{"start_s", "end_s", "scores"}``; or ``{"error"}``, and closes. :mod:`earmark.serve.access` decides
+who may open a stream.
 """
 
 from __future__ import annotations
@@ -35,25 +35,25 @@ from earmark.settings.serving_flags import ServeOptions
 
 _ENCODINGS: dict[str, np.dtype[Any]] = {"s16le": np.dtype("<i2"), "f32le": np.dtype("<f4")}
 _RATES_HZ = (4_000, 192_000)
-_LOOK_UP_S = 0.25  # how often a stream that hears nothing looks whether the server stops
-_LOOK_AGAIN_S = 0.005  # and one that waits for room
-_BLOCKS_AHEAD = 8  # messages that may wait for the model; then the client has to
+_LOOK_UP_S = 0.25  # how often a silent stream checks whether the server is stopping
+_LOOK_AGAIN_S = 0.005  # the same for a stream that waits for room in its queue
+_BLOCKS_AHEAD = 8  # messages in a stream's queue; after that the client has to wait
 # WebSocket close codes (RFC 6455, section 7.4.1)
 _DONE, _GOING_AWAY, _POLICY = 1000, 1001, 1008
 
 
 class _GivenUpError(Exception):
-    """The client has gone, or may not go on."""
+    """The client disconnected, or was told to stop."""
 
 
 class Streams:
     """All streams of a server.
 
     Args:
-        classifier: for its labels, rate and windows.
-        batcher: scores; windows of all streams and requests share batches.
+        classifier: provides labels, sampling rate and windows.
+        batcher: scores windows; all streams and requests share batches.
         options: limits.
-        lifecycle: streams end where they are when the server stops.
+        lifecycle: state of the server; streams end at once when it stops.
     """
 
     def __init__(self, classifier: Classifier, batcher: Batcher, options: ServeOptions, lifecycle: Lifecycle) -> None:
@@ -67,11 +67,11 @@ class Streams:
         self._threads = ThreadPoolExecutor(options.max_streams, thread_name_prefix="stream")
 
     def close(self) -> None:
-        """End the threads."""
+        """Stop the threads."""
         self._threads.shutdown(cancel_futures=True)
 
     async def serve(self, socket: WebSocket) -> None:
-        """Answer one stream until its end."""
+        """Handle one stream until its end."""
         try:
             if self._num_open >= self._max_streams:
                 raise busy(f"{self._max_streams} streams are open")
@@ -88,12 +88,12 @@ class Streams:
             await socket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
             await self._converse(socket, stream)
         except WebSocketDisconnect:
-            pass  # the client has gone; there is nobody to tell
+            pass  # the client disconnected
         finally:
             self._num_open -= 1
 
     async def _converse(self, socket: WebSocket, stream: _Stream) -> None:
-        hearing = stream.hearing = asyncio.get_running_loop().run_in_executor(self._threads, stream.hear)
+        hearing = stream.hearing = asyncio.get_running_loop().run_in_executor(self._threads, stream.run)
         code, error = _DONE, None
         try:
             code = await self._listen(socket, stream)
@@ -112,7 +112,7 @@ class Streams:
         await socket.close(code)
 
     async def _listen(self, socket: WebSocket, stream: _Stream) -> int:
-        """Take messages until the client or the server wants to end; the code to close with."""
+        """Receive messages until the client or the server ends the stream. Return the close code."""
         receive = asyncio.ensure_future(socket.receive())
         heard_s = time.monotonic()
         try:
@@ -122,14 +122,14 @@ class Streams:
                     return _GOING_AWAY
                 if not receive.done():
                     if time.monotonic() - heard_s > self._silence_s:
-                        raise HTTPException(408, f"no samples for {self._silence_s:g} s")
+                        raise HTTPException(408, f"no samples for {self._silence_s:g} s. Send faster")
                     continue
                 message = receive.result()
                 if message["type"] == "websocket.disconnect":
                     raise WebSocketDisconnect(message.get("code", _DONE))
                 if message.get("text") is not None:
                     if message["text"] != "end":
-                        raise HTTPException(400, "expected binary messages of samples, or the text: end")
+                        raise HTTPException(400, "unknown message. Send binary samples, or the text: end")
                     return _DONE
                 await stream.take(message["bytes"])
                 heard_s = time.monotonic()
@@ -139,14 +139,14 @@ class Streams:
 
 
 class _Stream:
-    """One stream: samples in, windows out.
+    """One stream: samples in, results of windows out.
 
     Attributes:
-        hearing: the thread that takes samples.
-        given_up: set when no more answers are wanted.
+        hearing: the thread that processes samples.
+        given_up: set when the results are no longer needed.
 
     Raises:
-        HTTPException: 400, settings that cannot be.
+        HTTPException: 400, invalid settings.
     """
 
     def __init__(self, socket: WebSocket, classifier: Classifier, batcher: Batcher, max_s: float) -> None:
@@ -155,9 +155,9 @@ class _Stream:
         encoding = socket.query_params.get("encoding", "s16le")
         rate_hz = question.number("sampling_rate") or classifier.sampling_rate_hz
         if encoding not in _ENCODINGS:
-            raise HTTPException(400, f"encoding: expected {', '.join(_ENCODINGS)}")
+            raise HTTPException(400, f"encoding: unknown encoding. Use one of {', '.join(_ENCODINGS)}")
         if rate_hz != int(rate_hz) or not _RATES_HZ[0] <= rate_hz <= _RATES_HZ[1]:
-            raise HTTPException(400, f"sampling_rate: expected a whole number from {_RATES_HZ[0]} to {_RATES_HZ[1]}")
+            raise HTTPException(400, f"sampling_rate: invalid rate. Use {_RATES_HZ[0]} to {_RATES_HZ[1]}")
         self._socket = socket
         self._classifier = classifier
         self._batcher = batcher
@@ -174,36 +174,36 @@ class _Stream:
         self.given_up = threading.Event()
 
     async def take(self, data: bytes) -> None:
-        """Queue samples; waits where the model is behind.
+        """Queue samples. Wait while the queue is full.
 
         Raises:
-            HTTPException: they are no samples, or too many.
+            HTTPException: the samples are invalid, or too many.
         """
         if len(data) % self._type.itemsize:
-            raise HTTPException(400, f"a message of {len(data)} bytes does not hold whole samples")
+            raise HTTPException(400, f"a message of {len(data)} bytes has a partial sample. Send whole samples")
         samples = as_floats(np.frombuffer(data, self._type), "stream").astype(np.float32)
         if not (np.abs(samples) <= FULL_SCALE_LIMIT).all():
-            raise HTTPException(400, f"samples are NaN or above {FULL_SCALE_LIMIT:g} times full scale")
+            raise HTTPException(400, f"NaN, or above {FULL_SCALE_LIMIT:g} times full scale. Scale samples to -1 to 1")
         self._num_samples += len(samples)
         if self._num_samples > self._max_samples:
-            raise HTTPException(413, f"longer than {self._max_s:g} s, the most that is taken")
+            raise HTTPException(413, f"longer than {self._max_s:g} s. Open a new stream")
         if len(samples):
             await self.put(samples)
 
     async def put(self, block: np.ndarray | None) -> None:
-        """Queue samples, or their end, as long as there is a thread that takes them."""
+        """Queue samples, or the end marker, while the processing thread is running."""
         while self._blocks.full() and not self.hearing.done():
             await asyncio.sleep(_LOOK_AGAIN_S)
         if not self.hearing.done():
             self._blocks.put_nowait(block)
 
-    def hear(self) -> None:
-        """Cut, score and answer, in a thread of its own, until the samples end."""
+    def run(self) -> None:
+        """Cut, score and send results, in a separate thread, until the samples end."""
         rate_hz = self._classifier.sampling_rate_hz
         try:
             for start, samples in self._windowing.cut(self._at_rate()):
                 if not len(samples):
-                    return  # a stream that ended before it began
+                    return  # the stream ended without samples
                 logits = self._batcher.submit([samples]).result()
                 window = Window(
                     start / rate_hz, (start + len(samples)) / rate_hz, self._classifier.task.scores(logits[0])
@@ -229,7 +229,7 @@ class _Stream:
     def _send(self, row: dict[str, object]) -> None:
         try:
             self._in_loop(self._socket.send_json(row))
-        except (WebSocketDisconnect, RuntimeError) as exc:  # RuntimeError: the socket is closed already
+        except (WebSocketDisconnect, RuntimeError) as exc:  # RuntimeError: the socket is already closed
             self.given_up.set()
             raise _GivenUpError from exc
 

@@ -1,6 +1,6 @@
-"""``POST /v1/timeline``: what is heard when in a long recording, window by window, in memory that does not grow much.
+"""``POST /v1/timeline``: windows and segments of a long recording, in almost constant memory.
 
-A thread decodes ahead of the model by one batch; its windows share batches with everyone else's.
+A thread decodes one batch ahead of the model. Its windows share batches with all other requests.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from earmark.serve.batching import Batcher
 from earmark.serve.decode_request import DecodeLimits, iter_windows
 from earmark.serve.forms import Question
 
-_MOST_WINDOWS = 100_000  # of one answer: a hop of a millisecond would make 3.6 million of an hour
+_MOST_WINDOWS = 100_000  # per response; a hop of one millisecond gives 3.6 million per hour
 
 
 def read_windowing(question: Question, classifier: Classifier) -> Windowing:
-    """Return how a client wants its recording cut.
+    """Return how to cut the client's recording.
 
     Raises:
-        HTTPException: 400, not as this model can.
+        HTTPException: 400, the model does not support the settings.
     """
     window_s, hop_s = question.number("window_seconds"), question.number("hop_seconds")
     try:
@@ -42,16 +42,16 @@ def read_windowing(question: Question, classifier: Classifier) -> Windowing:
 
 
 def read_rules(question: Question) -> SegmentRules:
-    """Return how a client wants segments made.
+    """Return the rules for making segments.
 
     Raises:
-        HTTPException: 400, not as they can be.
+        HTTPException: 400, the settings are invalid.
     """
     names = ("threshold", "release", "smooth_windows", "merge_gap_s", "min_duration_s")
     given: dict[str, Any] = {name: value for name in names if (value := question.number(name)) is not None}
     if (windows := given.get("smooth_windows")) is not None:
         if windows != int(windows):
-            raise HTTPException(400, "smooth_windows: expected a whole number")
+            raise HTTPException(400, "smooth_windows: invalid value. Send a whole number")
         given["smooth_windows"] = int(windows)
     given["include_background"] = question.flag("include_background")
     try:
@@ -60,28 +60,28 @@ def read_rules(question: Question) -> SegmentRules:
         raise HTTPException(400, str(exc)) from exc
 
 
-def hear(
+def score_timeline(
     question: Question,
     classifier: Classifier,
     batcher: Batcher,
     limits: DecodeLimits,
     given_up: threading.Event,
 ) -> dict[str, object]:
-    """Return the answer for one recording, in the calling thread.
+    """Return the result for one recording; runs in the calling thread.
 
     Args:
         question: recording and settings.
-        classifier: for its labels, rate and windows.
-        batcher: scores.
-        limits: of decoding.
-        given_up: set when nobody waits for the answer any more.
+        classifier: provides labels, sampling rate and windows.
+        batcher: scores windows.
+        limits: limits of decoding.
+        given_up: set when nobody waits for the result.
 
     Returns:
-        ``duration_s``; ``recording_rate_hz``, ``None`` if the header does not say it; the model's ``task`` and whether
-        it ``has_classes``; ``windows`` and ``segments`` in order of time; ``scores`` of the whole recording.
+        ``duration_s``; ``recording_rate_hz``, ``None`` if unknown; the model's ``task`` and ``has_classes``;
+        ``windows`` and ``segments`` in order of time; ``scores`` of the whole recording.
 
     Raises:
-        HTTPException: 400 settings, and as :func:`iter_windows`.
+        HTTPException: 400 for invalid settings; also see :func:`iter_windows`.
     """
     question.refuse_unknown(openapi.TIMELINE_SETTINGS)
     top_k, rules, windowing = question.top_k(), read_rules(question), read_windowing(question, classifier)
@@ -107,7 +107,7 @@ def hear(
 
 
 def window_row(window: Window, classifier: Classifier, top_k: int) -> dict[str, object]:
-    """One window as clients see it."""
+    """Return the JSON of one window."""
     return {
         "start_s": window.start_s,
         "end_s": window.end_s,
@@ -124,13 +124,13 @@ def _scored(
     while ahead is not None:
         chunk, future = ahead
         if given_up.is_set():
-            raise HTTPException(503, "nobody waits for this answer")
+            raise HTTPException(503, "nobody waits for this result")
         ahead = _submit(cut, batcher, count)
         for (start, samples), logits in zip(chunk, future.result(), strict=True):
             yield Window(start / rate_hz, (start + len(samples)) / rate_hz, classifier.task.scores(logits))
 
 
 def _submit(cut: Iterator[tuple[int, np.ndarray]], batcher: Batcher, count: int) -> Any:
-    """Ask for the next windows; ``None`` when there are none."""
+    """Submit the next windows to the batcher; return ``None`` if there are none."""
     chunk = list(islice(cut, count))
     return (chunk, batcher.submit([samples for _, samples in chunk])) if chunk else None

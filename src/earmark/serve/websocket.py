@@ -1,4 +1,4 @@
-"""WebSockets as uvicorn speaks them, with answers where it has none: large messages, broken handshakes."""
+"""uvicorn's WebSocket protocol with error messages for large messages and invalid handshakes."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from websockets.http11 import Request
 from earmark.http.refusal import Refusal
 
 MAX_MESSAGE_BYTES = 1 << 20
-# after a fault: bytes are discarded as long as they keep coming like this, and no longer than that
+# After an error, bytes are discarded until the client is silent for this long,
 _LINGER_SILENCE_S = 0.5
-_LINGER_S = 30.0
+_LINGER_S = 30.0  # or at most for this long.
 
 
 class StreamProtocol(WebSocketsSansIOProtocol):
-    """One connection.
+    """WebSocket protocol of one connection.
 
-    A client that still sends when the socket is closed has its connection reset and never reads why. So after a fault
-    the server discards what arrives, and closes the socket when nothing arrives any more.
+    If a client is still sending when the socket is closed, its connection is reset and it never reads the error. So
+    after an error, the server discards data and closes the socket only when no more arrives.
     """
 
-    _failed_s: float | None = None  # when, by the clock of the event loop
+    _failed_s: float | None = None  # time of the error, by the clock of the event loop
     read_paused: bool
-    close_timer: asyncio.TimerHandle | None = None  # while it runs, uvicorn does not close the socket itself
+    close_timer: asyncio.TimerHandle | None = None  # while it runs, uvicorn does not close the socket
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes, or discard them if the connection has failed."""
+        """Process bytes, or discard them if the connection has failed."""
         if self._failed_s is None:
             super().data_received(data)
         else:
             self._linger(self._failed_s)
 
     def handle_connect(self, event: Request) -> None:
-        """Answer a broken handshake with JSON, like every other error."""
+        """Refuse an invalid handshake with JSON, like every other error."""
         response = self.conn.accept(event)
         if response.status_code != 101:
             self.handshake_initiated = self.handshake_complete = self.close_sent = True
@@ -52,20 +52,20 @@ class StreamProtocol(WebSocketsSansIOProtocol):
         super().handle_connect(event)
 
     async def send(self, message: Any) -> None:
-        """Send a message of the application; a complete refusal completes the handshake.
+        """Send a message of the application. A complete refusal ends the handshake.
 
-        uvicorn logs an error otherwise, and tries to answer a second time.
+        Otherwise uvicorn logs an error and tries to respond a second time.
         """
         await super().send(message)
         if message["type"] == "websocket.http.response.body" and not message.get("more_body", False):
             self.handshake_complete = True
 
     def handle_parser_exception(self) -> None:
-        """Close with the code and the reason of the fault, and keep reading until the client has heard them."""
+        """Close with the code and reason of the error, and keep reading until the client has received them."""
         close: Any = self.conn.close_sent
         self.queue.put_nowait({"type": "websocket.disconnect", "code": close.code, "reason": close.reason})
         if close.code == CloseCode.MESSAGE_TOO_BIG:
-            reason = f"the message is larger than {MAX_MESSAGE_BYTES} bytes, the most that is taken: send smaller ones"
+            reason = f"the message is larger than {MAX_MESSAGE_BYTES} bytes. Send smaller ones"
             self.transport.write(Frame(Opcode.TEXT, Refusal(413, reason).body).serialize(mask=False))
         self.transport.write(b"".join(self.conn.data_to_send()))
         self.close_sent = True
@@ -76,7 +76,7 @@ class StreamProtocol(WebSocketsSansIOProtocol):
             self.transport.resume_reading()
 
     def _linger(self, failed_s: float) -> None:
-        """Wait for more bytes before the socket is closed."""
+        """Wait for more bytes before closing the socket."""
         if self.close_timer is not None:
             self.close_timer.cancel()
         wait_s = min(_LINGER_SILENCE_S, max(0.0, failed_s + _LINGER_S - self.loop.time()))

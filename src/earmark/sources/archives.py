@@ -130,7 +130,7 @@ def _extract_zip(archive: Path, file: BinaryIO, folder: Path) -> None:
 
 def _damaged(archive: Path, kind: str, exc: Exception) -> DataError:
     reason = (str(exc).splitlines() or [type(exc).__name__])[0].rstrip(":")
-    return DataError(f"{archive}: not a {kind} archive, or a truncated or damaged one ({reason}). Download it again")
+    return DataError(f"{archive}: not a valid {kind} archive ({reason}). Download it again")
 
 
 def _put_in_place(partial: Path, target: Path) -> None:

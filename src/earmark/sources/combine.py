@@ -221,7 +221,7 @@ def _check_labels_agree(sources: Sequence[LoadedSource], separator: str) -> None
     """Check that all sources have the same type of labels.
 
     Raises:
-        DataError: one has numbers where another has names, or several labels in a cell.
+        DataError: one source has numbers where another has names, or several labels in a cell.
     """
     labels = [source.labels() for source in sources]
     for second, of_second in zip(sources, labels, strict=True):

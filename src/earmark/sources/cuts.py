@@ -19,7 +19,7 @@ from earmark.errors import AudioError, DataError
 
 _MEASURED = 200  # training clips whose lengths are measured
 _POINTS = 16  # points of each clip on the hash ring from which lengths are drawn
-_WHOLE_FROM = 0.5  # if nothing is long enough, use whole parts of at least this fraction of the longest
+_WHOLE_FROM = 0.5  # if no part is long enough, use whole parts of at least this fraction of the longest
 _TRIES = 4  # attempts per clip, because cuts of short recordings repeat
 
 

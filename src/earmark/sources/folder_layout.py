@@ -250,7 +250,7 @@ def _with_splits(layout: FolderLayout, splits: dict[str, Place], beside: Place, 
             f"{split} split (`earmark predict` can label them)"
         )
     if beside.loose and "train" in labelled and labelled["train"] is not beside:
-        layout.notes.append(f"{root}: did not use {counted(len(beside.loose), 'recording')} in no class folder")
+        layout.notes.append(f"{root}: did not use {counted(len(beside.loose), 'recording')} outside class folders")
     layout.places = {split: labelled[split] for split in SPLIT_NAMES if split in labelled}
 
 

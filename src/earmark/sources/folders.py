@@ -53,7 +53,7 @@ def check_is_folder(root: Path) -> None:
     """Check that a folder exists.
 
     Raises:
-        DataError: it does not exist, or is a file.
+        DataError: the folder does not exist, or is a file.
     """
     if not root.is_dir():
         if root.exists():
@@ -78,7 +78,7 @@ def load_layout(layout: FolderLayout, columns: Columns) -> Splits:
             splits.notes.append(f"{where}: {no_class}{more}")
         if place.loose:
             splits.notes.append(
-                f"{place.path}: did not use {counted(len(place.loose), 'recording')} in no class folder "
+                f"{place.path}: did not use {counted(len(place.loose), 'recording')} outside class folders "
                 f"({os.path.basename(place.loose[0])})"
             )
     splits.notes += layout.skipped.notes(layout.root)

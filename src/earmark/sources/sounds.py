@@ -18,7 +18,7 @@ from earmark.io.nearby_names import path_suggestion
 from earmark.settings.data_flags import DataArguments
 from earmark.sources.listing import list_recordings
 from earmark.store.scan import BadClip
-from earmark.store.usable import read_usable, stop_or_say
+from earmark.store.usable import read_usable, report_bad_clips
 
 RESPONSES = "augment_reverb"  # the flag whose folder holds impulse responses
 
@@ -68,8 +68,8 @@ def load_sounds(folders: Mapping[str, str], sampling_rate_hz: int, options: Data
         folders: folder of each flag; subfolders are included. Recordings of ``augment_reverb`` are impulse responses,
             for which the mean of opposite channels would be meaningless.
         sampling_rate_hz: rate of the samples.
-        options: settings of the store and the decoder threads. ``on_bad_audio`` decides whether recordings that are
-            unreadable, contain NaN, are silent or cancel out stop the run or are ignored with a warning.
+        options: settings of the store and the decoder threads. ``on_bad_audio`` decides whether bad
+            recordings (unreadable, NaN, silent, or channels that cancel out) stop the run or are ignored.
 
     Returns:
         The recordings of each flag.
@@ -87,7 +87,7 @@ def load_sounds(folders: Mapping[str, str], sampling_rate_hz: int, options: Data
             reason = _fault(clip, wave, is_response=flag == RESPONSES)
             if reason is not None:
                 faults.append((flag, BadClip(rows_by_id[id(clip)], clip.source, reason)))
-    stop_or_say(faults, options.on_bad_audio)
+    report_bad_clips(faults, options.on_bad_audio)
     sounds = {}
     for flag, clips in parts.items():
         bad = [fault for fault in faults if fault[0] == flag]

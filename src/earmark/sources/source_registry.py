@@ -1,4 +1,4 @@
-"""All sources, in the order in which they may recognise data."""
+"""All sources, in the order in which they are tried."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def load_given(given: GivenData, source: Source | None = None) -> Splits:
         source: its source, if already known.
 
     Raises:
-        DataError: it does not exist, or cannot be used.
-        MissingExtraError: it needs a package that is not installed.
+        DataError: the data does not exist, or cannot be used.
+        MissingExtraError: the source needs a package that is not installed.
         NetworkError: the hub is needed and cannot be reached.
     """
     source = source or find_source(given)
@@ -64,7 +64,7 @@ def load_data_dir(folder: str, request: Request) -> Splits:
 
     Raises:
         DataError: the folder does not exist, or cannot be used.
-        MissingExtraError: it needs a package that is not installed.
+        MissingExtraError: the source needs a package that is not installed.
     """
     return load_given(GivenData(folder, request, Path(folder)))
 

@@ -238,7 +238,7 @@ def _parts(clip: Clip, *, hold_out: bool) -> tuple[Stretch, Stretch]:
     held_out = max(one_cut, round(_HELD_OUT_SHARE * info.frames)) if hold_out else 0
     if info.frames - held_out < one_cut:
         raise AudioError(
-            clip.source, f"{info.frames / info.samplerate:.2f} s are too short to cut seconds of silence from"
+            clip.source, f"{info.frames / info.samplerate:.2f} s is too short to cut one-second clips from"
         )
     middle = info.frames - held_out
     return Stretch(clip, info.samplerate, 0, middle), Stretch(clip, info.samplerate, middle, info.frames)

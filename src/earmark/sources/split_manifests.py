@@ -51,7 +51,7 @@ def find_split_manifests(root: Path, names: SplitNames) -> dict[str, Path]:
     A single Parquet file named ``train`` also counts.
 
     Raises:
-        DataError: two are for one split.
+        DataError: two manifests are for one split.
     """
     there = tables_in(root)
     found: dict[str, Path] = {}

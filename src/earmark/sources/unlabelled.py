@@ -43,7 +43,7 @@ def load_unlabelled(options: DataArguments, *, seed: int, anyway: bool = False) 
     others = [name for name in ("dataset_name", *MANIFEST_FLAGS) if getattr(options, name) is not None]
     if others and anyway:
         raise UsageError(
-            f"--unlabelled only uses the recordings of {origin}, without --{others[0]}. Remove one of the flags"
+            f"--unlabelled with recordings of {origin} cannot be used with --{others[0]}. Remove one of the flags"
         )
     if others:
         return None

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 MOST_BAD = 20  # enough unusable recordings to see what they have in common
 LONGEST_AFTER_S = 3600.0  # seconds of audio decoded after the first one
-OPENED_FIRST_BYTES = 256_000_000  # less is decoded within seconds
+OPENED_FIRST_BYTES = 256_000_000  # fewer bytes are decoded within seconds
 
 _REPORTED = 5  # logged as they are found; all are counted at the end
 _LISTED = 50  # in the last message
@@ -81,7 +81,7 @@ class BadAudioWatch:
             read: all clips that were read since the last call.
 
         Raises:
-            DataError: under ``fail``, when enough was read.
+            DataError: under ``fail``, when enough bad clips were found.
         """
         for clip in bad:
             self.bad.append(clip)

@@ -159,7 +159,7 @@ def _build(
         if done:
             were = agreeing(done, "were")
             logger.info(
-                "%s: %s of %s clips %s there from a build that was stopped", plan.table.origin, done, total, were
+                "%s: %s of %s clips %s already stored by a build that was stopped", plan.table.origin, done, total, were
             )
             report(done, total)
         try:

@@ -64,7 +64,7 @@ def keep_usable(
         OutputError: the store cannot be written.
     """
     usable, bad = read_usable(tables, sampling_rate_hz, options, whole=whole)
-    stop_or_say(bad, options.on_bad_audio)
+    report_bad_clips(bad, options.on_bad_audio)
     for name, clips in usable.items():
         if bad and not len(clips.table):
             none = none_could(len(tables[name]), "recording")
@@ -186,7 +186,7 @@ def _read_all(
     return UsableClips(drop_bad(table, store.bad), good, good.contents), store.bad
 
 
-def stop_or_say(bad: Sequence[tuple[str, BadClip]], on_bad_audio: str) -> None:
+def report_bad_clips(bad: Sequence[tuple[str, BadClip]], on_bad_audio: str) -> None:
     """Warn about bad clips, or raise under ``on_bad_audio=fail``. Do nothing if there are none.
 
     Raises:

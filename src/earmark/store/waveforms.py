@@ -172,7 +172,7 @@ def find_store(folder: Path, key: str, table: ClipTable) -> WaveformStore | None
     Args:
         folder: folder of the store.
         key: key that the store must have.
-        table: table of its N clips.
+        table: its N clips.
 
     Raises:
         DataError: the store is damaged, truncated or of another version.

@@ -121,7 +121,7 @@ def write_corpus(
             f"{utterances} utterances are too few for 12 classes in three splits. Use at least {_FEWEST_UTTERANCES}"
         )
     if seed < 0:
-        raise UsageError(f"seed {seed}: not a whole number from 0. Use one")
+        raise UsageError(f"seed {seed}: too small. Use a whole number from 0")
     root = Path(folder)
     settings = {"version": _VERSION, "utterances": utterances, "seed": seed}
     plan = make_plan(utterances, seed)

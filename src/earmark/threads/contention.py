@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from earmark.threads.machine_load import Usage
 
 _BUSY_DELAY = 0.35  # own threads that are waiting for a core
-_BUSY_OTHERS = 0.6  # cores that other processes use; for systems that do not report the wait
+_BUSY_OTHERS = 0.6  # cores that other processes use, if the system does not report waits
 _FREE_OTHERS = 0.35  # cores; less than this does not count as other work
 _BUSY_FOR_S = 0.4  # ignores a single wait for a time slice
 _FREE_FOR_S = 2.0

@@ -29,7 +29,7 @@ class Cores:
 
     @property
     def cpus(self) -> int:
-        """Logical CPUs, at most the quota: how many processes or threads of other kinds than OpenMP can run at once."""
+        """Logical CPUs, at most the quota: how many decoders can run at once."""
         return int(max(1, min(self.logical, self._limit)))
 
     @property

@@ -1,7 +1,7 @@
-"""The page at ``/``: what a browser gets of it.
+"""The page at ``/``: its files and their HTTP headers.
 
-Its files are read once, when the server starts; a client names one of them or gets 404. All that the page needs comes
-from this server, and its policy forbids a browser to ask anywhere else.
+The files are read once, when the server starts. Clients can get these files or 404. Everything the page needs comes
+from this server, and its content security policy forbids requests to other servers.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ _FILES = {
 _FILES |= {f"/page/{path.name}": path for path in AXES}
 PATHS = frozenset(_FILES)
 
-# style: wavesurfer.js puts its own into the elements that it makes; blob: is the recording, which never has an address
+# style: wavesurfer.js adds inline styles to its elements; blob: is the recording, which has no URL
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src data: blob:; media-src blob:; "
     "connect-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors "
 )
-# a source of a content security policy that may name a frame: a scheme, or a host with an optional scheme and port
+# a frame source of a content security policy: a scheme, or a host with an optional scheme and port
 _ANCESTOR = re.compile(
     r"https?:|(https?://)?(\*\.)?[A-Za-z0-9.-]+(:(\d{1,5}|\*))?|https?://\[[0-9A-Fa-f:.]+\](:\d{1,5})?"
 )
@@ -46,10 +46,10 @@ _HEADERS = {
 
 
 def check_frame_ancestors(names: Sequence[str]) -> list[str]:
-    """Return sources for ``frame-ancestors`` as a content security policy spells them.
+    """Return sources for ``frame-ancestors`` in the syntax of a content security policy.
 
     Raises:
-        UsageError: one is not a source.
+        UsageError: a name is not a valid source.
     """
     sources = []
     for name in names:
@@ -73,7 +73,7 @@ def add_page(app: FastAPI, frame_ancestors: Sequence[str] = ()) -> None:
 
     Args:
         app: the application.
-        frame_ancestors: sources of pages that may show this one in a frame; none if empty.
+        frame_ancestors: sources of pages that may show the page in a frame; none if empty.
     """
     headers = _HEADERS | {"Content-Security-Policy": _POLICY + (" ".join(frame_ancestors) or "'none'")}
     for path, file in _FILES.items():

@@ -1,19 +1,19 @@
-// The page of a server: a recording in, its labels out, by the routes that every client has.
+// The page of a server: sends a recording to the public API and shows its labels.
 
 import { LANGUAGES } from "./words.js";
 import { Picture, colourOf } from "./picture.js";
 
 const TOP_K = 5;
-const MOST_PIECES = 500; // of the course of a number
-const OF_FILE = new Set([413, 415, 422]); // refusals of the recording itself
+const MOST_PIECES = 500; // points of a number over time
+const OF_FILE = new Set([413, 415, 422]); // errors about the recording itself
 const SETTINGS = ["window_seconds", "hop_seconds", "threshold", "min_duration_s"];
 const at = (id) => document.getElementById(id);
 
 let language = navigator.language.startsWith("zh") ? "zh" : "en";
-let current = null; // { name, blob, answer, missing: the word for what of the picture cannot be drawn }
+let current = null; // { name, blob, answer, missing: key of the text about what cannot be drawn }
 let recorder = null;
-let opening = false; // a microphone is being asked for
-let asked = 0; // numbers the questions, so that a late answer to an earlier one is left out
+let opening = false; // waiting for permission to use the microphone
+let asked = 0; // request counter, so that late responses to earlier requests are ignored
 
 const words = () => LANGUAGES[language];
 const clock = (seconds) => `${Math.floor(seconds / 60)}:${(seconds % 60).toFixed(1).padStart(4, "0")}`;
@@ -26,12 +26,12 @@ const picture = new Picture(
 const isNumber = (answer) => !answer.has_classes;
 const digits = (answer, score) => (isNumber(answer) ? `${Number(score.toPrecision(5))}` : score.toFixed(3));
 
-// What was heard when: the segments; a number has none, and a value in each window.
+// The segments; for a regression, the value in each window.
 const heard = (answer) => (isNumber(answer)
   ? answer.windows.map(({ start_s, end_s, scores: [{ label, score }] }) => ({ start_s, end_s, label, score }))
   : answer.segments);
 
-// The same to look at: the windows of hours are put together, their mean for their number.
+// The same for display: windows of long recordings are merged, with the mean of their values.
 function pieces(answer) {
   const all = heard(answer);
   if (!isNumber(answer)) return all;
@@ -68,7 +68,7 @@ function say(state, error = "") {
   at("error").textContent = error;
 }
 
-// Ask the server; where it wants a token, ask for that first.
+// Send a request. If the server needs a token, ask the user for it first.
 async function post(path, body) {
   for (;;) {
     const token = sessionStorage.getItem("token");
@@ -81,7 +81,7 @@ async function post(path, body) {
   }
 }
 
-// The token, or nothing where the question is sent away with Escape.
+// The token, or nothing if the dialog is closed with Escape.
 function askForToken() {
   const dialog = at("token-dialog");
   at("token").value = "";
@@ -97,7 +97,7 @@ async function analyse(name, blob) {
   current = { name, blob, answer: null, missing: null };
   at("result").hidden = true;
   picture.clear();
-  at("picture").hidden = false; // an element that is hidden has no width to draw in
+  at("picture").hidden = false; // a hidden element has no width to draw in
   say(words().busy(name));
   const query = new URLSearchParams({ top_k: TOP_K });
   for (const setting of SETTINGS) if (at(setting).value) query.set(setting, at(setting).value);
@@ -131,7 +131,7 @@ async function analyse(name, blob) {
 function showMissing() {
   at("no-picture").hidden = !current.missing;
   at("no-picture").textContent = current.missing ? words()[current.missing] : "";
-  // what cannot be played is no button
+  // segments that cannot be played are disabled
   for (const button of document.querySelectorAll(".segment")) button.disabled = current.missing === "noPicture";
 }
 
@@ -167,7 +167,7 @@ function bar({ label, score, below_threshold }) {
   filled.style.width = `${100 * score}%`;
   filled.style.background = colourOf(label);
   meter.append(filled);
-  meter.hidden = isNumber(current.answer); // it has no share of anything
+  meter.hidden = isNumber(current.answer); // a number is not a fraction
   row.append(element("span", below_threshold ? `${label} (${below_threshold}?)` : label, "label"), meter, element("span", digits(current.answer, score), "score"));
   return row;
 }
@@ -182,7 +182,7 @@ function segmentRow({ start_s, end_s, label, score, share }) {
   button.append(element("span", label, "label"), element("span", times), element("span", value, "score"));
   const hear = words()[isNumber(current.answer) ? "hearNumber" : "hear"];
   button.setAttribute("aria-label", hear(label, start_s.toFixed(1), end_s.toFixed(1), value));
-  if (share !== undefined) { // how high it is, from the lowest to the highest
+  if (share !== undefined) { // fill in proportion to the value
     button.style.background = `linear-gradient(to right, ${colourOf(label, 0.25)} ${100 * share}%, transparent 0)`;
   }
   button.addEventListener("click", () => picture.play(start_s, end_s));
@@ -190,7 +190,7 @@ function segmentRow({ start_s, end_s, label, score, share }) {
   return row;
 }
 
-const FORMULA = /^[=+\-@\t\r]/; // a spreadsheet would take such a label for a formula
+const FORMULA = /^[=+\-@\t\r]/; // a spreadsheet would read such a label as a formula
 const cell = (value) => {
   const text = FORMULA.test(value) ? `'${value}` : `${value}`;
   return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
@@ -221,7 +221,7 @@ async function record() {
     recorder.stop();
     return;
   }
-  if (opening) return; // a second click would open a microphone that nothing closes
+  if (opening) return; // a second click would open another microphone stream that is never closed
   opening = true;
   let stream;
   try {

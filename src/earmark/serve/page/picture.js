@@ -1,20 +1,20 @@
-// Waveform, spectrogram and segments of one recording, by wavesurfer.js; sound too.
+// Waveform, spectrogram, segments and playback of one recording, with wavesurfer.js.
 
 import WaveSurfer from "./vendor/wavesurfer.esm.js";
 import Regions from "./vendor/regions.esm.js";
 import Spectrogram from "./vendor/spectrogram.esm.js";
 
 const LONGEST_SPECTROGRAM_S = 600;
-const LOUDEST_DB = -20; // the colours of the spectrogram, in dB of full scale
+const LOUDEST_DB = -20; // range of the spectrogram's colours, in dB of full scale
 const QUIETEST_DB = -100;
-const WINDOW_DB = -6; // level that the plugin's Hann window gives a tone of full scale
-const HIGHEST_HZ = 22050; // of the picture, if the recording has it
-const LOWEST_RATE_HZ = 8000; // that every browser can decode to
+const WINDOW_DB = -6; // level of a full-scale tone with the plugin's Hann window
+const HIGHEST_HZ = 22050; // top of the spectrogram, if the recording has it
+const LOWEST_RATE_HZ = 8000; // lowest rate that every browser can decode to
 const COLOURS = Array.from({ length: 256 }, (_, i) => [...colour(i / 255).map((part) => part / 255), 1]);
 
 const hues = new Map();
 
-// One colour for a label: each new one is a golden angle further, so that neighbours differ.
+// One colour per label: hues are a golden angle apart, so that neighbours differ.
 export function colourOf(label, alpha = 1) {
   if (!hues.has(label)) hues.set(label, (210 + 137.5 * hues.size) % 360);
   return `hsl(${hues.get(label)} 65% 45% / ${alpha})`;
@@ -34,7 +34,7 @@ export class Picture {
     this.shown = null;
   }
 
-  // Axes in the words of a language, around the picture that is shown.
+  // Axes in the page's language, around the picture.
   describe(words) {
     if (!this.shown) return;
     const { duration, spectrogram, highest } = this.shown, most = innerWidth < 600 ? 4 : 10;
@@ -52,7 +52,7 @@ export class Picture {
       words.spectrogram(duration.toFixed(1), highest, QUIETEST_DB, LOUDEST_DB));
   }
 
-  // Draw a recording, up to half its own sampling rate if that is known; false where this browser cannot decode it.
+  // Draw a recording, up to half its sampling rate if known; false if this browser cannot decode it.
   async draw(blob, segments, duration, rate) {
     this.clear();
     const highest = rate ? Math.min(HIGHEST_HZ, Math.max(rate, LOWEST_RATE_HZ) / 2) : HIGHEST_HZ;
@@ -60,7 +60,7 @@ export class Picture {
     const regions = Regions.create();
     const surfer = WaveSurfer.create({
       container: "#waveform", height: 96, waveColor: "#7a8ca3", progressColor: "#3d6fb4", cursorColor: "#c0392b",
-      sampleRate: short ? 2 * highest : LOWEST_RATE_HZ, // of the picture: songs of birds are high, hours take memory
+      sampleRate: short ? 2 * highest : LOWEST_RATE_HZ, // high enough for bird song; low for long recordings, to save memory
       plugins: [regions],
     });
     this.surfer = surfer;
@@ -69,14 +69,14 @@ export class Picture {
     try {
       const refused = new Promise((_, reject) => {
         surfer.on("error", reject);
-        surfer.getMediaElement().addEventListener("error", reject); // then loadBlob waits for ever
+        surfer.getMediaElement().addEventListener("error", reject); // otherwise loadBlob waits forever
       });
       await Promise.race([surfer.loadBlob(blob), refused]);
     } catch {
       if (this.surfer === surfer) this.clear();
       return { drawn: false, spectrogram: false };
     }
-    if (this.surfer !== surfer) return { drawn: false, spectrogram: false }; // another recording was chosen meanwhile
+    if (this.surfer !== surfer) return { drawn: false, spectrogram: false }; // the user has chosen another recording
     this.onTime(0, surfer.getDuration());
     this.shown = { duration: surfer.getDuration(), spectrogram: short, highest };
     for (const segment of segments) {

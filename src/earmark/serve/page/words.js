@@ -1,4 +1,4 @@
-// What the page says, in its languages.
+// Texts of the page, by language.
 
 export const LANGUAGES = {
   en: {

@@ -54,7 +54,7 @@ def _read(root: Path) -> FoundCorpus:
     faulty = sum(row["known_faulty"] == "yes" for row in found.tables.get(ALL, []))
     found.notes.append(
         f"{faulty} of {sum(map(len, FAULTY.values()))} clips known to be faulty (Kereliuk et al. 2015, "
-        "doi:10.1109/TMM.2015.2478068) are here, marked in the column known_faulty"
+        "doi:10.1109/TMM.2015.2478068) are in this copy, marked in the column known_faulty"
     )
     found.notes.append(
         "it has copies of recordings, wrong labels and distorted clips (Sturm 2013, arXiv:1306.1461), and no artist "

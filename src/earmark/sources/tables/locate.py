@@ -72,7 +72,7 @@ class Locator:
             return direct
         if os.sep == "/" and "\\" in path and (direct := self._direct(path.replace("\\", "/"))) is not None:
             return direct
-        bare = _PLACEHOLDER.sub("", path.rpartition("?d=")[2])  # ?d= in Label Studio's local files
+        bare = _PLACEHOLDER.sub("", path.rpartition("?d=")[2])  # Label Studio writes local files as ...?d=PATH
         direct = self._direct(bare) if bare != path else None
         found = direct or self._search(bare) or self._without_suffix(path)
         if found is not None:
@@ -82,7 +82,7 @@ class Locator:
         return os.path.join(self._folders[0], path)
 
     def _direct(self, path: str) -> str | None:
-        """Return the file with this path. A folder with the name of a recording's ID does not count."""
+        """Return the file with this path. A folder with the name of a recording's ID is ignored."""
         if os.path.isabs(path):
             return path if os.path.isfile(path) else None
         for prefix in self._prefixes:
@@ -214,7 +214,7 @@ class Locator:
         if len(named) != 1:
             return None
         folder = os.path.dirname(named[0])
-        return f"A recording of that name is {named[0]}: if it is the same, add --audio_dir {folder}"
+        return f"{named[0]} has the same name. If it is the recording, add --audio_dir {folder}"
 
 
 def _form(name: str) -> str:

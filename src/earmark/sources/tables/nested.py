@@ -40,7 +40,7 @@ def lift_cuts(sheet: Sheet, audio: str) -> None:
     if times:
         sheet.explain(f"start and stop inside the cells of column `{audio}` read as samples of the recording")
     others = {name: values for name, values in sheet.columns.items() if name not in times}
-    sheet.columns = times | others | {audio: paths}  # before other time columns
+    sheet.columns = times | others | {audio: paths}  # first, so that they precede other time columns
 
 
 def _path(cell: Mapping[str, object]) -> object:

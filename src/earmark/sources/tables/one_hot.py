@@ -90,8 +90,8 @@ def check_one_label_each(clips: Sequence[Clip], sheet: Sheet) -> None:
     if several and len(several) > _CONFLICTING * len(labels):
         shown = ", ".join(sorted(map(str, labels[several[0]])))
         raise DataError(
-            f"{sheet.origin}: {len(several):,} of {counted(len(labels), 'clip')} {agreeing(len(several), 'have')} a "
-            f"row for each of several labels ({several[0][0]}: {shown}). Add --task multi_label to predict several "
+            f"{sheet.origin}: {len(several):,} of {counted(len(labels), 'clip')} {agreeing(len(several), 'have')} "
+            f"several rows with different labels ({several[0][0]}: {shown}). Add --task multi_label to predict several "
             "labels per clip, or keep one row per clip"
         )
 
