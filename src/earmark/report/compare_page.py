@@ -98,7 +98,7 @@ def _numbers(of: Estimate) -> list[float]:
 
 def _side_content(found: Comparison, side: Side, most: int) -> dict[str, object]:
     shown = side.rows[:most].tolist()
-    part = f"{side.note}; {len(shown)} of them" if len(side.rows) > len(shown) else side.note
+    part = f"{side.note}; {len(shown)} shown" if len(side.rows) > len(shown) else side.note
     return {
         "title": f"{counted(len(side.rows), 'clip')} {side.title}",
         "note": part,

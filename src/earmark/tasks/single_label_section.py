@@ -54,7 +54,7 @@ def class_side(targets: np.ndarray, labels: Sequence[str], better: ComparedRun, 
         return {"label": labels[targets[row]], "answers": [answer]}
 
     title = f"that {better.name} has right and {worse.name} has not"
-    note = f"{worse.name}'s answer and its probability, the surest first"
+    note = f"true class, prediction of {worse.name} and its probability, most confident first"
     return Side(title, note, rows[np.argsort(-worse.scores[rows], kind="stable")], says)
 
 
