@@ -60,7 +60,7 @@ def test_runs_without_a_common_split_are_told_which_they_have(tmp_path: Path) ->
         compare_runs([str(first), str(second)])
     assert str(refused.value) == (
         f"the runs have predictions for no common split: {first} has validation and unseen clips; {second} has test "
-        "clips. Evaluate each with the same --split, then compare these evaluations"
+        "clips. Evaluate each with the same --split, then compare these evaluations."
     )
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"empty: no predictions_SPLIT\.csv in it\. Run `earmark evaluate`"):
@@ -112,7 +112,7 @@ def test_folds_are_compared_by_all_their_test_clips(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="several folds have the same validation clips"):
         compare_runs([str(tmp_path / name) for name in answers], "validation")
     (tmp_path / "better" / "fold_1" / "predictions_test.csv").unlink()
-    with pytest.raises(DataError, match=r"fold_1/predictions_test\.csv: not there"):
+    with pytest.raises(DataError, match=r"fold_1/predictions_test\.csv: no such file"):
         compare_runs([str(tmp_path / name) for name in answers])
 
 
@@ -266,7 +266,7 @@ def test_what_cannot_be_compared_is_one_line(runs: list[str], tmp_path: Path) ->
         compare_runs([runs[0], runs[0] + "/"])
     with pytest.raises(UsageError, match="a comparison needs two runs"):
         compare_runs([runs[0]])
-    with pytest.raises(UsageError, match=r"end its name in \.html"):
+    with pytest.raises(UsageError, match=r"End its name in \.html"):
         COMMAND.read([*runs, "--output", "x.pdf"])
 
 
