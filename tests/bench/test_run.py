@@ -168,7 +168,7 @@ def test_a_checkpoint_and_a_folder_of_recordings(tmp_path: Path) -> None:
         ([], "Name a job: earmark bench data, train or infer."),
         (["speed"], "--work speed: expected data, train or infer"),
         (["data", "train"], "unexpected word 'train'"),
-        (["train"], "no model: earmark bench train --model_name_or_path"),
+        (["train"], "earmark bench train needs a model. Add --model_name_or_path"),
         (["infer", "--model_type", "wav2vec2", "--model_name_or_path", "x"], "contradict each other. Keep one"),
         (["infer", "--model_name_or_path", "nowhere/at/all"], "nowhere/at/all"),
         (["data", "--num_clips", "0"], "--num_clips 0: expected a whole number from 1 on"),

@@ -261,7 +261,7 @@ def missing_shard(model: Path) -> str:
     (model / "model.safetensors").unlink()
     shards = {"weight_map": {"a": "model-00001-of-00002.safetensors"}}
     (model / "model.safetensors.index.json").write_text(json.dumps(shards))
-    return "weights file model-00001-of-00002.safetensors is missing"
+    return "weights files are missing, first model-00001-of-00002.safetensors"
 
 
 def text_model(model: Path) -> str:
@@ -291,7 +291,7 @@ def config_of_another_size(model: Path) -> str:
 
 def damaged_preprocessor(model: Path) -> str:
     (model / "preprocessor_config.json").write_text("[]")
-    return "preprocessor_config.json: cannot be read"
+    return "preprocessor_config.json: not a JSON object"
 
 
 def no_rate(model: Path) -> str:
@@ -412,7 +412,7 @@ def test_a_network_fault_is_called_that(
         ),
         (["--metric_for_best_model", "top_5_accuracy"], "not a metric of this task (one label a clip) with 2 classes"),
         (["--metric_for_best_model", "eval_loss", "--greater_is_better", "True"], "loss is better when it is lower"),
-        (["--report_to", "abacus"], "--report_to abacus: expected none, all, tensorboard"),
+        (["--report_to", "abacus"], "--report_to abacus: Transformers has no such tracker"),
         (["--metric", "nowhere"], "--metric nowhere"),
         (["--resume_from_checkpoint", "True"], "no checkpoint in"),
         (["--resume_from_checkpoint", "."], "not a complete checkpoint"),

@@ -54,7 +54,7 @@ def test_problems_are_exit_code_2_and_one_line_more(capsys: pytest.CaptureFixtur
     assert "          fix:   source CANN's set_env.sh" in out
     assert max(len(line) for line in out.splitlines() if line.startswith(" ")) <= 110
     assert err.splitlines()[-1].startswith("earmark: error: ")
-    assert err.splitlines()[-1].endswith(" to fix, each with its remedy above")
+    assert err.splitlines()[-1].endswith(" found. Fix each with the remedy above.")
 
 
 @pytest.mark.usefixtures("broken_torch")

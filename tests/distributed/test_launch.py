@@ -94,7 +94,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_who_is_to_launch() -> None:
     assert is_to_launch(2, {})
     assert not is_to_launch(1, {})
-    with pytest.raises(UsageError, match=r"--num_processes 0: expected a whole number from 1 on"):
+    with pytest.raises(UsageError, match=r"--num_processes 0: not a number of processes"):
         is_to_launch(0, {})
     with pytest.raises(UsageError, match=r"a launcher already started this process, as one of 4 .* Leave the flag"):
         is_to_launch(2, {"WORLD_SIZE": "4", "LOCAL_RANK": "0"})

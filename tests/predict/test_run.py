@@ -174,7 +174,7 @@ def test_a_recording_that_breaks_off_leaves_no_rows(model: Path, tapes: Path) ->
         (["--format", "rttm", "--rows", "clips"], "this format has a time for each row"),
         (["--format", "raven"], "Choose a folder with --output"),
         (["--format", "raven", "--output", "x.txt"], "one file for 4 recordings. Choose a folder, or add --one_table"),
-        (["--output", "x.txt"], "end it in .csv, .jsonl, .parquet or .rttm"),
+        (["--output", "x.txt"], "End it in .csv, .jsonl, .parquet or .rttm"),
         (["--format", "parquet"], "Name one that ends in .parquet"),
         (["--resume"], "output written to standard output cannot be resumed"),
     ],

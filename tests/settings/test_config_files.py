@@ -74,7 +74,10 @@ def test_output_format_follows_the_suffix(output: str | None, given: str | None,
     ("settings", "message"),
     [
         ({"inputs": []}, "name a model and recordings"),
-        ({"output": "labels.txt"}, r"--output labels.txt: end it in .csv, .jsonl, .parquet or .rttm, or add"),
+        (
+            {"output": "labels.txt"},
+            r"--output labels.txt: unknown suffix. End it in .csv, .jsonl, .parquet or .rttm, or add",
+        ),
         ({"top_k": 0}, "--top_k 0: expected a whole number from 1 on"),
         ({"batch_size": -1}, "--batch_size -1: expected a whole number from 1 on"),
     ],
@@ -125,7 +128,7 @@ def test_yaml_mappings_are_typed(tmp_path: Path) -> None:
         ("# only a comment\n", "the file holds no settings"),
         (
             "seed: 1\n\tfp16: true\n",
-            "line 2: not YAML (found character '\\t' that cannot start any token; indent",
+            "line 2: not YAML (found character '\\t' that cannot start any token). Indent",
         ),
         ("seed: 1\nseed: 2\n", "line 2: seed is given twice"),
         ("a: {b: 1, b: 2}\n", "line 1: not YAML (b is given twice)"),

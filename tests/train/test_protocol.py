@@ -297,7 +297,7 @@ def test_runs_of_others_are_not_taken_over(folds: GalleryRun, tmp_path: Path, ca
     output = tmp_path / "run"
     shutil.copytree(folds.folder / "fold_1", output / "fold_1")
     metrics = RunFolder(output / "fold_1").metrics.read_bytes()
-    assert "is a run that no cross-validation in" in refused(capsys, folds.command(output))
+    assert "this run does not belong to a cross-validation in" in refused(capsys, folds.command(output))
     plain = Path(shutil.copytree(folds.folder / "fold_1", tmp_path / "plain"))
     line = refused(capsys, folds.command(plain))
     assert "plain: holds a single run. Name another --output_dir" in line

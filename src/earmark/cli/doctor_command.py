@@ -88,7 +88,7 @@ def _stop_on_problems(options: DoctorOptions, seen: Examination, test: SelfTest 
         failed = sorted({row.device for row in test.rows if not row.passed})
         raise DeviceError(f"the self-test failed on {', '.join(failed)}. Report it with the table.")
     if seen.num_problems:
-        raise EarmarkError(f"{counted(seen.num_problems, 'problem')} to fix, each with its remedy above")
+        raise EarmarkError(f"{counted(seen.num_problems, 'problem')} found. Fix each with the remedy above.")
 
 
 _PAGE = HelpPage(

@@ -22,7 +22,8 @@ def _inspect(options: InspectOptions) -> None:
     if options.strict and found.errors:
         kinds = ", ".join(dict.fromkeys(finding.kind for finding in found.errors))
         raise DataError(
-            f"{found.audited.table.origin}: {counted(len(found.errors), 'finding')} of level error: {kinds}"
+            f"{found.audited.table.origin}: {counted(len(found.errors), 'finding')} of level error: {kinds}. "
+            "Fix the data, or leave --strict out."
         )
 
 

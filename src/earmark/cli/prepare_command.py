@@ -35,8 +35,8 @@ class PrepareOptions(Settings):
             corpus_called(self.name)
         if not (self.name and self.source and self.output):
             raise UsageError(
-                "name a data set, where it is and where its manifests go: "
-                "earmark prepare NAME FOLDER_OR_ARCHIVE --output DIR"
+                "a data set, its source or the folder for manifests is missing. "
+                "Use earmark prepare NAME FOLDER_OR_ARCHIVE --output DIR."
             )
 
 

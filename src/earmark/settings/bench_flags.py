@@ -81,8 +81,8 @@ class BenchOptions(NetworkArguments):
         )
         if self.work != "data" and not self.names_a_model:
             raise UsageError(
-                f"no model: earmark bench {self.work} --model_name_or_path FOLDER_OR_NAME, or --model_type for "
-                "random weights"
+                f"earmark bench {self.work} needs a model. Add --model_name_or_path FOLDER_OR_NAME, or --model_type "
+                "for random weights."
             )
         if self.batch_size is None:
             self.batch_size = 128 if self.work == "data" else 32

@@ -122,7 +122,7 @@ def _parse_json(text: str, path: str | Path) -> dict[str, object]:
     try:
         value = json.loads(text, object_pairs_hook=no_duplicates)
     except json.JSONDecodeError as exc:
-        raise UsageError(f"{path} line {exc.lineno}: not JSON ({exc.msg})") from exc
+        raise UsageError(f"{path} line {exc.lineno}: not JSON ({exc.msg}). Fix the file.") from exc
     if not isinstance(value, dict):
         raise UsageError(f"{path}: expected an object of settings, {{...}}, found {_kind(value)}")
     return value

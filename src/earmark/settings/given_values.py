@@ -256,7 +256,7 @@ def read_values(values: Mapping[str, object], flags: Mapping[str, Flag], *, take
         elif is_old and value is not None:  # null: not set
             raise UsageError(f"--{name} {shown(value)}: expected one value, found {kind_in_words(value)}")
         elif not is_old and isinstance(value, Mapping):
-            raise UsageError(f"unknown flag --{key}. Settings are not nested: write them without {key}:.")
+            raise UsageError(f"unknown flag --{key}: settings are not nested. Write them without {key}:.")
         elif not is_old:
             raise UsageError(f"unknown flag --{key}{nearest_flag(name, flags)}")
     read = read_words(words, flags, takes_old_flags=takes_old_flags)

@@ -184,8 +184,8 @@ class PredictOptions(TrainedModelArguments, InferenceOptions):
             by_suffix = {writer.suffix: name for name, writer in writers().items() if writer.suffix}
             if suffix not in by_suffix:
                 raise UsageError(
-                    f"--output {self.output}: end it in {alternatives(list(by_suffix))}, or add --format "
-                    f"({_WITH_FILES} take a folder)"
+                    f"--output {self.output}: unknown suffix. End it in {alternatives(list(by_suffix))}, or add "
+                    f"--format ({_WITH_FILES} take a folder)."
                 )
             self.format = by_suffix[suffix]
         self.format = self.format or DEFAULT_WRITER

@@ -308,10 +308,10 @@ class TrainingArguments(LossArguments, DecisionArguments, AugmentArguments, Tran
         for name in ("ema", "lora"):
             for how in ("fsdp", "deepspeed"):
                 if getattr(self, name) and getattr(self, how):
-                    off = f"Set --{name} 0" if name == "ema" else f"Leave --{name} out"
+                    instead = f"set --{name} 0" if name == "ema" else f"leave --{name} out"
                     raise UsageError(
                         f"--{name} and --{how} cannot be combined: --{how} spreads the weights over the devices, and "
-                        f"--{name} needs them whole. {off}, or leave --{how} out."
+                        f"--{name} needs them whole. Leave --{how} out, or {instead}."
                     )
 
     def _check_deepspeed(self) -> None:
@@ -323,7 +323,9 @@ class TrainingArguments(LossArguments, DecisionArguments, AugmentArguments, Tran
             try:
                 settings = json.loads(Path(settings).read_text(encoding="utf-8"))
             except (OSError, ValueError) as exc:
-                raise UsageError(f"--deepspeed {self.deepspeed}: not a JSON file that can be read ({exc})") from exc
+                raise UsageError(
+                    f"--deepspeed {self.deepspeed}: not a JSON file that can be read ({exc}). Fix the file."
+                ) from exc
         zero = settings.get("zero_optimization") if isinstance(settings, dict) else None
         if not isinstance(settings, dict) or not isinstance(zero or {}, dict):
             raise UsageError(

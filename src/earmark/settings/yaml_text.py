@@ -51,10 +51,10 @@ def parse_yaml(text: str, path: str | Path) -> dict[str, object]:
         return _yaml_settings(loader, root, path)
     except yaml.MarkedYAMLError as exc:
         line = f" line {exc.problem_mark.line + 1}" if exc.problem_mark else ""
-        hint = "; indent with spaces" if "'\\t'" in str(exc.problem) else ""
-        raise UsageError(f"{path}{line}: not YAML ({exc.problem}{hint})") from exc
+        hint = "Indent with spaces." if "'\\t'" in str(exc.problem) else "Fix the file."
+        raise UsageError(f"{path}{line}: not YAML ({exc.problem}). {hint}") from exc
     except yaml.YAMLError as exc:
-        raise UsageError(f"{path}: not YAML ({str(exc).splitlines()[0]})") from exc
+        raise UsageError(f"{path}: not YAML ({str(exc).splitlines()[0]}). Fix the file.") from exc
 
 
 def _yaml_settings(loader: _Loader, root: yaml.MappingNode, path: str | Path) -> dict[str, object]:

@@ -92,7 +92,9 @@ def make_trainer(plan: Plan, prepared: PreparedData, audio: AudioModel) -> Audio
             settings=result_settings(plan.data, plan.model, plan.run),
         )
     except (OSError, HTTPError) as exc:  # with --push_to_hub it makes the repository
-        raise NetworkError(f"--push_to_hub: {first_line(exc)}") from exc
+        raise NetworkError(
+            f"--push_to_hub: {first_line(exc)}. Check network and token, or leave the flag out."
+        ) from exc
     except (ValueError, RuntimeError, ImportError) as exc:  # Transformers refuses contradictory settings so
         raise UsageError(first_line(exc)) from exc
     set_tensorboard_folder(trainer.trackers, plan.run.logging_dir)

@@ -104,7 +104,9 @@ def checkpoints_in(folder: Path) -> list[Path]:
     except FileNotFoundError:
         return []
     except OSError as exc:
-        raise OutputError(f"{folder}: cannot be searched for checkpoints ({exc.strerror})") from exc
+        raise OutputError(
+            f"{folder}: cannot be searched for checkpoints ({exc.strerror}). Check its permissions."
+        ) from exc
     return [folder / name for name in names if (folder / name).is_dir()]
 
 
@@ -148,7 +150,9 @@ def set_aside_later(checkpoint: Path, folder: Path) -> None:
         try:
             later.rename(target)
         except OSError as exc:
-            raise OutputError(f"{later}: cannot be renamed to {target.name} ({exc.strerror})") from exc
+            raise OutputError(
+                f"{later}: cannot be renamed to {target.name} ({exc.strerror}). Rename it, then run the command again."
+            ) from exc
         logger.warning("%s: set aside as %s, the run resumes from %s", later, target.name, checkpoint.name)
 
 
@@ -198,9 +202,9 @@ def _checkpoint_at(place: Path) -> str:
     try:
         is_folder = place.is_dir()
     except OSError as exc:  # a name that is too long, a parent that may not be searched
-        raise OutputError(f"{flag}: cannot be read ({exc.strerror})") from exc
+        raise OutputError(f"{flag}: cannot be read ({exc.strerror}). Check its permissions.") from exc
     if not is_folder:
-        raise OutputError(f"{flag}: no such folder")
+        raise OutputError(f"{flag}: no such folder. Name a checkpoint, or use --resume.")
     if (place / MARKER).exists():
         reason = why_not_whole(place)
         if reason is not None:

@@ -46,7 +46,7 @@ def check_head(audio: AudioModel) -> None:
     if not has_embedding(audio.model):
         raise ModelError(
             "--few_shot: the head of this model takes a learned sum of all layers (use_weighted_layer_sum), so there "
-            "is no one embedding of a clip"
+            "is no one embedding of a clip. Train without --few_shot."
         )
     if find_family(audio.model.config).projector(audio.model) is None:
         _linear_part(audio.model)
@@ -147,7 +147,7 @@ def _linear_part(model: PreTrainedModel) -> torch.nn.Linear:
     """The layer from embeddings to logits, of a head without a projection."""
     head = find_family(model.config).last_layer(model)
     if not isinstance(head, torch.nn.Linear):
-        raise ModelError(f"--few_shot: the head of a {type(model).__name__} is not linear")
+        raise ModelError(f"--few_shot: the head of a {type(model).__name__} is not linear. Train without --few_shot.")
     return head
 
 

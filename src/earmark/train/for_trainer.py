@@ -47,7 +47,9 @@ def check_spread(args: EarmarkTrainingArguments, *, fsdp: bool, deepspeed: bool)
     if args.ema and (fsdp or deepspeed):  # by the environment: the flags were refused before
         raise UsageError("--ema averages whole weights, and FSDP and DeepSpeed spread them. Set --ema 0.")
     if args.fsdp and not fsdp:  # accelerate passes over it without a word
-        raise UsageError(f"--fsdp: weights can be spread over accelerators, not over {args.device.type}s")
+        raise UsageError(
+            f"--fsdp: weights can be spread over accelerators, not over {args.device.type}s. Leave it out."
+        )
 
 
 def finding_unused(args: Any, config: PreTrainedConfig) -> Any:

@@ -85,7 +85,10 @@ def _train(trainer: AudioTrainer, checkpoint: str | None) -> None:
     except OSError as exc:
         if exc.errno not in _CANNOT_WRITE:
             raise
-        raise OutputError(f"{exc.filename or output}: cannot be written ({first_line(exc)})") from exc
+        raise OutputError(
+            f"{exc.filename or output}: cannot be written ({first_line(exc)}). Free space, or give another "
+            "--output_dir."
+        ) from exc
     except EarmarkError:
         raise
     except Exception as exc:  # safetensors, torch and pickle share no base class for a damaged file

@@ -100,8 +100,8 @@ def read_class_weights(setting: str, labels: Sequence[str]) -> dict[str, float] 
     unknown = [label for label in given if label not in labels]
     if unknown:
         raise UsageError(
-            f"--class_weights: no class {and_more(list(map(repr, unknown)), _SHOWN)} in the training clips; they have "
-            f"{and_more(list(map(repr, labels)), _SHOWN)}"
+            f"--class_weights: no class {and_more(list(map(repr, unknown)), _SHOWN)} in the training clips. Use their "
+            f"classes: {and_more(list(map(repr, labels)), _SHOWN)}."
         )
     return given
 
@@ -112,7 +112,7 @@ def _read_weights(setting: str) -> dict[str, float]:
         try:
             text = Path(text).expanduser().read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as exc:
-            raise UsageError(f"--class_weights {setting}: cannot be read ({exc})") from exc
+            raise UsageError(f"--class_weights {setting}: cannot be read ({exc}). Fix the file.") from exc
     expected = f"--class_weights {setting}: expected balanced, label=weight,label=weight or a JSON object"
     try:
         pairs = json.loads(text) if text.startswith("{") else _pairs(text)

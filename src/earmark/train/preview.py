@@ -113,7 +113,7 @@ def _preview(options: AugmentPreviewOptions, folder: Path) -> Preview:
     try:
         _write(folder, versions, [usable.table[row] for row in rows], rate_hz, content)
     except OSError as exc:
-        raise OutputError(f"{folder}: cannot be written ({exc.strerror})") from exc
+        raise OutputError(f"{folder}: cannot be written ({exc.strerror}). Give another --output_dir.") from exc
     count = sum(map(len, versions))
     lines = [
         f"page     {folder / HTML}",

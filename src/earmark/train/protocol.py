@@ -161,7 +161,7 @@ def _parts(output: Path, run: RunArguments, seeds: Sequence[int], folds: Mapping
         for fold in folds.get(seed, [None]):
             if fold is not None and not _FOLD_NAME.fullmatch(fold):
                 raise UsageError(
-                    f"the fold {fold!r} cannot be the name of a folder; name folds with letters, digits, '.', '_', '-'"
+                    f"the fold {fold!r} cannot be the name of a folder. Name folds with letters, digits, '.', '_', '-'."
                 )
             parts.append(Part(place if fold is None else place / f"fold_{fold}", seed, fold))
     return parts
@@ -179,8 +179,8 @@ def _begin(plan: _Plan, *, replace: bool) -> list[Part]:
         there = [path for path in _earlier_runs(output) if path in [part.folder for part in plan.parts]]
         if there:
             raise OutputError(
-                f"{there[0]}: is a run that no cross-validation in {output} has made (no {folder.config.name} there); "
-                "give another --output_dir, or replace it (--overwrite_output_dir)"
+                f"{there[0]}: this run does not belong to a cross-validation in {output} (no {folder.config.name} "
+                "there). Give another --output_dir, or replace it with --overwrite_output_dir."
             )
     prepare_output_dir(folder, overwrite=False, resume=True)
     if not folder.is_run():

@@ -217,7 +217,9 @@ def _value(metrics: dict[str, Any], metric: str) -> float:
     """
     value = {**metrics.get("metric_folder", {}), **metrics}[metric]
     if value is None:
-        raise ModelError(f"{metric} is undefined for the predictions of this model")
+        raise ModelError(
+            f"{metric} is undefined for the predictions of this model. Choose another --metric_for_best_model."
+        )
     return float(value)
 
 

@@ -59,12 +59,12 @@ def parse_space(words: Iterable[str], classes: Sequence[type]) -> list[Dimension
         if name not in flags:
             raise UsageError(f"--search_space {name}: not a flag of `earmark train`{nearest_flag(name, flags, '')}")
         if name in found:
-            raise UsageError(f"--search_space {name}: given twice")
+            raise UsageError(f"--search_space {name}: given twice. Leave one out.")
         if Scope.SEARCHED not in flags[name].scope:
             raise UsageError(f"--search_space {name}: trials are only comparable if it is the same. Leave it out.")
         found[name] = _dimension(flags[name], values)
     if not found:
-        raise UsageError(f"what to search? add --search_space {_FORMS}, with commas between")
+        raise UsageError(f"a search needs a search space. Add --search_space {_FORMS}, separated by commas.")
     return list(found.values())
 
 
@@ -85,19 +85,19 @@ def _dimension(one: Flag, values: str) -> Dimension:
         texts = [text.strip() for text in values.split("|")]
         choices = tuple(_typed(one, text) for text in texts)
         if len(choices) < 2 or len(set(choices)) < len(choices):
-            raise UsageError(f"--search_space {name}={values}: two or more different choices, {_FORMS}")
+            raise UsageError(f"--search_space {name}={values}: expected two or more different choices, {_FORMS}")
         return Dimension(name, choices=choices)
     ends = [text.strip() for text in values.split(":")]
     log = len(ends) == 3 and ends[2] == "log"
     if len(ends) != 2 and not log:
         raise UsageError(f"--search_space {name}={values}: expected {_FORMS}")
     if one.kind.base not in (int, float):
-        raise UsageError(f"--search_space {name}={values}: takes no numbers; give its choices, {name}=A|B")
+        raise UsageError(f"--search_space {name}={values}: takes no numbers. Give its choices: {name}=A|B.")
     low, high = (_typed(one, text) for text in ends[:2])
     if low is None or high is None or not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise UsageError(f"--search_space {name}={values}: expected two numbers, the lower one first")
     if log and low <= 0:
-        raise UsageError(f"--search_space {name}={values}: a range on a log scale begins above 0")
+        raise UsageError(f"--search_space {name}={values}: a range on a log scale cannot contain 0. Start it above 0.")
     if name in _COUNTS and low.is_integer() and high.is_integer() and not any("." in text for text in ends):
         low, high = int(low), int(high)
     return Dimension(name, low, high, log)
@@ -110,4 +110,4 @@ def _typed(one: Flag, text: str) -> Any:
     try:
         return one.kind.read(text)
     except ValueError as exc:
-        raise UsageError(f"--search_space {one.name}: {text} is not a value of it; expected {exc}") from exc
+        raise UsageError(f"--search_space {one.name}: {text} is not a valid value: expected {exc}") from exc

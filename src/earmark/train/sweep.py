@@ -43,7 +43,7 @@ def sweep_folder(settings: TrainSettings) -> Iterator[Path]:
     if str(training.resume_from_checkpoint or "none").lower() not in ("none", "false"):
         raise UsageError("--resume_from_checkpoint is for one run. Leave it out: the same command continues.")
     if training.push_to_hub:
-        raise UsageError("--push_to_hub is for one run; of several, push the one you choose: earmark push RUN ORG/NAME")
+        raise UsageError("--push_to_hub is for one run. Push the run that you choose: earmark push RUN ORG/NAME.")
     start_ranks(settings)
     output = Path(training.output_dir or "")
     with locked_folder(output):
