@@ -32,7 +32,7 @@ def test_a_run_has_what_its_folder_has(run: earmark.Run) -> None:
     assert all(row["p(high)"] + row["p(low)"] == pytest.approx(1, abs=1e-4) for row in rows)
     assert rows[0]["correct"] in (True, False)
     assert "accuracy" in run._repr_html_()
-    with pytest.raises(DataError, match="There are predictions of: validation"):
+    with pytest.raises(DataError, match="use one with predictions: validation"):
         run.predictions("test")
 
 

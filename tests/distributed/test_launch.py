@@ -96,7 +96,7 @@ def test_who_is_to_launch() -> None:
     assert not is_to_launch(1, {})
     with pytest.raises(UsageError, match=r"--num_processes 0: not a number of processes"):
         is_to_launch(0, {})
-    with pytest.raises(UsageError, match=r"a launcher already started this process, as one of 4 .* Leave the flag"):
+    with pytest.raises(UsageError, match=r"a launcher already started this process as one of 4 .* Leave the flag"):
         is_to_launch(2, {"WORLD_SIZE": "4", "LOCAL_RANK": "0"})
     assert is_to_launch(2, {"WORLD_SIZE": "4"})  # a cluster's own variable
 

@@ -203,7 +203,7 @@ def test_data_without_a_held_out_clip_is_refused(run, folder, tmp_path) -> None:
         DataError, match=r"none of 54 clips is in the validation split of the run .*: 54 in its training split\. Name"
     ):
         chosen(run, data_dir=str(rest))
-    with pytest.raises(DataError, match=r"of 54 clips none is new to the run .*Name clips that the run has not used"):
+    with pytest.raises(DataError, match=r"none of 54 clips is new to the run .*Name clips that the run has not used"):
         chosen(run, data_dir=str(rest), split="unseen")
     with pytest.raises(DataError) as refused:
         chosen(run, data_dir=str(rest), split="test")

@@ -130,7 +130,7 @@ def test_clips_that_were_trained_on_are_counted_and_marked(run: Path, mixed: Pat
     (second / "splits.csv").unlink()
     words = ("evaluate", second, "--eval_file", mixed, "--device", "cpu", "--report", "false")
     _, err = run_command(capsys, *words)
-    assert "has no record of the clips it was trained on" in err
+    assert "has no record of its training clips" in err
     out, _ = run_command(capsys, "report", first, second / "evaluation_validation", "--output", tmp_path / "both.html")
     assert "warning: first was trained on 4 of these 6 clips" in out
     assert "evaluation_validation was trained on" not in out

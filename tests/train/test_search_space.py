@@ -100,7 +100,7 @@ def test_what_cannot_be_searched_is_one_line(text: str, said: str) -> None:
 
 
 def test_nothing_to_search_is_one_line() -> None:
-    with pytest.raises(UsageError, match="what to search"):
+    with pytest.raises(UsageError, match="needs a search space"):
         parsed()
 
 
