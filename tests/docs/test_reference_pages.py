@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+import earmark
 from docs import reference_pages
 from earmark import errors
 from earmark.cli.command import Command, HelpPage
@@ -65,6 +67,13 @@ def test_a_format_and_every_source_are_on_the_page_of_files() -> None:
     assert "| `run_config.yaml` |" in text
     for source in SOURCES:
         assert source.name in text.replace("`", "")
+
+
+def test_every_public_name_is_on_the_page_of_python() -> None:
+    text = reference_pages.all_pages()["reference/python.md"]
+    for name in (one for one in earmark.__all__ if not one.startswith("_")):
+        kind = "class" if inspect.isclass(getattr(earmark, name)) else "function"
+        assert f"## {name}\n\n```{{eval-rst}}\n.. auto{kind}:: {name}\n" in text
 
 
 def test_every_error_is_on_the_page_of_errors() -> None:

@@ -13,6 +13,12 @@ from tests.npu.conftest import Npu
 TUTORIALS = Path(__file__).parents[2] / "docs" / "tutorials"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def libraries() -> None:
+    """Import what training needs once, apart from the tests."""
+    import earmark.train.train_model  # noqa: F401
+
+
 def shortened(words: list[str]) -> list[str]:
     """A training of few steps."""
     trains_long = words[0] == "train" and not {"--max_steps", "--few_shot"} & set(words)
