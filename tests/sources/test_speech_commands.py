@@ -110,7 +110,7 @@ def test_without_a_test_archive_the_testing_list_is_the_test_set_and_a_note_says
     assert sizes(splits) == (86, 12, 24)
     assert {clip.group for clip in splits.test} == {"00000003", "00000004"}
     assert splits.test.label_counts()["_unknown_"] == 4
-    assert "testing_list.txt are the test set" in splits.notes[1]
+    assert "clips of testing_list.txt" in splits.notes[1]
 
 
 @pytest.mark.parametrize("where", ["inside", "beside", "inside, packed", "beside, packed"])

@@ -74,7 +74,7 @@ class CsvRows(Rows):
 
 
 class NumberRows(Rows):
-    """Rows with ``path`` and the number of a regression, under its name; windows have ``start_s,end_s`` between."""
+    """Rows with ``path`` and a column named after the regression's number; windows have ``start_s,end_s`` between."""
 
     def head(self) -> str:
         """Return the column names."""

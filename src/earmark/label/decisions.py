@@ -25,8 +25,8 @@ class Decisions:
     Args:
         folder: folder of the files.
         kind: one label for each clip, or several.
-        checks: whether existing labels of clips are checked: then a row of ``labels.csv`` is a decision only if its
-            column ``checked`` says so.
+        checks: whether existing labels of clips are checked. If so, a row of ``labels.csv`` is a decision only if its
+            column ``checked`` is set.
         is_cut: whether clips are parts of recordings.
 
     Raises:

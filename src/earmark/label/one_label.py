@@ -59,10 +59,10 @@ class OneLabel(LabelKind):
             [name] = self.names(given)
             if name == best:
                 return f"the model agrees with {name!r}: {score:.2f}"
-            hears = f"the model predicts {best!r}: {score:.2f}"
+            predicted = f"the model predicts {best!r}: {score:.2f}"
             if name not in labels:
-                return f"labelled {name!r}, a class that the model does not have; {hears}"
-            return f"labelled {name!r} (probability {probabilities[list(labels).index(name)]:.2f}); {hears}"
+                return f"labelled {name!r}, a class that the model does not have; {predicted}"
+            return f"labelled {name!r} (probability {probabilities[list(labels).index(name)]:.2f}); {predicted}"
         if others and score - others[0][1] < 0.5:
             return f"{best!r} or {others[0][0]!r}: {score:.2f} and {others[0][1]:.2f}"
         return f"the model is sure: {score:.2f}" if score > 0.9 else f"the model is fairly sure: {score:.2f}"

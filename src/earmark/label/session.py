@@ -1,4 +1,4 @@
-"""Clips in order, the model's proposals and the decisions. Knows nothing about HTTP."""
+"""Clips in order, the model's proposals and the decisions. Independent of HTTP."""
 
 from __future__ import annotations
 

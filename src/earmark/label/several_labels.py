@@ -92,11 +92,11 @@ class SeveralLabels(LabelKind):
         doubted = sorted((name for name in has if name in of and name not in hears), key=lambda name: of[name])
         parts += [f"{name!r} (probability {of[name]:.2f})" for name in doubted]
         missed = sorted((name for name in hears if name not in has), key=lambda name: -of[name])
-        heard = ", ".join(f"{name!r} {of[name]:.2f}" for name in missed[:_MOST_NAMED])
+        predicted = ", ".join(f"{name!r} {of[name]:.2f}" for name in missed[:_MOST_NAMED])
         if not parts and not missed:
             return f"the model agrees with {', '.join(map(repr, has)) if has else 'no label'}"
         labelled = f"labelled {'; '.join(parts[:_MOST_NAMED])}" if parts else ""
-        return "; ".join(filter(None, [labelled, f"not labelled, but predicted: {heard}" if missed else ""]))
+        return "; ".join(filter(None, [labelled, f"not labelled, but predicted: {predicted}" if missed else ""]))
 
     def doubts(self, probabilities: np.ndarray) -> np.ndarray:
         """Return the entropy of all labels."""

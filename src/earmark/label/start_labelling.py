@@ -137,7 +137,7 @@ def prepare(options: LabelOptions, folder: Path) -> Session:
 
 
 def _keys(table: ClipTable, folder: Path) -> tuple[dict[int, Key], list[tuple[str, str]]]:
-    """Return the key of each clip by row, the first row if several have one clip, and clips without a valid name."""
+    """Return the key of each clip, by its first row, and the clips without a valid name."""
     keys: dict[int, Key] = {}
     unnamed = []
     taken: set[Key] = set()

@@ -43,7 +43,7 @@ _DONE, _GOING_AWAY, _POLICY = 1000, 1001, 1008
 
 
 class _GivenUpError(Exception):
-    """The client disconnected, or was told to stop."""
+    """The client disconnected, or the stream was stopped."""
 
 
 class Streams:

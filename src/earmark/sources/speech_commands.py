@@ -195,8 +195,8 @@ def _note_on_test(splits: Splits, test_root: Path | None) -> str:
     count = 0 if splits.test is None else len(splits.test)
     if test_root is None:
         return (
-            f"no test archive (speech_commands_test_set_*) inside or beside the data: the {count:,} clips of "
-            "testing_list.txt are the test set, which has no silence and is not the one that SUPERB reports"
+            f"no test archive (speech_commands_test_set_*) inside or beside the data, so the test set is the {count:,} "
+            "clips of testing_list.txt. It has no silence and differs from SUPERB's test set"
         )
     return f"test set: the {count:,} recordings in {test_root}"
 

@@ -87,7 +87,7 @@ def _load_manifests(manifests: dict[str, Path], request: Request) -> Splits:
 
 
 def _lacks_labels(path: Path, columns: Columns) -> bool:
-    """Return whether a table is readable only if no label is needed."""
+    """Return whether a table has no labels but is otherwise readable."""
     try:
         load_manifest(path, replace(columns, label=Columns.label, needs_labels=False))
     except DataError:

@@ -73,7 +73,7 @@ class TimeColumn:
 
 @dataclass(frozen=True)
 class EventColumns:
-    """The columns with the part of the recording that each clip is; ``None`` for missing columns."""
+    """The columns that give start and length of each clip; ``None`` for missing columns."""
 
     start: TimeColumn | None = None
     end: TimeColumn | None = None
@@ -157,7 +157,7 @@ def _asked_for(sheet: Sheet, wanted: Columns) -> EventColumns:
 
 
 def _chosen(by_role: dict[str, list[TimeColumn]], sheet: Sheet, is_nemo: bool) -> EventColumns:
-    """Choose the columns. ``offset`` is the end beside a start column, and the start beside an end or a duration."""
+    """Choose the columns. ``offset`` is the end if there is a start, and the start if there is an end or duration."""
     start, end, duration, offset = (next(iter(columns), None) for columns in by_role.values())
     if offset is not None and start is None and (end or duration or is_nemo):
         start = offset
