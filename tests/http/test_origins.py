@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("starlette", reason="needs earmark[serve]")
 
 from earmark.errors import UsageError
-from earmark.http.origins import asks_for_loopback, check_origins, is_loopback, is_own_page
+from earmark.http.origins import check_origins, is_loopback, is_own_page, targets_loopback
 
 
 def request(**headers: str) -> dict[str, Any]:
@@ -20,10 +20,10 @@ def test_only_addresses_of_this_machine_are_loopback() -> None:
     assert all(map(is_loopback, ("localhost", "127.0.0.1", "127.8.0.1", "::1")))
     assert not any(map(is_loopback, ("", "0.0.0.0", "::", "192.168.0.1", "localhost.example", "127.0.0.1.example")))
     for host in ("localhost:9999", "127.0.0.1", "[::1]:8000"):
-        assert asks_for_loopback(request(host=host))
+        assert targets_loopback(request(host=host))
     for host in ("", "[", "0.0.0.0", "evil.example:8000", "127.0.0.1.evil.example", "user@evil.example"):
-        assert not asks_for_loopback(request(host=host))
-    assert not asks_for_loopback(request())
+        assert not targets_loopback(request(host=host))
+    assert not targets_loopback(request())
 
 
 def test_a_page_is_the_server_s_own_if_host_and_port_are() -> None:

@@ -194,7 +194,7 @@ def test_no_silence_at_all_when_told(tmp_path):
 def test_a_background_recording_too_short_to_cut_is_named(tmp_path):
     root = write_archive(tmp_path / "data")
     write_wav(root / "_background_noise_" / "noise_1.wav", 1.5)
-    with pytest.raises(AudioError, match=r"noise_1\.wav: 1\.50 s are too short"):
+    with pytest.raises(AudioError, match=r"noise_1\.wav: 1\.50 s is too short"):
         load_superb_ks(str(root), silence_percentage=10, seed=0)
     (root / "_background_noise_" / "noise_1.wav").write_bytes(b"")
     with pytest.raises(AudioError, match=r"noise_1\.wav: cannot be read"):

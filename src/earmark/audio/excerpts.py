@@ -95,14 +95,14 @@ def excerpt(clip: Clip, *, spectrogram: bool = False) -> Excerpt:
     samples = np.concatenate(parts)
     whole = len(samples) <= most
     samples = np.clip(samples[:most], -1, 1)
-    uri = sound_uri(samples, RATE_HZ)
+    uri = audio_uri(samples, RATE_HZ)
     pieces = np.array_split(np.abs(samples), min(_OUTLINE, len(samples)))
     outline = [round(float(piece.max()), 3) for piece in pieces]
     picture = small_spectrogram(samples) if spectrogram else None
     return Excerpt(uri, outline, whole, round(len(samples) / RATE_HZ, 3), picture)
 
 
-def sound_uri(samples: np.ndarray, rate_hz: int) -> str:
+def audio_uri(samples: np.ndarray, rate_hz: int) -> str:
     """Return samples (T,) in [-1, 1] as ``data:audio/ogg;base64,...``."""
     file = io.BytesIO()
     soundfile.write(file, samples, rate_hz, format="OGG", subtype="VORBIS")

@@ -30,9 +30,9 @@ class PrepareOptions(Settings):
         """Check that data set, source and output are named."""
         super().validate()
         if self.name:
-            from earmark.sources.corpora.prepare_corpus import corpus_called
+            from earmark.sources.corpora.prepare_corpus import find_corpus
 
-            corpus_called(self.name)
+            find_corpus(self.name)
         if not (self.name and self.source and self.output):
             raise UsageError(
                 "a data set, its source or the folder for manifests is missing. "

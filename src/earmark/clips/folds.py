@@ -71,7 +71,7 @@ class Folds:
         return short_sha256("\n".join(rows))
 
 
-def share_out(splits: Splits, options: DataArguments, seed: int, *, check: bool = True) -> Folds:
+def assign_folds(splits: Splits, options: DataArguments, seed: int, *, check: bool = True) -> Folds:
     """Return the folds that the settings ask for: from a column, or made with a seed.
 
     Args:

@@ -93,7 +93,7 @@ def splits_of_manifest(table: ClipTable, split: str, names: SplitNames, given: C
     """
     column = find_split_column(table, names)
     if split != "train" or column is None or (not column.others and {*column.splits} == {"train"}):
-        return used_whole(table, split, names)
+        return use_whole_table(table, split, names)
     column.check_every_row()
     if "train" not in column.splits:
         raise DataError(
@@ -101,7 +101,7 @@ def splits_of_manifest(table: ClipTable, split: str, names: SplitNames, given: C
             "file with --eval_file or --test_file, or rename the column to train on all rows"
         )
     left_out = [name for name in SPLIT_NAMES[1:] if name in given and name in column.splits]
-    splits = share_out_by(column, table, left_out)
+    splits = split_by_column(column, table, left_out)
     if left_out:
         count = sum(name in left_out for name in column.splits)
         splits.notes.append(
@@ -111,7 +111,7 @@ def splits_of_manifest(table: ClipTable, split: str, names: SplitNames, given: C
     return splits
 
 
-def used_whole(table: ClipTable, split: str, names: SplitNames) -> Splits:
+def use_whole_table(table: ClipTable, split: str, names: SplitNames) -> Splits:
     """Return all clips of a table as one split, with a note if a column says otherwise."""
     splits = Splits()
     setattr(splits, split, table)
@@ -121,7 +121,7 @@ def used_whole(table: ClipTable, split: str, names: SplitNames) -> Splits:
     return splits
 
 
-def share_out_by(column: SplitColumn, table: ClipTable, left_out: Collection[str] = ()) -> Splits:
+def split_by_column(column: SplitColumn, table: ClipTable, left_out: Collection[str] = ()) -> Splits:
     """Return the clips of a table by split, with a note about the column."""
     splits = Splits(notes=[f"{table.origin}: the column {column.name!r} decides the split of each clip"])
     for split in SPLIT_NAMES:

@@ -12,7 +12,7 @@ from earmark.audio.content import are_among
 from earmark.clips.clip import ClipTable
 from earmark.runs.split_record import SplitRecord
 from earmark.settings.evaluation_flags import EvaluateOptions
-from earmark.sources.background import background_recordings, beginnings
+from earmark.sources.background import background_recordings, contents_of_beginnings
 from earmark.text import counted
 
 logger = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ def cut_from_used(table: ClipTable, record: SplitRecord, options: EvaluateOption
     """Return which clips come from a recording of ``background_dir`` that the run used in ``splits``, bool (N,)."""
     used = record.recordings(*splits)
     paths = background_recordings(options) if len(used) else []
-    contents = np.array(beginnings(paths, options), np.uint64)
+    contents = np.array(contents_of_beginnings(paths, options), np.uint64)
     known = {os.path.abspath(path) for path, is_used in zip(paths, are_among(contents, used), strict=True) if is_used}
     return np.array([clip.path is not None and os.path.abspath(clip.path) in known for clip in table], bool)
 

@@ -24,7 +24,7 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def asks_for_loopback(scope: Scope) -> bool:
+def targets_loopback(scope: Scope) -> bool:
     """Return whether the ``Host`` header names this machine. In a DNS rebinding attack it names the attacker's site."""
     try:
         return is_loopback(urlsplit(f"//{header(scope, b'host') or ''}").hostname or "")

@@ -40,7 +40,7 @@ class Refusal:
         return [(b"content-type", b"application/json"), (b"content-length", length), *self.more_headers]
 
 
-async def answer_http_error(request: Request, exc: Exception) -> Response:
+async def http_error_response(request: Request, exc: Exception) -> Response:
     """Respond to an ``HTTPException``. Its message is logged, except for paths that do not exist."""
     assert isinstance(exc, HTTPException)
     reason, headers = str(exc.detail), dict(exc.headers or {})
@@ -53,6 +53,6 @@ async def answer_http_error(request: Request, exc: Exception) -> Response:
     return JSONResponse({"error": reason}, exc.status_code, headers=headers)
 
 
-async def answer_defect(request: Request, exc: Exception) -> Response:
+async def defect_response(request: Request, exc: Exception) -> Response:
     """Respond to any other exception. The gate logs it."""
     return JSONResponse({"error": DEFECT}, 500)

@@ -28,8 +28,8 @@ from earmark import pages
 from earmark.errors import AudioError, EarmarkError
 from earmark.http.gate import Gate
 from earmark.http.lifecycle import Lifecycle
-from earmark.http.origins import asks_for_loopback, is_own_page
-from earmark.http.refusal import Refusal, answer_defect, answer_http_error
+from earmark.http.origins import is_own_page, targets_loopback
+from earmark.http.refusal import Refusal, defect_response, http_error_response
 from earmark.http.scope import Scope, header
 from earmark.label.decisions import ConflictError
 from earmark.label.label_kind import Decision
@@ -81,7 +81,7 @@ def build_app(session: Session, token: str, lifecycle: Lifecycle) -> object:
         Route("/clips/{at:int}/picture", picture),
         Route("/clips/{at:int}/decide", decide, methods=["POST"]),
     ]
-    handlers: Any = {EarmarkError: _answer_error, HTTPException: answer_http_error, Exception: answer_defect}
+    handlers: Any = {EarmarkError: _answer_error, HTTPException: http_error_response, Exception: defect_response}
     app = Starlette(routes=routes, exception_handlers=handlers)
     return Gate(app, lifecycle, _Access(token).check, headers=_HEADERS)
 
@@ -149,7 +149,7 @@ class _Access:
 
     def check(self, scope: Scope) -> Refusal | None:
         """Return the reason to refuse a request; ``None`` to accept it."""
-        if not asks_for_loopback(scope):
+        if not targets_loopback(scope):
             return Refusal(403, "this page is only for this machine. Open it as 127.0.0.1 or localhost")
         if not is_own_page(scope):
             return Refusal(403, "pages of other origins are refused. Use the labelling page")

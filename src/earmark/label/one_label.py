@@ -50,11 +50,11 @@ class OneLabel(LabelKind):
 
     def choices(self, probabilities: np.ndarray, labels: Sequence[str], most: int) -> list[tuple[str, float]]:
         """Return the most likely classes, the proposal first."""
-        return likeliest(probabilities, labels, most)
+        return most_likely(probabilities, labels, most)
 
     def why(self, probabilities: np.ndarray, labels: Sequence[str], proposed: Decision, given: Decision) -> str:
         """Return the two most likely classes if they are close, or the model's view of the existing label."""
-        (best, score), *others = likeliest(probabilities, labels, 2)
+        (best, score), *others = most_likely(probabilities, labels, 2)
         if given is not None:
             [name] = self.names(given)
             if name == best:
@@ -83,7 +83,7 @@ class OneLabel(LabelKind):
         return order.normalised_margins(probabilities, np.array(of_clips))
 
 
-def likeliest(probabilities: np.ndarray, labels: Sequence[str], most: int) -> list[tuple[str, float]]:
+def most_likely(probabilities: np.ndarray, labels: Sequence[str], most: int) -> list[tuple[str, float]]:
     """Return the most probable labels and their probabilities (C,), most probable first."""
     places = np.argsort(-probabilities, kind="stable")[:most]
     return [(labels[i], float(probabilities[i])) for i in places]

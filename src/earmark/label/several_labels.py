@@ -15,7 +15,7 @@ from earmark.formats.cell_text import is_missing
 from earmark.formats.sheet import CellError
 from earmark.label import order
 from earmark.label.label_kind import Decision, LabelKind, checked_label
-from earmark.label.one_label import likeliest
+from earmark.label.one_label import most_likely
 from earmark.sources.tables.cells import parse_label
 from earmark.tasks import MULTI_LABEL
 from earmark.tasks.decision import Decision as ModelDecision
@@ -71,7 +71,7 @@ class SeveralLabels(LabelKind):
     def choices(self, probabilities: np.ndarray, labels: Sequence[str], most: int) -> list[tuple[str, float]]:
         """Return all labels in the model's order if there are enough keys, so that keys stay the same."""
         if len(labels) > most:
-            return likeliest(probabilities, labels, most)
+            return most_likely(probabilities, labels, most)
         return [(name, float(one)) for name, one in zip(labels, probabilities, strict=True)]
 
     def why(self, probabilities: np.ndarray, labels: Sequence[str], proposed: Decision, given: Decision) -> str:

@@ -15,7 +15,7 @@ from earmark import __version__
 from earmark.http.gate import Gate
 from earmark.http.lifecycle import Lifecycle
 from earmark.http.origins import check_origins
-from earmark.http.refusal import answer_defect, answer_http_error
+from earmark.http.refusal import defect_response, http_error_response
 from earmark.serve import openapi
 from earmark.serve.access import Access
 from earmark.serve.page import add_page, check_frame_ancestors
@@ -60,7 +60,7 @@ def build_app(
         redirect_slashes=False,
     )
     app.add_exception_handler(AnyHTTPException, _http_error)
-    app.add_exception_handler(Exception, answer_defect)
+    app.add_exception_handler(Exception, defect_response)
     _add_routes(app, service, lifecycle, metrics)
     _add_stream(app, streams, access)
     add_page(app, check_frame_ancestors(frame_ancestors))
@@ -136,4 +136,4 @@ def _add_stream(app: FastAPI, streams: Streams, access: Access) -> None:
 async def _http_error(request: Request, exc: Exception) -> Response:
     if isinstance(exc, AnyHTTPException) and exc.status_code == 404:
         exc = AnyHTTPException(404, no_route(request.scope["path"]))
-    return await answer_http_error(request, exc)
+    return await http_error_response(request, exc)

@@ -142,11 +142,11 @@ def recordings_of_splits(tables: Mapping[str, ClipTable], options: DataArguments
     paths = {os.path.abspath(path) for path in background_recordings(options)}
     for split, table in tables.items():
         used = sorted({clip.path for clip in table if clip.path and os.path.abspath(clip.path) in paths})
-        for path, content in zip(used, beginnings(used, options), strict=True):
+        for path, content in zip(used, contents_of_beginnings(used, options), strict=True):
             yield split, content, path
 
 
-def beginnings(paths: Sequence[str], options: DataArguments) -> list[int]:
+def contents_of_beginnings(paths: Sequence[str], options: DataArguments) -> list[int]:
     """Return the contents of the first ten seconds of recordings; ``NO_CONTENT`` for unreadable ones."""
     whole = [Clip(source=path, path=path) for path in paths]
     lengths_s = [measured(clip)[0] for clip in whole]

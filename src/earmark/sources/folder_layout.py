@@ -122,7 +122,7 @@ def find_folder_layout(folder: Path, names: SplitNames, used: Collection[str] = 
     Raises:
         DataError: the folders have more than one meaning, or one has the name of a split but is not one.
     """
-    root = unwrapped(folder, names)
+    root = open_single_folders(folder, names)
     notes = [] if root == folder else [f"{folder}: reading {root}, the only folder with recordings in it"]
     named = _split_folders(root, names)
     for split, flag in SPLIT_FLAGS.items():
@@ -148,7 +148,7 @@ def find_folder_layout(folder: Path, names: SplitNames, used: Collection[str] = 
     return layout
 
 
-def unwrapped(root: Path, names: SplitNames) -> Path:
+def open_single_folders(root: Path, names: SplitNames) -> Path:
     """Open folders that contain only one folder with all recordings, unless it is a class.
 
     It is not a class if its name is generic (``data``, ``audio``) or the name of the folder around it (an unpacked
@@ -259,7 +259,7 @@ def _without_splits(layout: FolderLayout, place: Place, names: SplitNames) -> No
     root = layout.root
     alone = next(iter(place.classes)) if len(place.classes) == 1 and not place.loose else None
     if alone is not None and is_container_name(alone) and not names.like(alone):
-        place = Place.at(root / alone)  # data/wavs/1.wav: unwrapped() opens it if it holds folders
+        place = Place.at(root / alone)  # data/wavs/1.wav: open_single_folders() opens it if it holds folders
     if not place.classes:
         layout.unlabelled, layout.is_loose = _no_classes(place), bool(place.loose)
         return

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from earmark.clips.clip import Clip, ClipTable, Splits
 from earmark.clips.columns import Columns
-from earmark.clips.split_columns import find_split_column, share_out_by
+from earmark.clips.split_columns import find_split_column, split_by_column
 from earmark.clips.split_names import SPLIT_FLAGS, SPLIT_NAMES, SplitNames
 from earmark.errors import DataError
 from earmark.formats.column_names import PATH_COLUMNS
 from earmark.io.nearby_names import path_suggestion
-from earmark.sources.folder_layout import FolderLayout, Place, find_folder_layout, unwrapped
+from earmark.sources.folder_layout import FolderLayout, Place, find_folder_layout, open_single_folders
 from earmark.sources.listing import metadata_file
 from earmark.sources.manifests import load_manifest
 from earmark.sources.tables.cells import label_of_folder
@@ -40,7 +40,7 @@ def load_folder(
     """
     root, names, columns = Path(folder), names or SplitNames(), columns or Columns()
     check_is_folder(root)
-    inner = unwrapped(root, names)
+    inner = open_single_folders(root, names)
     if metadata_file(inner) is not None:
         return load_metadata(inner, names, columns)
     layout = find_folder_layout(root, names)
@@ -111,7 +111,7 @@ def by_split(table: ClipTable, folder: Path, names: SplitNames) -> Splits:
         if column is None:
             return Splits(train=table)
         column.check_every_row()
-        return share_out_by(column, table)
+        return split_by_column(column, table)
     if None in found:
         _refuse_others(table, parts, found)
     splits = Splits()

@@ -8,7 +8,7 @@ from pathlib import Path
 from earmark.audio.reading import decoder_threads
 from earmark.clips.clip import ClipTable, Splits
 from earmark.clips.columns import MissingColumnError
-from earmark.clips.folds import Folds, check_every_clip_has, share_out
+from earmark.clips.folds import Folds, assign_folds, check_every_clip_has
 from earmark.clips.splits import has_recordings_of_several_clips, make_validation_split
 from earmark.clips.subsets import draw_subsets
 from earmark.errors import DataError, UsageError
@@ -96,7 +96,7 @@ def load_folds(
         EarmarkError: see :func:`load_splits`; or the folds cannot be used.
     """
     splits = _copy(loaded) or _load(options, seed, hub, needs_labels=check)
-    return share_out(splits, options, seed, check=check)
+    return assign_folds(splits, options, seed, check=check)
 
 
 def _copy(loaded: Splits | None) -> Splits | None:

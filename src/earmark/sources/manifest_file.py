@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from earmark.clips.clip import Splits
-from earmark.clips.split_columns import splits_of_manifest, used_whole
+from earmark.clips.split_columns import splits_of_manifest, use_whole_table
 from earmark.sources.manifests import load_manifest
 from earmark.sources.source import GivenData, Source
 
@@ -24,5 +24,5 @@ class ManifestFile(Source):
         request = given.request
         table = load_manifest(given.name, request.columns)
         if request.uses_folds:
-            return used_whole(table, given.split, request.names)
+            return use_whole_table(table, given.split, request.names)
         return splits_of_manifest(table, given.split, request.names, request.own_tables)

@@ -16,7 +16,7 @@ from earmark.clips.clip import Splits
 from earmark.clips.columns import Columns
 from earmark.clips.split_names import SplitNames
 from earmark.settings.model_flags import PretrainedArguments
-from earmark.sources.folder_layout import FolderLayout, find_folder_layout, unwrapped
+from earmark.sources.folder_layout import FolderLayout, find_folder_layout, open_single_folders
 from earmark.sources.folders import check_is_folder
 from earmark.sources.listing import metadata_file, subfolders
 
@@ -96,7 +96,7 @@ class GivenData:
         """
         assert self.folder is not None
         check_is_folder(self.folder)
-        return unwrapped(self.folder, self.request.names)
+        return open_single_folders(self.folder, self.request.names)
 
     @cached_property
     def has_split_metadata(self) -> bool:

@@ -14,7 +14,7 @@ import soundfile
 import torch
 
 from earmark import pages
-from earmark.audio.excerpts import sound_uri
+from earmark.audio.excerpts import audio_uri
 from earmark.batch.augment import AugmentedClips, Draw, describe
 from earmark.batch.dataset import TrainingClips
 from earmark.clips.clip import Clip, ClipTable
@@ -224,7 +224,7 @@ def _write(
                     "title": title,
                     "words": version.words,
                     "file": name,
-                    "uri": sound_uri(audio, rate_hz),
+                    "uri": audio_uri(audio, rate_hz),
                     "spectrogram": pictures[-1][1].to_dict(),
                 }
             )

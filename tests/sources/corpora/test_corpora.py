@@ -16,7 +16,7 @@ from earmark.clips.columns import Columns
 from earmark.errors import DataError, OutputError, UsageError
 from earmark.sources.archives import extracted
 from earmark.sources.corpora.gtzan import FAULTY, GENRES
-from earmark.sources.corpora.prepare_corpus import CORPORA, Prepared, corpus_called, prepare
+from earmark.sources.corpora.prepare_corpus import CORPORA, Prepared, find_corpus, prepare
 from earmark.sources.manifests import load_manifest
 from tests.sources.corpora.trees import TREES, write_clip, zipped
 
@@ -272,8 +272,8 @@ def test_sources_and_names_that_are_none(tmp_path: Path) -> None:
     assert "not a folder or an archive" in refused(DataError, "esc50", tmp_path / "notes.txt", tmp_path / "out")
     assert "not a valid zip archive" in refused(DataError, "esc50", tmp_path / "cut.zip", tmp_path / "out")
     assert "Choose one of esc50, urbansound8k" in refused(UsageError, "esc51", tmp_path, tmp_path / "out")
-    assert corpus_called("ESC-50") is CORPORA["esc50"]
-    assert corpus_called("Common-Language") is CORPORA["common_language"]
+    assert find_corpus("ESC-50") is CORPORA["esc50"]
+    assert find_corpus("Common-Language") is CORPORA["common_language"]
 
 
 def test_what_a_mac_packs_beside_the_folder_does_not_count(tmp_path: Path) -> None:

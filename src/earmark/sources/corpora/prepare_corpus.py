@@ -47,7 +47,7 @@ class Prepared:
     lines: list[str]
 
 
-def corpus_called(name: str) -> Corpus:
+def find_corpus(name: str) -> Corpus:
     """Return a data set by its name. Letter case, hyphens and underscores do not matter.
 
     Raises:
@@ -75,7 +75,7 @@ def prepare(name: str, source: str, output: str, *, skip_missing: bool = False, 
         DataError: the folder or archive is not this data set, or not all of it.
         OutputError: manifests already exist, or cannot be written.
     """
-    corpus, folder = corpus_called(name), Path(output)
+    corpus, folder = find_corpus(name), Path(output)
     found = corpus.read(corpus.locate(_folder(Path(source))))
     _settle_missing(corpus, found, skip=skip_missing)
     if not any(found.tables.values()):

@@ -15,13 +15,13 @@ from earmark.formats.sheet import CellError, Faults, Sheet, convert
 from earmark.sources.tables.cells import no_label, parse_label, plain_value, text_or_none
 from earmark.sources.tables.events import EventColumns, cuts, find_events
 from earmark.sources.tables.locate import Locator
-from earmark.sources.tables.nested import lift_cuts
+from earmark.sources.tables.nested import flatten_recordings
 from earmark.sources.tables.one_hot import (
     check_one_label_each,
     class_columns,
     columns_asked_for,
     labels_in_columns,
-    put_rows_together,
+    merge_rows,
 )
 from earmark.text import counted
 
@@ -47,7 +47,7 @@ def list_clips(sheet: Sheet, wanted: Columns) -> ClipTable:
     one_hot = columns_asked_for(sheet, wanted)
     found = _find(sheet, wanted, one_hot)
     sheet.reasons += found.reasons
-    lift_cuts(sheet, found.audio)
+    flatten_recordings(sheet, found.audio)
     events = find_events(sheet, wanted, found.audio, found.used())
     if found.label is None:
         found = _with_class_columns(sheet, wanted, found, events, one_hot)
@@ -55,7 +55,7 @@ def list_clips(sheet: Sheet, wanted: Columns) -> ClipTable:
     recordings, missing = _recordings(sheet, found.audio, wanted)
     clips = _clips(sheet, found, events, labels, recordings)
     if wanted.task.has_several:
-        clips = put_rows_together(clips, sheet)
+        clips = merge_rows(clips, sheet)
         _explain_separator(sheet, found, wanted)
     elif wanted.task.has_one_class:
         check_one_label_each(clips, sheet)

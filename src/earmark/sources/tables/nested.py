@@ -10,7 +10,7 @@ from earmark.formats.sheet import CellError, Faults, Sheet
 _START, _STOP = "start_sample", "stop_sample"  # names that are read as start and end in samples
 
 
-def lift_cuts(sheet: Sheet, audio: str) -> None:
+def flatten_recordings(sheet: Sheet, audio: str) -> None:
     """Replace objects in a column by their paths, and put starts and stops into new columns.
 
     Args:

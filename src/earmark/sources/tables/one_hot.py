@@ -96,7 +96,7 @@ def check_one_label_each(clips: Sequence[Clip], sheet: Sheet) -> None:
         )
 
 
-def put_rows_together(clips: list[Clip], sheet: Sheet) -> list[Clip]:
+def merge_rows(clips: list[Clip], sheet: Sheet) -> list[Clip]:
     """Merge rows of one clip with different labels into one clip with all these labels."""
     rows: dict[tuple[Any, ...], list[int]] = {}
     for index, clip in enumerate(clips):
