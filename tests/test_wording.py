@@ -70,7 +70,6 @@ IMPERATIVES = set(
 # Errors of a room that do not say what to do. These numbers only fall. Damaged stores are built again, which is logged.
 WITHOUT_ACTION: dict[str, int] = {
     "store": 7,
-    "tasks": 1,
 }
 
 

@@ -115,7 +115,7 @@ def test_one_answer_wherever_it_is_asked_for(model: Path, data: Path, tmp_path: 
     assert decided["coverage"] == pytest.approx(1 - answers.count("none") / len(answers))
     right = [answer == path.parent.name for answer, path in zip(answers, paths, strict=True)]
     assert decided["precision"] == pytest.approx(sum(right) / (len(answers) - answers.count("none")))
-    assert "of the clips answered" in outcome.summary
+    assert "predicts a class for" in outcome.summary
 
 
 @pytest.mark.parametrize("format", ["audacity", "rttm", "raven", "parquet"])
@@ -231,7 +231,7 @@ def test_calibrate_fits_writes_and_replaces(
     assert main([*words, *thresholds]) == 0
     out, err = capsys.readouterr()
     assert "replaced" in err
-    assert "of the 'mid' clips predicted as another class" in out
+    assert "of the 'mid' clips" in out
     second = json.loads((model / "decision.json").read_text())
     assert second["temperature"] == pytest.approx(first["temperature"]), "fitted again on the model's own logits"
     assert second["reject_label"] == "mid"
@@ -249,7 +249,7 @@ def test_calibrate_fits_writes_and_replaces(
         (["--calibrate", "false"], "nothing is left to fit"),
         (["--target_precision", "2"], "expected above 0 and at most 1"),
         (["--reject_class", "mid"], "needs a threshold"),
-        (["--reject_false_accept_rate", "0.1", "--reject_class", "hum"], "'hum' is no class of the model"),
+        (["--reject_false_accept_rate", "0.1", "--reject_class", "hum"], "'hum' is not a class of the model"),
         (["--split", "test"], "no test clips"),
         (["--output_dir", "elsewhere"], "not of this command"),
     ],
@@ -269,7 +269,7 @@ def test_calibrate_without_a_class_of_clips(model: Path, data: Path, tmp_path: P
     shutil.rmtree(part / "validation" / "mid")
     words = ["calibrate", str(model), "--data_dir", str(part), "--device", "cpu", "--target_precision", "0.3"]
     assert main(words) == 0
-    assert "never answered, because no clip is of that class: 'mid'" in capsys.readouterr().out
+    assert "never predicted, because no clip is of that class: 'mid'" in capsys.readouterr().out
     assert json.loads((model / "decision.json").read_text())["class_thresholds"]["mid"] is None
     words += ["--reject_class", "mid", "--reject_false_accept_rate", "0.1"]
     assert main(words) == 2
@@ -283,7 +283,7 @@ def test_a_model_that_answers_nan_is_one_line_and_keeps_its_decision(model: Path
     write_decision(model)
     before = (model / "decision.json").read_text()
     assert main(["calibrate", str(model), "--data_dir", str(data), "--device", "cpu"]) == 2
-    assert "error: the model answers NaN or infinity for" in capsys.readouterr().err.strip().splitlines()[-1]
+    assert "error: the model predicts NaN or infinity for" in capsys.readouterr().err.strip().splitlines()[-1]
     assert (model / "decision.json").read_text() == before
 
 
@@ -304,7 +304,7 @@ def test_other_models_are_not_calibrated(tmp_path: Path, model: Path, data: Path
     (model / "config.json").write_text(json.dumps({**config, "problem_type": "multi_label_classification"}))
     words = ["calibrate", str(model), "--data_dir", str(data)]
     assert main([*words, "--reject_class", "high", "--reject_false_accept_rate", "0.1"]) == 2
-    assert "--reject_false_accept_rate: where none of several labels" in capsys.readouterr().err
+    assert "--reject_false_accept_rate: a model of several labels predicts none" in capsys.readouterr().err
     assert main([*words, "--task", "single_label"]) == 2
     assert "the model was trained for multi_label" in capsys.readouterr().err
 

@@ -118,7 +118,7 @@ def test_rows_that_do_not_fit_are_one_line(
         ([], "name a model, recordings and a file"),
         (
             ["--output", "e.npy", "--window_seconds", "9"],
-            "--window_seconds 9: this model takes windows above 0 and of at most 1",
+            "--window_seconds 9: expected above 0 and at most 1",
         ),
         (["--output", "there.npy"], "there.npy: exists already"),
     ],

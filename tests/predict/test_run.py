@@ -165,7 +165,7 @@ def test_a_recording_that_breaks_off_leaves_no_rows(model: Path, tapes: Path) ->
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--window_seconds", "9"], "--window_seconds 9: this model takes windows above 0 and of at most 0.5 s"),
+        (["--window_seconds", "9"], "--window_seconds 9: expected above 0 and at most 0.5 s"),
         (["--hop_seconds", "0"], "--hop_seconds 0: expected above 0"),
         (["--threshold", "0.9"], "--threshold has no effect with --rows clips. Leave it out, or use --rows segments"),
         (["--hop_seconds", "0.1", "--aggregate", "max"], "--aggregate has no effect with --rows segments"),

@@ -190,7 +190,7 @@ def test_runs_of_several_labels(tmp_path: Path, capsys: pytest.CaptureFixture[st
     given = (("plain", 1.5, 1), ("good", 0.3, 2))
     run([of_labels(tmp_path / name, *noisy_labels(noise, seed)) for name, noise, seed in given])
     text = capsys.readouterr().out
-    assert "test: 60 clips, 2 labels, mAP of knowing nothing 0." in text
+    assert "test: 60 clips, 2 labels, mean prevalence 0." in text
     assert "good: better than plain by the clips with all labels right (p 3e-08)" in text
     assert "; its mAP is higher (+0.1949, 95 % +0.0" in text
     there, logits = noisy_labels(0.3, 2)

@@ -79,7 +79,7 @@ def test_the_clips_that_decide_can_be_heard(tmp_path: Path, browser: Any, capsys
     COMMAND.does(COMMAND.read([*runs, "--output", str(tmp_path / "x.html")])[0])
     assert str(tmp_path / "x.html") in capsys.readouterr().out
     with opened(browser, tmp_path / "x.html") as page:
-        section = page.locator("section", has_text="9 clips that better has right and plain has not")
+        section = page.locator("section", has_text="9 clips that only better predicts correctly")
         assert section.locator(".clip").count() == 9
         assert section.locator("audio").count() == 2  # the others are gone
         assert section.locator(".clip").first.inner_text().count("36.wav") == 1  # the surest
@@ -144,7 +144,7 @@ def test_labels_are_sorted_by_how_much_better_they_are(labels: Any) -> None:
 
 @needs_browser
 def test_the_clips_whose_labels_differ_most_come_first(labels: Any) -> None:
-    side = labels.locator("section section", has_text="4 clips in which good has fewer labels wrong than plain")
+    side = labels.locator("section section", has_text="4 clips in which good has fewer wrong labels than plain")
     clips = side.locator(".clip")
     assert [re.findall(r"\d+\.wav", text)[0] for text in clips.all_inner_texts()] == [
         f"{i}.wav" for i in (4, 8, 16, 12)
@@ -157,7 +157,7 @@ def test_the_clips_whose_labels_differ_most_come_first(labels: Any) -> None:
         "p => new Promise(d => { p.onloadedmetadata = () => d(p.duration); p.load(); })"
     )
     assert seconds == pytest.approx(0.5, abs=0.05)
-    other = labels.locator("section section", has_text="1 clip in which plain has fewer labels wrong than good")
+    other = labels.locator("section section", has_text="1 clip in which plain has fewer wrong labels than good")
     assert "false alarm: high 0.731" in other.locator(".clip").inner_text()
     assert "no label, which is correct" in other.locator(".clip").inner_text()
 
@@ -197,15 +197,15 @@ def test_runs_of_numbers_stand_side_by_side(numbers: Any) -> None:
 
 @needs_browser
 def test_the_clips_whose_errors_differ_most_can_be_heard(numbers: Any) -> None:
-    for_first = numbers.locator("section section", has_text="1 clip that plain is nearer to")
+    for_first = numbers.locator("section section", has_text="1 clip for which plain has a smaller error")
     text = for_first.locator(".clip").inner_text()
     assert "plain: 31 (error +1)" in text
     assert ": 21 (error −9)" in text
     assert for_first.locator("audio").count() == 1
-    for_other = numbers.locator("section section", has_text="38 clips that")
+    for_other = numbers.locator("section section", has_text="38 clips for which")
     assert for_other.locator(".clip").count() == 16
     assert "plain: 12 (error +5)" in for_other.locator(".clip").first.inner_text()
-    assert "those first whose errors differ most; 16 shown" in for_other.inner_text()
+    assert "the largest differences first; 16 shown" in for_other.inner_text()
 
 
 @needs_browser

@@ -30,7 +30,7 @@ def test_single_labels(tmp_path: Path) -> None:
     found = read_back(tmp_path, SINGLE_LABEL, LABELS, ["a", "b, with a comma"], logits)
     assert found.task is SINGLE_LABEL
     assert found.targets.tolist() == ["a", "b, with a comma"]
-    assert found.answers.tolist() == ["a", "[c"]
+    assert found.predictions.tolist() == ["a", "[c"]
     assert found.scores == pytest.approx(softmax(logits).max(axis=1), rel=1e-5)
     assert [(clip.path, clip.offset_s) for clip in found.clips] == [("/tape.wav", 0.0), ("/tape.wav", 0.5)]
 
@@ -42,7 +42,7 @@ def test_several_labels(tmp_path: Path) -> None:
     assert found.task is MULTI_LABEL
     assert found.labels == LABELS
     np.testing.assert_array_equal(found.targets, [[1, 0, 1], [0, 0, 0], [0, 1, 0]])
-    np.testing.assert_array_equal(found.answers, logits > 0)
+    np.testing.assert_array_equal(found.predictions, logits > 0)
     np.testing.assert_allclose(found.scores, sigmoid(logits), rtol=1e-5)
 
 
@@ -50,7 +50,7 @@ def test_numbers(tmp_path: Path) -> None:
     found = read_back(tmp_path, REGRESSION, ["label"], [1.5, -2.0], np.array([[1.0], [3]]))
     assert found.task is REGRESSION
     assert found.targets.tolist() == [1.5, -2.0]
-    assert found.answers.tolist() == found.scores.tolist() == [1.0, 3.0]
+    assert found.predictions.tolist() == found.scores.tolist() == [1.0, 3.0]
 
 
 def test_groups_are_read_back_and_take_no_label_for_theirs(tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def test_thresholds_of_classes() -> None:
     assert fitted.decision.class_thresholds == pytest.approx(
         {"a": 0.8, "b": 0.7, "noise": 0.0, "rare": NEVER}, abs=2e-4
     )
-    assert fitted.decision.fitted["notes"] == ["never answered, because no clip is of that class: 'rare'"]
+    assert fitted.decision.fitted["notes"] == ["never predicted, because no clip is of that class: 'rare'"]
     assert fitted.decision.fitted["data"] == "clips", "where they lie stays here"
     assert fitted.decision.fitted["clips"] == 7
 
@@ -101,12 +101,12 @@ def test_a_class_out_of_reach_is_never_answered_and_said_so() -> None:
     assert fitted.decision.class_thresholds["b"] == NEVER
     assert fitted.decision.class_thresholds["rare"] == 0.0
     assert fitted.decision.fitted["notes"] == [
-        "never answered, because --target_precision 1 is out of reach: 'b' (1 of 4 answers right)"
+        "never predicted, because --target_precision 1 is out of reach: 'b' (1 of 4 predictions right)"
     ]
     none = fit([([0.7, 0.1, 0.1, 0.1], 1), ([0.1, 0.7, 0.1, 0.1], 0)] * 2, target_precision=0.9)
     assert none.decision.class_thresholds == dict.fromkeys(LABELS, NEVER)
-    said = "no class reaches --target_precision 0.9: whatever it hears, the answer is 'unknown'; ask for less"
-    assert none.decision.fitted["notes"] == [f"{said}, or train on more"]
+    said = "no class reaches --target_precision 0.9: every prediction is 'unknown'. Lower the target"
+    assert none.decision.fitted["notes"] == [f"{said}, or train on more clips"]
 
 
 def test_one_threshold_for_all_classes() -> None:
@@ -133,14 +133,14 @@ def test_a_precision_that_no_probability_reaches() -> None:
     certain = [([1.0, 1e-30, 1e-30, 1e-30], 2), ([0.1, 0.1, 0.7, 0.1], 2)]
     background = fit(certain, reject_false_accept_rate=0.2, reject_class="noise")
     assert background.decision.class_thresholds == {"a": NEVER, "b": NEVER, "rare": NEVER}
-    assert "'noise' clips are taken for others with certainty" in background.decision.fitted["notes"][0]
+    assert "predicts other classes with probability 1 for 'noise' clips" in background.decision.fitted["notes"][0]
 
 
 def test_figures_by_hand() -> None:
     probabilities = np.array([row for row, _ in ROWS])
     targets = np.array([target for _, target in ROWS])
     decision = Decision(reject_label="noise", reject_threshold=0.55)
-    answers = decision.answers(probabilities, LABELS)
+    answers = decision.predictions(probabilities, LABELS)
     clips = LabelledScores(probabilities, targets, LABELS)
     figures = class_decision_figures(clips, answers, decision)
     assert figures["coverage"] == pytest.approx(4 / 7)
@@ -151,7 +151,7 @@ def test_figures_by_hand() -> None:
     assert set(plain) == {"calibration_error", "loss"}
     line = summary_line(Decision(2.0, "noise", 0.55), {**figures, "calibration_error_before": 0.5})
     assert "temperature 2.000" in line
-    assert "0.5714 of the clips answered, 0.7500 of these right, else 'noise'" in line
+    assert "predicts a class for 0.5714 of the clips, 0.7500 of these correctly; the others are 'noise'" in line
 
 
 def test_figures_are_not_of_the_clips_that_were_fitted_on() -> None:
@@ -163,7 +163,7 @@ def test_figures_are_not_of_the_clips_that_were_fitted_on() -> None:
     fitted = fit_decision(single(logits), targets, ["a", "b"], settings, split="validation", data=CLIPS)
     probabilities = softmax(logits.astype(np.float64) / fitted.decision.temperature)
     clips = LabelledScores(probabilities, targets, ["a", "b"])
-    own = class_decision_figures(clips, fitted.decision.answers(probabilities, clips.labels), fitted.decision)
+    own = class_decision_figures(clips, fitted.decision.predictions(probabilities, clips.labels), fitted.decision)
     assert own["precision"] >= 0.8
     assert fitted.figures["precision"] < 0.7
     assert fitted.figures["judged"].startswith("cross-fitted")
@@ -195,7 +195,7 @@ def test_a_temperature_that_helps_nothing_stays_one() -> None:
     assert fitted.decision.reject_threshold is not None
 
 
-@pytest.mark.parametrize(("scale", "why"), [(5.0, "knows these clips too little"), (1e-3, "too similar")])
+@pytest.mark.parametrize(("scale", "why"), [(5.0, "predicts these clips too badly"), (1e-3, "too similar")])
 def test_no_temperature_is_used_that_lies_at_an_end_of_the_range(scale: float, why: str) -> None:
     """Hot: targets that have nothing to do with logits. Cold: right ones, but far too small."""
     logits, targets = drawn(400)
@@ -206,7 +206,7 @@ def test_no_temperature_is_used_that_lies_at_an_end_of_the_range(scale: float, w
         single(logits * np.float32(scale)), targets, list("abcde"), settings, split="validation", data=CLIPS
     )
     assert fitted.decision.temperature == 1.0
-    assert "no temperature from 0.05 to 20 is the best" in fitted.decision.fitted["notes"][0]
+    assert "the best one is not between 0.05 and 20" in fitted.decision.fitted["notes"][0]
     assert why in fitted.decision.fitted["notes"][0]
     assert fitted.figures["calibration_error"] == fitted.figures["calibration_error_before"]
     assert fitted.decision.reject_threshold is not None
@@ -225,7 +225,7 @@ def test_few_clips_are_no_fault() -> None:
     [
         ({"calibrate": True}, [], "no validation clips"),
         ({"target_precision": 0.9}, [], "no validation clips"),
-        ({"reject_false_accept_rate": 0.1, "reject_class": "hum"}, ["a"], "'hum' is no class of the model"),
+        ({"reject_false_accept_rate": 0.1, "reject_class": "hum"}, ["a"], "'hum' is not a class of the model"),
         ({"reject_false_accept_rate": 0.1, "reject_class": "noise"}, ["a"], "no validation clips of --reject_class"),
     ],
 )

@@ -68,7 +68,7 @@ def test_a_figure_that_is_not_finite_is_left_out(caplog: pytest.LogCaptureFixtur
     with caplog.at_level(logging.WARNING, "earmark"):
         found = figures(SINGLE_LABEL, ratios=lambda logits: {"good": np.float32(0.5), "bad": np.nan})
     assert found == {"good": 0.5}
-    assert "metric ratios: bad is nan here and is left out" in caplog.text
+    assert "metric ratios: bad is left out, because it is nan" in caplog.text
 
 
 def test_without_metrics_there_is_nothing() -> None:

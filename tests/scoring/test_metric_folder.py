@@ -42,7 +42,8 @@ def test_it_runs_without_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize(
-    ("statement", "message"), [("raise KeyError('x')", "the metric failed"), ("return 0.5", "the metric gave float")]
+    ("statement", "message"),
+    [("raise KeyError('x')", "the metric failed"), ("return 0.5", "the metric returned float")],
 )
 def test_a_metric_that_fails(tmp_path: Path, statement: str, message: str) -> None:
     folder = write_metric(tmp_path / "agreement", statement)

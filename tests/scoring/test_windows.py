@@ -54,7 +54,7 @@ def test_windows_are_asked_for_in_seconds() -> None:
     asked = {"longest_samples": 32_000, "sampling_rate_hz": 16_000}
     assert Windowing.of_seconds(None, None, **asked) == Windowing(32_000, 32_000)
     assert Windowing.of_seconds(1.0, 0.25, **asked) == Windowing(16_000, 4_000)
-    with pytest.raises(UsageError, match="--window_seconds 3: this model takes windows above 0 and of at most 2 s"):
+    with pytest.raises(UsageError, match="--window_seconds 3: expected above 0 and at most 2 s"):
         Windowing.of_seconds(3.0, None, **asked)
     for hop_s in (0.0, 1.5, -1.0):
         with pytest.raises(UsageError, match=f"--hop_seconds {hop_s:g}: expected above 0 and at most the window, 1 s"):

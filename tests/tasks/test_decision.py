@@ -21,7 +21,7 @@ def test_without_thresholds_the_most_likely_class_is_the_answer() -> None:
         {"label": "no", "score": pytest.approx(0.6)},
         {"label": "yes", "score": pytest.approx(0.3)},
     ]
-    assert PLAIN.answers(P, LABELS).tolist() == [0, 1, 2, 0]
+    assert PLAIN.predictions(P, LABELS).tolist() == [0, 1, 2, 0]
     assert PLAIN.is_plain
     assert not Decision(temperature=2.0).is_plain
     assert not Decision(temperature=2.0).rejects
@@ -29,7 +29,7 @@ def test_without_thresholds_the_most_likely_class_is_the_answer() -> None:
 
 def test_below_a_threshold_the_answer_is_another_word() -> None:
     decision = Decision(reject_threshold=0.55)
-    assert decision.answers(P, LABELS).tolist() == [0, -1, -1, 0]
+    assert decision.predictions(P, LABELS).tolist() == [0, -1, -1, 0]
     assert decision.top(P[1], LABELS, 2) == [
         {"label": "unknown", "score": pytest.approx(0.5), "below_threshold": "yes"},
         {"label": "noise", "score": pytest.approx(0.3)},
@@ -38,7 +38,7 @@ def test_below_a_threshold_the_answer_is_another_word() -> None:
 
 def test_a_class_of_the_model_stands_for_what_is_rejected() -> None:
     decision = Decision(reject_label="noise", reject_threshold=0.8)
-    assert decision.answers(P, LABELS).tolist() == [2, 2, 2, 0]
+    assert decision.predictions(P, LABELS).tolist() == [2, 2, 2, 0]
     assert decision.top(P[2], LABELS) == [{"label": "noise", "score": pytest.approx(0.5)}], "its own answer"
     assert decision.top(P[0], LABELS)[0] == {
         "label": "noise", "score": pytest.approx(0.6), "below_threshold": "no"
@@ -48,8 +48,8 @@ def test_a_class_of_the_model_stands_for_what_is_rejected() -> None:
 def test_thresholds_of_classes_and_of_all_hold_together() -> None:
     decision = Decision(reject_threshold=0.5, class_thresholds={"no": 0.7, "yes": 0.2, "noise": NEVER})
     np.testing.assert_array_equal(decision.thresholds(LABELS), [0.7, 0.5, NEVER])
-    assert decision.answers(P, LABELS).tolist() == [-1, 1, -1, 0]
-    assert Decision(class_thresholds={"no": 0.7}).answers(P, LABELS).tolist() == [-1, 1, 2, 0]
+    assert decision.predictions(P, LABELS).tolist() == [-1, 1, -1, 0]
+    assert Decision(class_thresholds={"no": 0.7}).predictions(P, LABELS).tolist() == [-1, 1, 2, 0]
 
 
 def test_what_it_does_in_words() -> None:
@@ -57,15 +57,15 @@ def test_what_it_does_in_words() -> None:
     both = Decision(1.25, "hum", 0.5, {"no": 0.7, "yes": 0.2, "noise": NEVER}, {"notes": ["rarely"]})
     assert both.in_words(LABELS) == [
         "logits are divided by the temperature 1.25",
-        "a class is answered from a probability of 0.5 on, else 'hum'",
-        "answered from: no 0.7, yes 0.5, noise never, else 'hum'",
+        "a class is predicted from a probability of 0.5, else 'hum'",
+        "predicted from: no 0.7, yes 0.5, noise never, else 'hum'",
         "rarely",
     ]
     assert Decision(reject_threshold=0.0).in_words(LABELS) == [
-        "what was asked of all classes together holds without a threshold"
+        "all classes together reach the target without a threshold"
     ]
     several = Decision(class_thresholds={"no": 0.7, "yes": 0.0}, task=MULTI_LABEL)
-    assert several.in_words(LABELS) == ["answered from: no 0.7, yes always"]
+    assert several.in_words(LABELS) == ["predicted from: no 0.7, yes always"]
     many = [f"c{i}" for i in range(60)]
     assert "c49 0.3 and 10 more, else" in Decision(class_thresholds=dict.fromkeys(many, 0.3)).in_words(many)[0]
 

@@ -117,7 +117,8 @@ def test_labels_that_have_nothing_to_do_with_the_logits_leave_the_temperature_at
     fitted = fit_decision(logits, targets, LABELS, settings, split="validation", data=CLIPS)
     assert fitted.decision.temperature == 1.0
     assert fitted.decision.fitted["notes"] == [
-        "no temperature from 0.05 to 20 is the best, because the model knows these clips too little: it stays 1"
+        "the temperature stays 1, because the best one is not between 0.05 and 20: the model predicts these clips too "
+        "badly"
     ]
 
 
@@ -150,14 +151,14 @@ def test_where_no_label_reaches_the_precision_none_is_answered() -> None:
     assert fitted.decision.class_thresholds == dict.fromkeys(LABELS, NEVER)
     assert not fitted.decision.present(np.full((1, 3), 0.999), LABELS).any()
     assert fitted.decision.in_words(LABELS) == [
-        "answered from: dog never, rain never, wind never",
-        "no label reaches --target_precision 0.8: none is ever answered; ask for less, or train on more",
+        "predicted from: dog never, rain never, wind never",
+        "no label reaches --target_precision 0.8: no label is ever predicted. Lower the target, or train on more clips",
     ]
 
 
 def test_rejecting_means_nothing_where_no_label_may_be_the_answer() -> None:
     for settings in ({"reject_target_precision": 0.9}, {"reject_false_accept_rate": 0.1, "reject_class": "dog"}):
-        with pytest.raises(UsageError, match="--target_precision fits the thresholds"):
+        with pytest.raises(UsageError, match="Use --target_precision to fit the thresholds"):
             check_task_can_fit(DecisionArguments(**settings), MULTI_LABEL)
     with pytest.raises(UsageError, match="a number has no probability"):
         check_task_can_fit(DecisionArguments(calibrate=True), REGRESSION)

@@ -68,7 +68,7 @@ def test_a_copied_or_pickled_task_is_the_same_task(task: Task) -> None:
 
 
 def test_an_unknown_task_is_refused_by_name() -> None:
-    with pytest.raises(ValueError, match="'ranking' is no task: expected single_label, multi_label, regression"):
+    with pytest.raises(ValueError, match="'ranking' is not a task: expected single_label, multi_label, regression"):
         find_task("ranking")
 
 

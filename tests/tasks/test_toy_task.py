@@ -101,7 +101,7 @@ def test_a_run_has_its_figures_rows_card_and_report(trained: SimpleNamespace) ->
     read = read_predictions(run / "predictions_validation.csv")
     assert read.task is trained.task
     np.testing.assert_array_equal(read.targets, np.arange(12) % 4)
-    assert figures["mae"] == pytest.approx(np.abs(read.answers - read.targets).mean(), rel=1e-4)
+    assert figures["mae"] == pytest.approx(np.abs(read.predictions - read.targets).mean(), rel=1e-4)
     assert "It counts `clicks`." in (run / "README.md").read_text()
     assert (run / "report.html").is_file()
 

@@ -133,7 +133,7 @@ def test_a_run_writes_what_it_fitted_and_a_later_one_takes_it_away(
     card = (tmp_path / "run" / "README.md").read_text()
     out = capsys.readouterr().out
     divided = f"logits are divided by the temperature {decision['temperature']:.4g}"
-    for line in (divided, "what was asked of all classes together holds without a threshold"):
+    for line in (divided, "all classes together reach the target without a threshold"):
         assert f"- {line}" in card
         assert f"decision: {line}" in out
     assert "`something else`" in card
@@ -158,10 +158,10 @@ def test_a_target_out_of_reach_is_said_at_the_end_and_in_the_card(modest: Path, 
     words = ["train", "--data_dir", str(data), "--model_name_or_path", str(modest), *FIXED]
     words += ["--output_dir", str(tmp_path / "run"), "--target_precision", "0.95"]
     assert main(words) == 0
-    said = "no class reaches --target_precision 0.95: whatever it hears, the answer is 'unknown'"
+    said = "no class reaches --target_precision 0.95: every prediction is 'unknown'"
     assert f"decision: {said}" in capsys.readouterr().out
     card = (tmp_path / "run" / "README.md").read_text()
-    assert "- answered from: high never, low never, else 'unknown'" in card
+    assert "- predicted from: high never, low never, else 'unknown'" in card
     assert f"- {said}" in card
     assert json.loads((tmp_path / "run" / "decision.json").read_text())["class_thresholds"] == {
         "high": None,
@@ -186,7 +186,7 @@ def test_going_on_takes_away_what_was_fitted_for_earlier_weights(tones: Path, tm
         (["--reject_class", "noise"], "needs a threshold"),
         (["--reject_false_accept_rate", "0.1"], "Add --reject_class NAME"),
         (["--reject_false_accept_rate", "1", "--reject_class", "low"], "from 0 to below 1"),
-        (["--reject_false_accept_rate", "0.1", "--reject_class", "hum"], "'hum' is no class of the model"),
+        (["--reject_false_accept_rate", "0.1", "--reject_class", "hum"], "'hum' is not a class of the model"),
     ],
 )
 def test_targets_that_cannot_be(

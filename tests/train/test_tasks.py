@@ -174,7 +174,7 @@ def test_a_run_has_the_figures_of_its_task(trained: SimpleNamespace) -> None:
     if trained.task is MULTI_LABEL:
         there = sum(bool(name) for row in rows for name in row["label"].split(","))
         assert figures["mean_prevalence"] == pytest.approx(there / (12 * len(LABELS)))
-        assert "It tells of 3 labels which are there" in card
+        assert "It predicts which of 3 labels apply to a recording" in card
         assert f"mAP {figures['mean_average_precision']:.4f}" in table
     else:
         errors = [abs(float(row["predicted"]) - float(row["label"])) for row in rows]
@@ -242,7 +242,7 @@ def test_thresholds_of_labels_are_fitted_saved_and_used(
     said = capsys.readouterr()
     if trained.task is REGRESSION:
         assert status == 2
-        assert "answers a number, which has no probability to calibrate" in said.err
+        assert "predicts a number, which has no probability to calibrate" in said.err
         return
     assert status == 0
     decision = json.loads((run / "decision.json").read_text())

@@ -30,14 +30,14 @@ function player(clip) {
   return make("audio", { controls: true, preload: "metadata", src: clip.uri, ariaLabel: clip.path });
 }
 const share = (value, digits = 4) => value === null || value === undefined ? "–" : value.toFixed(digits);
-function answer(clip) {
-  const [best, score] = clip.answers[0], lines = [make("p", { className: "asked" }, `${clip.label} → `, make("span",
+function predictionLines(clip) {
+  const [best, score] = clip.predictions[0], lines = [make("p", { className: "asked" }, `${clip.label} → `, make("span",
     { className: best === clip.label ? "" : "wrong", textContent: `${best} ${share(score, 3)}` }))];
-  const others = clip.answers.slice(1).map(([name, value]) => `${name} ${share(value, 3)}`).join(", ");
+  const others = clip.predictions.slice(1).map(([name, value]) => `${name} ${share(value, 3)}`).join(", ");
   if (others) lines.push(make("p", { className: "soft", textContent: `then ${others}` }));
   return lines;
 }
-function card(clip, lines = answer(clip)) {
+function card(clip, lines = predictionLines(clip)) {
   const box = make("div", { className: "clip" });
   if (clip.spectrogram) box.append(spectrogram(clip.spectrogram, { name: clip.path }));
   if (clip.uri) box.append(player(clip));

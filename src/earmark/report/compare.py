@@ -34,7 +34,7 @@ class RunResult:
 
     Attributes:
         name: name in tables.
-        answers: predictions: class indices int (N,), labels as bool (N, C), or numbers float (N,).
+        predictions: class indices int (N,), labels as bool (N, C), or numbers float (N,).
         scores: probability of the predicted class, float (N,), or of each label, float (N, C); for a regression, the
             predicted numbers.
         figures: figures with their 95 % intervals, by name.
@@ -42,7 +42,7 @@ class RunResult:
     """
 
     name: str
-    answers: np.ndarray
+    predictions: np.ndarray
     scores: np.ndarray
     figures: Mapping[str, Estimate]
     of_labels: Mapping[str, np.ndarray]
@@ -57,7 +57,7 @@ class Comparison:
         split: name of the split.
         labels: C class or label names; empty for a regression.
         clips: the N clips.
-        targets: true labels or numbers, in the form of ``answers``.
+        targets: true labels or numbers, in the form of ``predictions``.
         trivial: score of a model that ignores the audio, by figure.
         runs: the runs; the others are compared with the first.
         pairs: comparison of each other run with the first.
@@ -157,10 +157,10 @@ def compare_runs(folders: Sequence[str], split: str | None = None) -> Comparison
     units, notes = _units(names, read)
     notes = [*_trained_on(names, read), *notes]
     compared, trivial = read[0].task.compare(
-        ComparedClips(first.targets, [(one.scores, one.answers) for one in read], first.labels, units)
+        ComparedClips(first.targets, [(one.scores, one.predictions) for one in read], first.labels, units)
     )
     runs = [
-        RunResult(name, one.answers, one.scores, figures, of_labels)
+        RunResult(name, one.predictions, one.scores, figures, of_labels)
         for name, one, figures, of_labels in zip(names, read, compared.figures, compared.of_labels, strict=True)
     ]
     return Comparison(
@@ -241,7 +241,7 @@ def _predictions(place: Path, split: str) -> Predictions:
         read[0],
         clips=[clip for one in read for clip in one.clips],
         targets=np.concatenate([one.targets for one in read]),
-        answers=np.concatenate([one.answers for one in read]),
+        predictions=np.concatenate([one.predictions for one in read]),
         scores=np.concatenate([one.scores for one in read]),
         trained_on=np.concatenate([one.trained_on for one in read]),
     )
@@ -267,8 +267,8 @@ def _with_labels(folder: str, read: Predictions, first_folder: str, first: Predi
             "the same labels."
         )
     columns = [read.labels.index(label) for label in first.labels]
-    targets, answers, scores = (of[:, columns] for of in (read.targets, read.answers, read.scores))
-    return replace(read, labels=first.labels, targets=targets, answers=answers, scores=scores)
+    targets, predictions, scores = (of[:, columns] for of in (read.targets, read.predictions, read.scores))
+    return replace(read, labels=first.labels, targets=targets, predictions=predictions, scores=scores)
 
 
 def _like_first(folder: str, read: Predictions, first_folder: str, first: Predictions) -> Predictions:
@@ -300,8 +300,8 @@ def _like_first(folder: str, read: Predictions, first_folder: str, first: Predic
             "Evaluate both on the same data."
         )
     clips = [read.clips[row] for row in order]
-    answers, scores, trained_on = (of[order] for of in (read.answers, read.scores, read.trained_on))
-    return replace(read, clips=clips, targets=targets, answers=answers, scores=scores, trained_on=trained_on)
+    predictions, scores, trained_on = (of[order] for of in (read.predictions, read.scores, read.trained_on))
+    return replace(read, clips=clips, targets=targets, predictions=predictions, scores=scores, trained_on=trained_on)
 
 
 def _name(clip: Clip) -> str:
@@ -368,8 +368,8 @@ def _units(names: Sequence[str], read: Sequence[Predictions]) -> tuple[Units, li
 def _numbered(read: Sequence[Predictions]) -> list[Predictions]:
     """Return predictions with class indices instead of class names."""
     task = read[0].task
-    labels, numbers = task.as_numbers([(one.targets, one.answers) for one in read], read[0].labels)
+    labels, numbers = task.as_numbers([(one.targets, one.predictions) for one in read], read[0].labels)
     return [
-        replace(one, labels=labels, targets=targets, answers=answers)
-        for one, (targets, answers) in zip(read, numbers, strict=True)
+        replace(one, labels=labels, targets=targets, predictions=predictions)
+        for one, (targets, predictions) in zip(read, numbers, strict=True)
     ]

@@ -52,7 +52,7 @@ def write_comparison(path: Path, found: Comparison) -> Path:
                 "name": run.name,
                 "p": p_text(p),
                 "verdict": verdict,
-                "gaps": task.gaps(found.targets, first.answers, run.answers),
+                "gaps": task.gaps(found.targets, first.predictions, run.predictions),
                 "sides": [
                     _side_content(found, task.side(found.targets, found.labels, *two), most)
                     for two in ((run, first), (first, run))

@@ -129,8 +129,8 @@ def judge(
     if decision.is_plain:
         return judged
     scores = task.scores(logits.astype(np.float64))
-    answers = task.decided(scores, labels, decision)
-    decided = task.decision_figures(LabelledScores(scores, targets, labels), answers, decision)
+    predictions = task.decided(scores, labels, decision)
+    decided = task.decision_figures(LabelledScores(scores, targets, labels), predictions, decision)
     return replace(judged, decided=decided)
 
 

@@ -30,7 +30,7 @@ class Predictions:
         clips: name, group and recording of each clip.
         labels: C label names for a multi-label task, else empty.
         targets: class names (N,), labels as bool (N, C), or numbers float (N,).
-        answers: predictions, in the form of ``targets``.
+        predictions: in the form of ``targets``.
         scores: probability of the predicted class, float (N,); of each label, float (N, C); for a regression, the
             predicted numbers.
         trained_on: which clips the model was trained on, as far as its run recorded them, bool (N,).
@@ -40,7 +40,7 @@ class Predictions:
     clips: list[Clip]
     labels: list[str]
     targets: np.ndarray
-    answers: np.ndarray
+    predictions: np.ndarray
     scores: np.ndarray
     trained_on: np.ndarray
 
@@ -75,20 +75,20 @@ def _read(heads: Sequence[str], rows: Iterable[list[str]]) -> Predictions:
     place = {head: i for i, head in enumerate(heads)}
     fitting = [task for task in task_registry.TASKS if place.keys() >= {*task.row_columns}]
     task = max(fitting, key=lambda one: len(one.row_columns))
-    target, answer, path = place["label"], place["predicted"], place["path"]
+    target, predicted, path = place["label"], place["predicted"], place["path"]
     columns = task.score_columns(heads)
     scored = [place[column] for column in columns]
     labels = [column[2:-1] for column in columns if column.startswith("p(")]
     trained_on = []
-    clips, targets, answers, scores = [], [], [], array("d")  # text would take several times the memory
+    clips, targets, predictions, scores = [], [], [], array("d")  # text would take several times the memory
     for row in rows:
         clips.append(_read_clip(row, place, row[path]))
         trained_on.append("trained_on" in place and row[place["trained_on"]] == "1")
         targets.append(row[target])
-        answers.append(row[answer])
+        predictions.append(row[predicted])
         scores.extend(float(row[i]) for i in scored)
     known = np.array(trained_on, bool)
-    read = task.read_rows(targets, answers, np.array(scores).reshape(len(clips), len(scored)), labels)
+    read = task.read_rows(targets, predictions, np.array(scores).reshape(len(clips), len(scored)), labels)
     return Predictions(task, clips, labels, *read, known)
 
 

@@ -1,10 +1,8 @@
-"""Before a model scores in half precision: one clip of its first batch is compared with float32, once per process.
+"""Check half precision: compare one clip of the first batch with float32, once per process.
 
-The logits, which were computed anyway, and outputs of layers are compared with float32. That takes a pass over one
-clip in each, about as long as three clips, so the cost is below 1 % from 300 clips on; the number of clips in a stream
-is not known beforehand. On an accelerator float32 is compared with the CPU, too. Half precision is always asked for by
-a flag
-here, so a difference beyond tolerance is an error.
+The check compares the logits of the batch and the outputs of the layers. It takes about as long as scoring three
+clips, which is below 1 % from 300 clips on. On an accelerator it also compares float32 with the CPU. A difference
+beyond the tolerance is an error, because half precision is used here only if a flag asks for it.
 """
 
 from __future__ import annotations
@@ -27,7 +25,7 @@ _HALF = (torch.bfloat16, torch.float16)
 
 
 def computing_dtype(model: PreTrainedModel, dtype: torch.dtype | None) -> torch.dtype:
-    """Return the number type that ``model`` scores in: ``dtype``, or the type of its weights."""
+    """Return the dtype that ``model`` scores in: ``dtype``, or the dtype of its weights."""
     if dtype is not None:
         return dtype
     found: torch.dtype = next(parameter.dtype for parameter in model.parameters() if parameter.ndim > 1)
@@ -35,7 +33,7 @@ def computing_dtype(model: PreTrainedModel, dtype: torch.dtype | None) -> torch.
 
 
 def is_compared(model: PreTrainedModel, dtype: torch.dtype) -> bool:
-    """Whether there is nothing to compare: float32, or a model that was compared before."""
+    """Return whether no check is needed: in float32, or for a model that was compared before."""
     return dtype not in _HALF or (type(model), dtype) in model.forward.compared
 
 
@@ -50,15 +48,15 @@ def compare_first_clip(
     """Compare the logits of the loudest clip of a batch with float32; wait for the next batch if this one is silent.
 
     Args:
-        model: classifier, or its embeddings, on ``device``.
+        model: classifier or embedding model, on ``device``.
         frontend: its frontend.
         waveforms: the batch.
-        logits: what the model computed of it in ``dtype``, (B, C).
-        device: where.
+        logits: logits of the batch that the model computed in ``dtype``, (B, C).
+        device: device of the model.
         dtype: see :func:`computing_dtype`.
 
     Raises:
-        DeviceError: they are too far apart, or float32 on the device and on the CPU are.
+        DeviceError: the logits differ too much from float32, or float32 on the device differs from the CPU.
     """
     chosen = max(range(len(waveforms)), key=lambda i: float(waveforms[i].std()))
     if waveforms[chosen].std() < SILENT:

@@ -1,4 +1,4 @@
-"""The windows of a table's clips, one by one, for what is fitted on the logits of windows."""
+"""The windows of all clips of a table, to fit a temperature or thresholds on the logits of windows."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from earmark.scoring.windows import Windowing
 
 
 class WindowsOfClips:
-    """The windows that a table's clips are cut into when they are scored, as clips of their own; for the loop.
+    """The windows of all clips of a table; the inference loop scores each window like a clip.
 
     Attributes:
         num_samples: length of each window, int64 (K,).
         scales: factor from stored numbers to samples, float32 (K,).
-        sampling_rate_hz: of the clips.
+        sampling_rate_hz: sampling rate of the clips.
         starts: the first window of each clip, int64 (N,).
     """
 
@@ -34,11 +34,11 @@ class WindowsOfClips:
     def read_batch(
         self, indices: Sequence[int] | np.ndarray, starts: np.ndarray, counts: np.ndarray, width: int
     ) -> np.ndarray:
-        """Windows are scored whole."""
-        raise NotImplementedError("stretches of windows")
+        """Raise NotImplementedError, because the loop only reads whole windows."""
+        raise NotImplementedError("parts of windows")
 
     def iterate(self, indices: Sequence[int] | np.ndarray) -> Iterator[np.ndarray]:
-        """Windows, float32 (T_i,), in the order of ``indices``; each clip is read once for those in a row."""
+        """Yield windows, float32 (T_i,), in the order of ``indices``. Neighbouring windows of a clip share one read."""
         of_clips = [(clip, list(windows)) for clip, windows in groupby(map(int, indices), lambda i: self._clip[i])]
         clips = self._waveforms.iterate(np.array([clip for clip, _ in of_clips], dtype=np.int64))
         for (clip, windows), samples in zip(of_clips, clips, strict=True):

@@ -22,19 +22,18 @@ from earmark.tasks.decision import DEFAULT_REJECT_LABEL, Decision, LabelledScore
 from earmark.tasks.figures import check_finite
 from earmark.text import counted
 
-_CROSS_FITTED = "cross-fitted: each half of the clips by what was fitted on the other"
+_CROSS_FITTED = "cross-fitted: each half of the clips is evaluated with values fitted on the other half"
 _SPLIT_FOLDERS = {name for split in SPLIT_NAMES for name in SplitNames().of(split)}
-_AT_THE_END = 1.01  # a temperature so near to the ends of the range was cut off there
+_AT_THE_END = 1.01  # a temperature within 1 % of a limit of the range was cut off there
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """What was fitted.
+    """A fitted decision.
 
     Attributes:
-        decision: for the model. ``notes`` in its ``fitted`` say what was asked for and could not be reached.
-        figures: how well it works on clips of the same kind, by cross-fitting: each half of the clips is evaluated with
-            what was fitted on the other half.
+        decision: the decision. ``notes`` in its ``fitted`` list the targets that could not be reached.
+        figures: cross-fitted figures: each half of the clips is evaluated with a decision fitted on the other half.
     """
 
     decision: Decision
@@ -42,10 +41,10 @@ class Fitted:
 
 
 def check_task_can_fit(settings: DecisionArguments, task: Task) -> None:
-    """Check that the settings make sense for the task.
+    """Check that the settings apply to the task.
 
     Raises:
-        UsageError: they do not.
+        UsageError: they do not apply.
     """
     names = ("calibrate", "target_precision", "reject_target_precision", "reject_false_accept_rate", "reject_class")
     asked = [name for name in names if getattr(settings, name) not in (None, False)]
@@ -57,12 +56,12 @@ def check_can_fit(settings: DecisionArguments, labels: Sequence[str], table: Cli
     """Check, before anything is computed, that there are clips to fit on.
 
     Args:
-        settings: what is asked for.
+        settings: the decision settings.
         labels: the model's classes.
-        table: the clips to fit on; ``None`` without any.
+        table: the clips to fit on; ``None`` if there are none.
 
     Raises:
-        UsageError: no clips, or none of the class to reject.
+        UsageError: there are no clips, or none of the class to reject.
     """
     there = set(table.labels()) if table is not None else set()
     if settings.fits_anything and not there:
@@ -74,8 +73,8 @@ def check_can_fit(settings: DecisionArguments, labels: Sequence[str], table: Cli
     name = settings.reject_class
     if name not in labels:
         raise UsageError(
-            f"--reject_false_accept_rate: --reject_class {name!r} is no class of the model, so there are no clips of "
-            f"it. Use --reject_target_precision."
+            f"--reject_false_accept_rate: --reject_class {name!r} is not a class of the model, so no clips have it. "
+            f"Use --reject_target_precision."
         )
     if name not in there:
         raise UsageError(f"--reject_false_accept_rate: no validation clips of --reject_class {name!r}. Add some.")
@@ -90,24 +89,24 @@ def fit_decision(
     split: str,
     data: ClipTable,
 ) -> Fitted:
-    """Fit temperature and thresholds, as far as they are asked for.
+    """Fit the temperature and thresholds that the settings ask for.
 
-    A temperature makes the targets most likely, which need not lower the calibration error: where cross-fitting shows
-    that it does not, it stays 1, and likewise where the best one lies at an end of the range that is looked at.
+    The temperature minimises the loss, which does not always lower the calibration error. It stays 1 if cross-fitting
+    shows no lower calibration error, or if the best temperature is a limit of the search range.
 
     Args:
-        windows: the model's own logits of N clips.
-        targets: class of each clip, int64 (N,), or which labels are there, float32 (N, C).
+        windows: uncalibrated logits of N clips.
+        targets: class of each clip, int64 (N,), or the true labels, float32 (N, C).
         labels: the model's classes.
-        settings: what is asked for; see :func:`check_can_fit`.
-        split: name of these clips' split, to be saved.
-        data: the clips themselves; what tells them from others is saved.
+        settings: the decision settings; see :func:`check_can_fit`.
+        split: name of the clips' split, saved with the decision.
+        data: the clips; the decision saves a fingerprint of their recordings.
 
     Raises:
         ModelError: logits that are NaN or infinite.
     """
     check_finite(windows.logits, "windows of clips")
-    # of training settings, which check themselves again whenever they are copied, these alone
+    # a copy of training settings would check all of them again, so keep the decision settings only
     settings = DecisionArguments(**{one.name: getattr(settings, one.name) for one in fields(DecisionArguments)})
     decision, notes = _fit(windows, targets, labels, settings)
     figures = _cross_fitted(windows, targets, labels, settings)
@@ -132,52 +131,53 @@ def fit_decision(
 
 def _why_it_stays_one(temperature: float, figures: dict[str, Any]) -> str:
     """Return why a fitted temperature is not used; empty if it is used."""
-    none_best = f"no temperature from {COLDEST:g} to {HOTTEST:g} is the best"
+    at_limit = f"the temperature stays 1, because the best one is not between {COLDEST:g} and {HOTTEST:g}"
     if temperature >= HOTTEST / _AT_THE_END:
-        return f"{none_best}, because the model knows these clips too little: it stays 1"
+        return f"{at_limit}: the model predicts these clips too badly"
     if temperature <= COLDEST * _AT_THE_END:
-        return f"{none_best}, because the logits are too similar: it stays 1"
+        return f"{at_limit}: the logits are too similar"
     if temperature == 1.0 or not figures or figures["calibration_error"] < figures["calibration_error_before"]:
         return ""
     return (
-        f"the best temperature, {temperature:.3f}, does not lower the calibration error "
-        f"({figures['calibration_error_before']:.4f}, with it {figures['calibration_error']:.4f}): it stays 1"
+        f"the temperature stays 1, because the best one, {temperature:.3f}, does not lower the calibration error "
+        f"({figures['calibration_error_before']:.4f} before, {figures['calibration_error']:.4f} after)"
     )
 
 
 def _short_name(origin: str) -> str:
-    """Return the name of a table without the private part of its path; of a split with its folder."""
+    """Return the name of a table without the private part of its path; a split keeps the name of its folder."""
     path = Path(origin)
     return f"{path.parent.name}/{path.name}" if path.name in _SPLIT_FOLDERS else path.name
 
 
 def summary_line(decision: Decision, figures: dict[str, object]) -> str:
-    """Return the most important figures, for people."""
+    """Return the most important figures as one line of text."""
     parts: list[str] = []
     if "micro_f1" in figures and decision.has_thresholds:
         parts.append(f"labels at their thresholds: {_precision_and_recall(figures, '')}")
         if "recall_before" in figures:
-            parts[-1] += f" (at one half: {_precision_and_recall(figures, '_before')})"
+            parts[-1] += f" (at 0.5: {_precision_and_recall(figures, '_before')})"
     if decision.temperature != 1.0 and figures:
         before = figures.get("calibration_error_before")
-        was = "" if before is None else f" (without it {before:.4f})"
+        was = "" if before is None else f" (before: {before:.4f})"
         parts.append(
             f"temperature {decision.temperature:.3f}, calibration error {figures['calibration_error']:.4f}{was}"
         )
     if "coverage" in figures:
         precision = figures["precision"]
-        of_these = "" if precision is None else f", {precision:.4f} of these right"
-        parts.append(f"{figures['coverage']:.4f} of the clips answered{of_these}, else {decision.reject_label!r}")
+        of_these = "" if precision is None else f", {precision:.4f} of these correctly"
+        rejected = f"the others are {decision.reject_label!r}"
+        parts.append(f"predicts a class for {figures['coverage']:.4f} of the clips{of_these}; {rejected}")
         if "false_accept_rate" in figures:
             name = decision.reject_label
-            parts.append(f"{figures['false_accept_rate']:.4f} of the {name!r} clips predicted as another class")
+            parts.append(f"predicts another class for {figures['false_accept_rate']:.4f} of the {name!r} clips")
     judged = figures.get("judged")
     return "; ".join(parts) + (f"; {judged}" if parts and judged else "")
 
 
 def _precision_and_recall(figures: dict[str, object], which: str) -> str:
     precision, recall = figures[f"precision{which}"], figures[f"recall{which}"]
-    given = "no label answered" if precision is None else f"precision {precision:.4f}"
+    given = "no label predicted" if precision is None else f"precision {precision:.4f}"
     return f"{given}, recall {recall or 0:.4f}"
 
 
@@ -201,30 +201,30 @@ def _fit(
 def _cross_fitted(
     windows: WindowLogits, targets: np.ndarray, labels: Sequence[str], settings: DecisionArguments
 ) -> dict[str, object]:
-    """Return the figures of both halves of the clips, each with what was fitted on the other; empty below two clips."""
+    """Return cross-fitted figures, each half evaluated with a fit on the other half; empty below two clips."""
     if len(targets) < 2:
         return {}
     task, before = windows.task, Decision(task=windows.task)
     plain = LabelledScores(windows.probabilities(), targets, labels)
-    probabilities, answers = plain.scores.copy(), task.decided(plain.scores, labels, before)
-    figures_before = task.decision_figures(plain, answers, before)
+    probabilities, predictions = plain.scores.copy(), task.decided(plain.scores, labels, before)
+    figures_before = task.decision_figures(plain, predictions, before)
     halves = _halves(targets)
     for mine, others in (halves, halves[::-1]):
         decision, _ = _fit(windows.of(mine), targets[mine], labels, settings)
         probabilities[others] = windows.of(others).probabilities(decision.temperature)
-        answers[others] = task.decided(probabilities[others], labels, decision)
-    # only what it is called and that there are thresholds matters here
+        predictions[others] = task.decided(probabilities[others], labels, decision)
+    # the figures depend on the reject label and on whether there are thresholds, not on their values
     name = settings.reject_class or DEFAULT_REJECT_LABEL
     named = Decision(reject_label=name, reject_threshold=0.0 if settings.fits_thresholds else None, task=task)
     return {
         "judged": _CROSS_FITTED,
-        **task.decision_figures(LabelledScores(probabilities, targets, labels), answers, named),
+        **task.decision_figures(LabelledScores(probabilities, targets, labels), predictions, named),
         **{f"{key}_before": value for key, value in figures_before.items()},
     }
 
 
 def _halves(targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of two halves that share out the clips of each class, or set of labels, drawn with a fixed seed."""
+    """Return the indices of two random halves, stratified by class or set of labels, with a fixed seed."""
     if targets.ndim > 1:
         targets = np.unique(targets, axis=0, return_inverse=True)[1].reshape(-1)
     shuffled = np.random.default_rng(0).permutation(len(targets))

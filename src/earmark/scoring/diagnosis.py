@@ -1,9 +1,8 @@
 """Report that a model has learned nothing, with the likely cause.
 
-The published result that this project starts from is such a case: accuracy 0.6371 is about the fraction of
-    ``_unknown_``
-in SUPERB KS, reached because 8 cards x 32 clips x 4 accumulation steps left 250 steps at an unchanged learning rate
-of 3e-5.
+A published result for wav2vec2-base on SUPERB KS is an example: its accuracy of 0.6371 is about the fraction of
+``_unknown_`` clips. With 8 cards x 32 clips x 4 accumulation steps, training had only 250 steps, and the learning rate
+was still 3e-5.
 """
 
 from __future__ import annotations
@@ -14,23 +13,23 @@ from dataclasses import dataclass
 from earmark.tasks.figures import Figures
 from earmark.text import counted
 
-# Sum of the learning rate over all steps, for fine-tuning a wav2vec2-base with linear warm-up and decay on SUPERB KS:
-# 250 steps at 3e-5 (0.0038) stayed at the majority rate, the original example's recipe is 0.030; 0.018 works as well.
-# Nothing of the kind is known about other models.
+# Sums of the learning rate over all steps, for fine-tuning wav2vec2-base on SUPERB KS with linear warm-up and decay.
+# 250 steps at 3e-5 (0.0038) stayed at the majority-class rate; 0.018 worked, as did 0.030, the sum of Transformers'
+# example. Other models were not measured.
 COLLAPSED_RATE_SUM = 0.0038
 WORKING_RATE_SUM = 0.018
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """Facts about a training that explain a failure.
+    """Facts about a training run that may explain a bad result.
 
     Attributes:
-        steps: optimizer steps; 0 where nothing but the head was fitted.
-        learning_rate: peak rate; linear warm-up and decay make the sum over steps half of rate times steps.
-        global_batch_size: clips in one step, over all cards and accumulation steps.
+        steps: optimizer steps; 0 if only the head was fitted.
+        learning_rate: peak learning rate.
+        global_batch_size: clips in one step, over all devices and accumulation steps.
         pretrained: whether the body came from a checkpoint.
-        is_wav2vec2_base: whether all of a wav2vec2-base was trained, for which the sums above were measured.
+        is_wav2vec2_base: whether all of a wav2vec2-base was trained, the case for which the sums above were measured.
         stopped_early: whether early stopping ended training before the last step of its schedule.
     """
 
@@ -43,23 +42,23 @@ class Schedule:
 
     @property
     def rate_sum(self) -> float:
-        """Sum of the learning rates over all steps, for a linear schedule."""
+        """Sum of the learning rates over all steps: half of steps times peak rate with linear warm-up and decay."""
         return self.steps * self.learning_rate / 2
 
 
 def diagnose(metrics: Figures, schedule: Schedule | None = None) -> list[str]:
-    """Return sentences about a result that is no better than its baseline; none when it clearly is better.
+    """Return sentences about a result that is not clearly better than its baseline; none if it is.
 
     Args:
-        metrics: of the split that is reported.
-        schedule: how the model was trained, when that is known.
+        metrics: figures of a split.
+        schedule: facts about the training run; ``None`` if they are unknown.
     """
     finding = metrics.finding()
     return [] if finding is None else [finding, _advice(schedule)]
 
 
 def diagnose_splits(splits: Mapping[str, Figures], schedule: Schedule | None = None) -> list[str]:
-    """Return :func:`diagnose` of several splits by name: a finding for each, and the advice once."""
+    """Return :func:`diagnose` for several splits by name: one finding for each split, and the advice once."""
     found = {name: finding for name, metrics in splits.items() if (finding := metrics.finding()) is not None}
     return [f"{name}: {finding}" for name, finding in found.items()] + ([_advice(schedule)] if found else [])
 
@@ -69,7 +68,7 @@ def _advice(schedule: Schedule | None) -> str:
         return "Train longer or at a higher --learning_rate; check that the labels fit the recordings."
     if not schedule.steps:
         return (
-            "Only the head was fitted (--few_shot), on what the pretrained model makes of the clips: take another "
+            "Only the head was fitted (--few_shot), on the embeddings of a pretrained model. Use another "
             "model or more clips, train without --few_shot, and check that the labels fit the recordings."
         )
     how = (
@@ -85,7 +84,7 @@ def _advice(schedule: Schedule | None) -> str:
         return (
             f"Likely cause: too little training ({how}). The learning rates of all steps add up to "
             f"{schedule.rate_sum:.2g}; wav2vec2-base learned nothing with a sum of {COLLAPSED_RATE_SUM:g} and worked "
-            f"from {WORKING_RATE_SUM:g} on. Use a smaller global batch (fewer --gradient_accumulation_steps), more "
+            f"with {WORKING_RATE_SUM:g}. Use a smaller global batch (fewer --gradient_accumulation_steps), more "
             "--num_train_epochs or a higher --learning_rate."
         )
     return (

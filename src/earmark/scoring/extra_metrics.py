@@ -1,4 +1,4 @@
-"""Metrics beside the built-in ones: a local folder of the ``evaluate`` library, and functions passed from Python.
+"""Metrics in addition to the built-in ones: a local folder of the ``evaluate`` library, and Python functions.
 
 Shapes: N clips, C classes.
 """
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 MetricFunction = Callable[..., float | Mapping[str, float]]
 Metrics = Iterable[MetricFunction] | Mapping[str, MetricFunction]
 
-# parameter of a metric function -> what it is given; the names on the right are earmark's, y_... are scikit-learn's
+# parameter of a metric function -> the input that it gets; names that start with y_ are scikit-learn's
 _INPUTS = {
     **{name: name for name in ("predictions", "references", "logits", "probabilities")},
     "targets": "references",
@@ -39,10 +39,10 @@ class ExtraMetrics:
 
     Attributes:
         folder: folder of a local metric of the ``evaluate`` library.
-        functions: functions by name. The names of a function's parameters say what it takes: ``predictions`` or
-            ``y_pred`` (class indices int (N,), labels 0 or 1 int (N, C), or numbers float (N,)), ``references``,
-            ``targets`` or ``y_true`` (the labels, alike), ``logits`` float (N, C), ``probabilities`` or ``y_score``
-            float (N, C). It returns a number, or numbers by name.
+        functions: functions by name. A function gets the inputs that its parameters name: ``predictions`` or
+            ``y_pred`` (class indices int (N,), labels 0 or 1 int (N, C), or numbers float (N,)); ``references``,
+            ``targets`` or ``y_true`` (the true labels in the same form); ``logits`` float (N, C); ``probabilities`` or
+            ``y_score`` float (N, C). It returns a number, or numbers by name.
     """
 
     folder: str | None = None
@@ -61,7 +61,7 @@ class ExtraMetrics:
         """
         if self.folder is None:
             return {}
-        return run_metric_folder(self.folder, task.answers(logits, thresholds), targets)
+        return run_metric_folder(self.folder, task.predictions(logits, thresholds), targets)
 
     def of_functions(
         self, task: Task, logits: np.ndarray, targets: np.ndarray, thresholds: np.ndarray | float | None = None
@@ -72,15 +72,15 @@ class ExtraMetrics:
             task: the task of the model.
             logits: float (N, C).
             targets: see :func:`earmark.clips.targets.table_targets`.
-            thresholds: with several labels, the probability from which on each is predicted; ``None`` for 0.5.
+            thresholds: with several labels, the lowest probability at which each is predicted; ``None`` for 0.5.
 
         Raises:
-            UsageError: a function fails, or returns something else than numbers.
+            UsageError: a function fails, or does not return numbers.
         """
         if not self.functions:
             return {}
         inputs = {
-            "predictions": task.answers(logits, thresholds),
+            "predictions": task.predictions(logits, thresholds),
             "references": targets,
             "logits": logits,
             "probabilities": task.scores(logits),
@@ -98,11 +98,11 @@ def named_functions(metrics: Metrics) -> dict[str, MetricFunction]:
     """Return metric functions by name, with their parameters checked.
 
     Args:
-        metrics: functions, which have their own names, or functions by name.
+        metrics: functions, called by their own names, or functions by name.
 
     Raises:
-        InputTypeError: something that cannot be called.
-        UsageError: a function without a name, two of one name, or a parameter of an unknown name.
+        InputTypeError: a value is not callable.
+        UsageError: a function has no name, two have the same name, or a parameter has an unknown name.
     """
     if isinstance(metrics, Mapping):
         named = list(metrics.items())
@@ -129,7 +129,7 @@ def _own_name(function: object) -> str:
 
 
 def _parameters(name: str, function: MetricFunction) -> list[str]:
-    """The parameters that a function is called with: those of known names, unless they have a default."""
+    """Return the names of the parameters to pass to a function: all without a default."""
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError) as exc:
@@ -139,8 +139,7 @@ def _parameters(name: str, function: MetricFunction) -> list[str]:
     for one in needed:
         if one.name not in _INPUTS or one.kind is one.POSITIONAL_ONLY:
             raise UsageError(
-                f"metric {name}: the parameter {one.name} is none of those that earmark can give. "
-                f"Use {', '.join(_INPUTS)}."
+                f"metric {name}: earmark has no value for the parameter {one.name}. Use {', '.join(_INPUTS)}."
             )
     return [one.name for one in needed]
 
@@ -148,7 +147,7 @@ def _parameters(name: str, function: MetricFunction) -> list[str]:
 def _call(name: str, function: MetricFunction, inputs: Mapping[str, np.ndarray]) -> object:
     try:
         return function(**{parameter: inputs[_INPUTS[parameter]] for parameter in _parameters(name, function)})
-    except Exception as exc:  # it is the caller's function: it can raise anything
+    except Exception as exc:  # the caller's function can raise anything
         raise UsageError(
             f"metric {name}: the function failed ({type(exc).__name__}: {first_line(exc)}). Fix the function."
         ) from exc
@@ -166,5 +165,5 @@ def _figures(name: str, result: Any) -> dict[str, float]:
         if math.isfinite(number):
             figures[str(key)] = number
         else:
-            logger.warning("metric %s: %s is %s here and is left out", name, key, number)
+            logger.warning("metric %s: %s is left out, because it is %s", name, key, number)
     return figures

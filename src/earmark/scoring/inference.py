@@ -1,9 +1,9 @@
 """The one inference loop: waveforms in, logits out, in order.
 
-Validation while training, evaluation, prediction and every later path call :func:`score`, so the prediction for a clip
-does not depend on the other clips of its batch: if a model cannot mask padding exactly, clips of one batch have exactly
-the same length. The loop calls a model through a :class:`Scorer`: :class:`TorchScorer` here,
-an exported model in :mod:`earmark.export.load_export`.
+Validation during training, evaluation and prediction all call :func:`score`, which keeps the prediction for a clip
+independent of the other clips in its batch: if a model cannot mask padding exactly, all clips of a batch have the same
+length. The loop calls the model through a :class:`Scorer`: :class:`TorchScorer` here, an exported model in
+:mod:`earmark.export.load_export`.
 
 Shapes: B batch, T samples, C classes.
 """
@@ -30,20 +30,20 @@ from earmark.threads import watch
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-# Clips are held back to find others of like length for their batch: more would delay the first results and take memory.
+# Clips are collected to form batches of similar length. More would delay the first results and take memory.
 _CHUNK_BATCHES = 8
 _CHUNK_SAMPLES = 1 << 24  # 64 MB
-_SHORTEST_IN_BATCH = 0.8  # of the longest: bounds padding
+_SHORTEST_IN_BATCH = 0.8  # shortest clip as a fraction of the longest, which limits padding
 
 
 class Scorer(Protocol):
-    """A model as the loop sees it.
+    """The interface through which the loop calls a model.
 
     Attributes:
-        sampling_rate_hz: rate of the waveforms it takes.
-        max_samples: longest window it takes at once.
-        shortest_in_batch: shortest clip of a batch, as a fraction of the longest: 1 where clips must be equally long.
-        most_samples: of one batch, padding included.
+        sampling_rate_hz: sampling rate of its input.
+        max_samples: length of the longest window.
+        shortest_in_batch: shortest clip of a batch, as a fraction of the longest: 1 if they must have equal lengths.
+        most_samples: most samples in one batch, including padding.
         task: the task of the model, which combines the scores of windows.
     """
 
@@ -54,10 +54,10 @@ class Scorer(Protocol):
     task: Task
 
     def session(self) -> AbstractContextManager[None]:
-        """What lasts for many batches; one may hold another."""
+        """Return a context that prepares the model for many batches; sessions may overlap."""
 
     def logits(self, waveforms: Sequence[np.ndarray]) -> np.ndarray:
-        """Logits (B, C) float32 of one batch: B float32 arrays ``(T_i,)``, at most ``max_samples`` long."""
+        """Return logits, float32 (B, C), of B float32 arrays ``(T_i,)``, each at most ``max_samples`` long."""
 
 
 def score_waveforms(
@@ -69,15 +69,15 @@ def score_waveforms(
     device: torch.device,
     dtype: torch.dtype | None = None,
 ) -> Iterator[np.ndarray]:
-    """:func:`score` with a torch model.
+    """Score clips with a torch model; see :func:`score`.
 
     Args:
-        model: classifier; put into evaluation mode while scoring and left in the mode it was in.
+        model: classifier; in evaluation mode while it scores.
         frontend: its frontend.
-        waveforms: as for :func:`score`.
-        batch_size: most windows in one forward pass.
-        device: where the model is.
-        dtype: compute in this type; ``None`` for the weights' own.
+        waveforms: see :func:`score`.
+        batch_size: largest number of windows in one forward pass.
+        device: device of the model.
+        dtype: dtype to compute in; ``None`` for the dtype of the weights.
 
     Yields:
         One float32 array of shape ``(C,)`` for each waveform, in order.
@@ -88,13 +88,13 @@ def score_waveforms(
 def score(scorer: Scorer, waveforms: Iterable[np.ndarray], *, batch_size: int) -> Iterator[np.ndarray]:
     """Score clips of any length, streaming.
 
-    A clip longer than the model takes at once is cut into windows, one behind the other; its logits stand for the mean
-    of their probabilities, or of their numbers.
+    A clip longer than the model's limit is cut into adjoining windows; its logits are those of the mean probability, or
+    of the mean number, of its windows.
 
     Args:
         scorer: the model.
         waveforms: float32 arrays of shape ``(T_i,)`` at the scorer's sampling rate, ``T_i >= 1``.
-        batch_size: most windows in one forward pass.
+        batch_size: largest number of windows in one forward pass.
 
     Yields:
         One float32 array of shape ``(C,)`` for each waveform, in order.
@@ -114,7 +114,7 @@ def score(scorer: Scorer, waveforms: Iterable[np.ndarray], *, batch_size: int) -
 
 
 def _score_chunk(scorer: Scorer, clips: Sequence[Sequence[np.ndarray]], batch_size: int) -> list[np.ndarray]:
-    """Logits (C,) of each clip, given as its windows."""
+    """Return the logits (C,) of each clip, given as its windows."""
     windows = [window for clip in clips for window in clip]
     logits: list[np.ndarray] = [np.empty(0)] * len(windows)
     with scorer.session():
@@ -127,7 +127,7 @@ def _score_chunk(scorer: Scorer, clips: Sequence[Sequence[np.ndarray]], batch_si
 
 
 class TorchScorer:
-    """A torch model for the loop; arguments as for :func:`score_waveforms`."""
+    """A torch model for the loop; :func:`score_waveforms` explains the arguments."""
 
     def __init__(
         self, model: PreTrainedModel, frontend: Frontend, device: torch.device, dtype: torch.dtype | None = None
@@ -150,7 +150,7 @@ class TorchScorer:
 
     @contextmanager
     def session(self) -> Iterator[None]:
-        """Evaluation mode, with weights cast and packed once; of sessions that overlap, the last one ends it."""
+        """Set evaluation mode, and cast and pack the weights, until the last of overlapping sessions ends."""
         with self._lock:
             if self._num_sessions == 0:
                 self._held = ExitStack()
@@ -167,7 +167,7 @@ class TorchScorer:
                     self._held.close()
 
     def logits(self, waveforms: Sequence[np.ndarray]) -> np.ndarray:
-        """Return logits (B, C) float32 of one batch.
+        """Return the logits of one batch, float32 (B, C).
 
         Raises:
             DeviceError: see :func:`earmark.scoring.checked_scoring.compare_first_clip`.
@@ -182,12 +182,15 @@ class TorchScorer:
         if not is_compared(self.model, dtype):
             compare_first_clip(self.model, self.frontend, waveforms, logits, self.device, dtype)
             if self._packed is not None:
-                self._packed.forget()  # float32 weights that nothing else computes with
+                self._packed.forget()  # frees float32 weights that only the comparison needs
         return logits
 
 
 def shortest_in_batch(model: PreTrainedModel, frontend: Frontend) -> float:
-    """The shortest clip that may share a batch, as a fraction of the longest, so that no prediction changes."""
+    """Return the length of the shortest clip that may share a batch with the longest, as a fraction of it.
+
+    Batches within this limit give the same predictions as single clips.
+    """
     if frontend.pads_itself:  # fixed-length encoders pad every clip to the same length anyway
         return 0.0
     return _SHORTEST_IN_BATCH if pads_exactly(model) else 1.0
@@ -196,14 +199,13 @@ def shortest_in_batch(model: PreTrainedModel, frontend: Frontend) -> float:
 def batches_of_like_length(
     model: PreTrainedModel, frontend: Frontend, lengths: Sequence[int], batch_size: int
 ) -> Iterator[list[int]]:
-    """Indices of clips that go into a batch together, longest first, so that no prediction changes and little is
-    wasted.
+    """Yield the indices of each batch, longest clips first, with little padding and unchanged predictions.
 
     Args:
-        model: the classifier, where it will compute.
+        model: the classifier, on the device that will compute.
         frontend: its frontend.
-        lengths: samples of each clip.
-        batch_size: most clips in a batch.
+        lengths: number of samples of each clip.
+        batch_size: largest number of clips in a batch.
     """
     device = next(model.parameters()).device
     return _batches(TorchScorer(model, frontend, device), lengths, batch_size)
@@ -224,7 +226,7 @@ def _batches(scorer: Scorer, lengths: Sequence[int], batch_size: int) -> Iterato
 
 @contextmanager
 def scoring(model: PreTrainedModel, dtype: torch.dtype | None) -> Iterator[None]:
-    """``model`` in evaluation mode and computing in ``dtype``, and afterwards as it was.
+    """Set evaluation mode and ``dtype`` of a model; restore both at the end.
 
     The weights are cast once, at the start: do not change them inside.
     """

@@ -1,4 +1,4 @@
-"""A metric from a local folder of the ``evaluate`` library (the seed recipe's ``accuracy/``), without a network."""
+"""Compute a metric from a local folder of the ``evaluate`` library, without a network."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def run_metric_folder(folder: str, predictions: np.ndarray, references: np.ndarr
     """Compute a local metric.
 
     Args:
-        folder: holds a script of the folder's own name, as the metrics of the ``evaluate`` library do.
+        folder: folder with a script of the same name, such as ``accuracy/accuracy.py``.
         predictions: class indices int (N,).
         references: class indices int (N,).
 
@@ -26,36 +26,36 @@ def run_metric_folder(folder: str, predictions: np.ndarray, references: np.ndarr
         The metric's scalar figures, by name.
 
     Raises:
-        UsageError: no such folder or script, or the metric failed.
+        UsageError: the script does not exist, or the metric failed.
         MissingExtraError: the ``evaluate`` package is not installed.
     """
     script = Path(folder) / f"{Path(folder).resolve().name}.py"
     if not script.is_file():
         raise UsageError(
-            f"--metric {folder}: no {script.name} in it. Name the folder of a metric, for example ./accuracy."
+            f"--metric {folder}: the folder has no {script.name}. Name the folder of a metric, for example ./accuracy."
         )
     evaluate = require("evaluate")
     try:
         metric = evaluate.load(str(script), download_config=_offline())
         result = metric.compute(predictions=predictions.tolist(), references=references.tolist())
-    except Exception as exc:  # a metric is somebody's script: it can raise anything
+    except Exception as exc:  # a metric script can raise anything
         raise UsageError(
             f"--metric {folder}: the metric failed ({type(exc).__name__}: {first_line(exc)}). Fix its script."
         ) from exc
     if not isinstance(result, dict):
         raise UsageError(
-            f"--metric {folder}: the metric gave {type(result).__name__}. Let it return a dict of numbers."
+            f"--metric {folder}: the metric returned {type(result).__name__}. Return a dict of numbers from it."
         )
     figures: dict[str, float] = {}
     for name, value in result.items():
         if isinstance(value, (int, float, np.number)) and math.isfinite(value):
             figures[name] = float(value)
         else:
-            logger.warning("--metric %s: %s is left out, it is not one finite number: %s", folder, name, value)
+            logger.warning("--metric %s: %s is left out, because it is not a finite number: %s", folder, name, value)
     return figures
 
 
 def _offline() -> object:
-    """Settings that keep ``evaluate`` from asking the hub for a script that lies on this machine."""
+    """Return settings that keep ``evaluate`` from asking the hub about a local script."""
     datasets = require("datasets")
     return datasets.DownloadConfig(local_files_only=True)

@@ -1,4 +1,4 @@
-"""Score a whole table of clips, shared out over the processes of a distributed run."""
+"""Score a whole table of clips, distributed over the processes of a run."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ def score_table(
         model: classifier, on ``device``.
         frontend: its frontend.
         waveforms: samples of N clips, all readable.
-        batch_size: most windows in one forward pass.
-        device: where the model is.
-        dtype: compute in this type; ``None`` for the weights' own.
-        what: word for the progress bar.
+        batch_size: largest number of windows in one forward pass.
+        device: device of the model.
+        dtype: dtype to compute in; ``None`` for the dtype of the weights.
+        what: label of the progress bar.
 
     Returns:
         float32 (N, C), in the order of the table.
 
     Raises:
-        DataError: a clip cannot be read; none is left out or replaced.
+        DataError: a clip cannot be read.
         DeviceError: the device computes wrongly in ``dtype``.
     """
     return score_table_with(TorchScorer(model, frontend, device, dtype), waveforms, batch_size=batch_size, what=what)
 
 
 def score_table_with(scorer: Scorer, waveforms: Waveforms, *, batch_size: int, what: str = "scoring") -> np.ndarray:
-    """:func:`score_table` with any scorer."""
+    """Return the logits of every clip, like :func:`score_table`, with any scorer."""
     total = len(waveforms.num_samples)
     rank, world = rank_and_world()
     mine = range(rank, total, world)
@@ -64,7 +64,7 @@ def score_table_with(scorer: Scorer, waveforms: Waveforms, *, batch_size: int, w
         except EarmarkError as exc:
             if world == 1:
                 raise
-            error = exc  # the other ranks wait for this one's rows
+            error = exc  # raised below, on all ranks, because the other ranks wait for these rows
     if world == 1:
         return np.stack(rows)
     outcomes = gathered((rows, error))

@@ -1,6 +1,6 @@
-"""Windows of a stream of samples: where they start, and what is in them, in memory that does not grow with the stream.
+"""Cut a stream of samples into windows, in memory that does not grow with the stream.
 
-T samples of a recording, W windows of it.
+Shapes: T samples of a recording.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from earmark.errors import UsageError
 
 @dataclass(frozen=True)
 class Windowing:
-    """How a recording is cut.
+    """The window length and the hop for cutting recordings.
 
-    Windows start at every multiple of the hop. Behind the last that fits, one more ends where the recording ends, so
-    that every sample is used and none is padding; a recording shorter than a window is one window.
+    Windows start at every multiple of the hop. After the last one that fits, one more window ends where the recording
+    ends, so that every sample is used and nothing is padded. A recording shorter than a window is one window.
 
     Attributes:
         window_samples: length of a window.
-        hop_samples: from the start of one to the start of the next; at most the length.
+        hop_samples: distance between the starts of two windows; at most the length.
     """
 
     window_samples: int
@@ -35,20 +35,20 @@ class Windowing:
         """Return the windowing that the settings ask for.
 
         Args:
-            window_s: length in seconds; ``None`` for the longest that the model takes.
-            hop_s: hop in seconds; ``None`` for the length: no overlap.
-            longest_samples: of a window, for the model.
-            sampling_rate_hz: of the model.
+            window_s: length in seconds; ``None`` for the longest window of the model.
+            hop_s: hop in seconds; ``None`` for the window length, which means no overlap.
+            longest_samples: length of the longest window of the model.
+            sampling_rate_hz: sampling rate of the model.
 
         Raises:
-            UsageError: an impossible length or hop.
+            UsageError: the length or the hop is out of range.
         """
         longest_s = longest_samples / sampling_rate_hz
         window = longest_samples if window_s is None else round(window_s * sampling_rate_hz)
         if window < 1 or window > longest_samples:
             raise UsageError(
-                f"--window_seconds {window_s:g}: this model takes windows above 0 and of at most {longest_s:.4g} s. "
-                "Leave the flag out for the longest window, or train with a larger --max_length_seconds"
+                f"--window_seconds {window_s:g}: expected above 0 and at most {longest_s:.4g} s, the longest window of "
+                "this model. Leave the flag out for the longest window, or train with a larger --max_length_seconds."
             )
         hop = window if hop_s is None else round(hop_s * sampling_rate_hz)
         if not 1 <= hop <= window:
@@ -62,20 +62,20 @@ class Windowing:
         """Cut a recording that comes in blocks.
 
         Args:
-            blocks: float32 (samples,), together (T,) with T at least 1.
+            blocks: float32 arrays of any length; at least 1 sample in all.
 
         Yields:
-            ``(start, samples)``: where the window starts, and float32 (window_samples,), shorter only where the whole
-            recording is.
+            ``(start, samples)``: index of the first sample, and float32 (window_samples,), or the whole recording if it
+            is shorter than a window.
         """
-        held = np.empty(0, np.float32)  # from sample `at` of the recording on
+        held = np.empty(0, np.float32)  # starts at sample `at` of the recording
         at = start = 0
         for block in blocks:
             held = np.concatenate([held, block]) if len(held) else block
             while start + self.window_samples <= at + len(held):
                 yield start, held[start - at : start - at + self.window_samples]
                 start += self.hop_samples
-            # what is left may be the end of the recording, which the last window reaches back from
+            # keep one window, because the last window of the recording may reach back that far
             keep = max(at, min(start, at + len(held) - self.window_samples))
             held, at = held[keep - at :], keep
         end = at + len(held)

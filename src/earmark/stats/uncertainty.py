@@ -152,8 +152,8 @@ def figures_of_draws(
         return sums  # (replicates, C)
 
     everything = np.ones(len(true), bool)
-    hits, support, answers = by_class(right, true), by_class(everything, true), by_class(everything, predicted)
-    f1 = 2 * hits / np.maximum(support + answers, 1)
+    hits, support, predictions = by_class(right, true), by_class(everything, true), by_class(everything, predicted)
+    f1 = 2 * hits / np.maximum(support + predictions, 1)
     present = support > 0
     macro_f1 = (f1 * present).sum(axis=1) / present.sum(axis=1)
     return {"accuracy": drawn[:, right].sum(axis=1) / drawn.sum(axis=1), "macro_f1": macro_f1}

@@ -1,4 +1,4 @@
-"""Temperature scaling: one number that logits are divided by, so that probabilities are right as often as they say.
+"""Temperature scaling: divide logits by one number, so that 90 % of the predictions with probability 0.9 are right.
 
 Shapes: N clips, K windows of them, C classes.
 """
@@ -18,7 +18,7 @@ COLDEST, HOTTEST = 0.05, 20.0
 
 @dataclass(frozen=True)
 class WindowLogits:
-    """The model's own logits of clips, window by window: the mean of windows' probabilities is a clip's.
+    """Uncalibrated logits of the windows of clips. The score of a clip is the mean score of its windows.
 
     Attributes:
         logits: float32 (K, C), clip after clip.
@@ -32,19 +32,19 @@ class WindowLogits:
 
     @property
     def num_clips(self) -> int:
-        """N."""
+        """Number of clips, N."""
         return len(self.starts)
 
     def probabilities(self, temperature: float = 1.0) -> np.ndarray:
-        """Of each clip at a temperature, float64 (N, C)."""
+        """Return the probabilities of each clip at a temperature, float64 (N, C)."""
         return pool(self.task.scores(self.logits.astype(np.float64) / temperature), self.starts)
 
     def clips_logits(self, temperature: float = 1.0) -> np.ndarray:
-        """Logits of each clip as a scorer at that temperature gives them, float32 (N, C)."""
+        """Return the logits of each clip that a scorer gives at a temperature, float32 (N, C)."""
         return self.task.pooled(self.logits / np.float32(temperature), self.starts)
 
     def of(self, clips: np.ndarray) -> WindowLogits:
-        """Those of some clips, int64 (M,)."""
+        """Return the logits of the selected clips, given by their indices, int64 (M,)."""
         ends = np.append(self.starts[1:], len(self.logits))
         windows = [np.arange(self.starts[i], ends[i]) for i in clips]
         counts = np.array([len(one) for one in windows])
@@ -52,7 +52,7 @@ class WindowLogits:
 
 
 def best_temperature(loss: Callable[[float], float]) -> float:
-    """Return the temperature from 0.05 to 20 at which a loss is least."""
+    """Return the temperature from 0.05 to 20 with the lowest loss."""
     bounds = (np.log(COLDEST), np.log(HOTTEST))
     found = scipy.optimize.minimize_scalar(
         lambda log: loss(float(np.exp(log))), bounds=bounds, method="bounded", options={"xatol": 1e-4}
@@ -61,9 +61,9 @@ def best_temperature(loss: Callable[[float], float]) -> float:
 
 
 def assumed_error(windows: WindowLogits, targets: np.ndarray) -> float:
-    """Return the fraction of errors to assume if there are none; 0 if there are some.
+    """Return the fraction of errors to assume if every prediction is right; 0 if some are wrong.
 
-    If every clip is right, the best temperature would be at 0, at probabilities of 1. One error in N + 2 clips is
-    assumed then, as Laplace's rule of succession has it.
+    Without an error the best temperature would be 0, with probabilities of 1. Laplace's rule of succession assumes one
+    error in N + 2 clips instead.
     """
     return 1 / (len(targets) + 2) if windows.task.right(windows.clips_logits(), targets).all() else 0.0

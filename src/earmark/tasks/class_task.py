@@ -1,4 +1,4 @@
-"""What the tasks with classes share: one output for each class, and scores that are probabilities.
+"""The common base of the tasks with classes: one output for each class, and probabilities as scores.
 
 Shapes: N clips, C classes.
 """
@@ -17,7 +17,7 @@ MACRO_F1 = ShownFigure("macro_f1", "Macro-F1", curve="macro-F1")
 
 
 def class_metrics(*best_high: str) -> dict[str, bool]:
-    """Return the metrics of a task with classes: those of which a higher value is better, and those that all have."""
+    """Return the metrics of a task with classes: ``best_high``, better when higher, and the metrics of every task."""
     return {**dict.fromkeys(best_high, True), "loss": False, "expected_calibration_error": False}
 
 
@@ -31,7 +31,7 @@ class ClassTask(Task):
     paired_test: ClassVar[tuple[str, str]] = ("McNemar", "McNemar's exact test")
 
     def spread(self, scores: np.ndarray) -> float:
-        """Return 1: probabilities are compared as they are."""
+        """Return 1, because probabilities need no scaling before they are compared."""
         return 1.0
 
     def columns(self, labels: Sequence[str]) -> list[str]:
@@ -39,5 +39,5 @@ class ClassTask(Task):
         return ["path", "label", "predicted", *self.row_columns, *(f"p({label})" for label in labels)]
 
     def gaps(self, targets: np.ndarray, first: np.ndarray, other: np.ndarray) -> dict[str, object] | None:
-        """Return ``None``: answers are right or wrong."""
+        """Return ``None``, because a predicted class is either right or wrong."""
         return None

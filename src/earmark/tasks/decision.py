@@ -1,9 +1,9 @@
 """From probabilities to a prediction: ``decision.json``, fitted for a model and saved with it.
 
 That file has two parts. The temperature divides logits (Guo et al. 2017, "On Calibration of Modern Neural
-Networks", arXiv:1706.04599); the model's forward does that, so that every probability anywhere is the calibrated one.
-The thresholds are probabilities below which the most likely class is not predicted, for all classes or for each:
-    :meth:`Decision.top` applies them wherever predictions are made.
+Networks", arXiv:1706.04599). The model's forward pass applies it, so every probability is calibrated.
+A threshold, for all classes or for one, is the probability below which the most likely class is not predicted;
+:meth:`Decision.top` applies it to every prediction.
 
 Shapes: N clips, C classes.
 """
@@ -26,22 +26,22 @@ from earmark.text import and_more
 
 FILE_NAME = "decision.json"
 DEFAULT_REJECT_LABEL = "unknown"
-HALF = 0.5  # from which on one of several labels is answered, unless a threshold was fitted
-NEVER = math.inf  # as a threshold: this class is never answered
-REJECTED = -1  # as an answer
+HALF = 0.5  # threshold of each of several labels, unless one was fitted
+NEVER = math.inf  # threshold of a class that is never predicted
+REJECTED = -1  # class index of a rejected clip
 _VERSION = 1
 _HOTTEST = 1000.0
-_LISTED = 50  # thresholds in one line
+_LISTED = 50  # most thresholds in one line
 
 
 class WantedThresholds(Protocol):
-    """Targets of thresholds; each is ``None`` if it is not asked for.
+    """Targets for fitting thresholds; ``None`` for a target that was not set.
 
     Attributes:
-        target_precision: precision of each class's answers.
-        reject_target_precision: precision of all answers together.
-        reject_false_accept_rate: fraction of the clips of ``reject_class`` that are taken for another class.
-        reject_class: the answer below a threshold.
+        target_precision: precision of each class.
+        reject_target_precision: precision of all predictions together.
+        reject_false_accept_rate: fraction of the clips of ``reject_class`` that may be predicted as another class.
+        reject_class: the class to predict below a threshold.
     """
 
     target_precision: float | None
@@ -52,11 +52,11 @@ class WantedThresholds(Protocol):
 
 @dataclass(frozen=True)
 class LabelledScores:
-    """Scores of clips, and what is right.
+    """Scores and targets of clips.
 
     Attributes:
-        scores: of :meth:`earmark.tasks.task.Task.scores`, of calibrated logits, float (N, C).
-        targets: of :meth:`earmark.tasks.task.Task.targets`.
+        scores: from :meth:`earmark.tasks.task.Task.scores` on calibrated logits, float (N, C).
+        targets: from :meth:`earmark.tasks.task.Task.targets`.
         labels: C class names.
     """
 
@@ -71,11 +71,10 @@ class _Named(TypedDict):
 
 
 class Prediction(_Named, total=False):
-    """One class and its probability; in a regression what the number is called, and the number.
+    """One class and its probability; in a regression the name of the number, and the number.
 
-    Of several possible labels, ``present`` says whether this one is answered. Where the most likely class is below its
-    threshold, ``label`` is the answer given in its place, ``below_threshold`` names that class and ``score`` is its
-    probability.
+    With several labels a clip, ``present`` says whether this label is predicted. If the most likely class is below its
+    threshold, ``label`` is the reject label, ``below_threshold`` is that class and ``score`` is its probability.
     """
 
     below_threshold: str
@@ -84,16 +83,16 @@ class Prediction(_Named, total=False):
 
 @dataclass(frozen=True)
 class Decision:
-    """How a model answers.
+    """The temperature and thresholds that turn the logits of a model into predictions.
 
     Attributes:
-        temperature: logits are divided by it; above 1 it makes answers less certain.
-        reject_label: the answer below a threshold, a class of the model or another word.
-        reject_threshold: probability below which no class is answered; ``None`` without one.
-        class_thresholds: the same for single classes, by label; :data:`NEVER` for a class that is not answered at all.
-        fitted: on what and how, for people and reports.
-        task: of the model. Of several labels each is answered from its threshold on, one half unless fitted, and
-            nothing is said in place of labels that are not; a regression has nothing to decide.
+        temperature: divisor of the logits; a value above 1 makes predictions less certain.
+        reject_label: the prediction for a clip below the threshold: a class of the model or another word.
+        reject_threshold: probability below which no class is predicted; ``None`` for no threshold.
+        class_thresholds: thresholds of single classes, by label; :data:`NEVER` for a class that is never predicted.
+        fitted: the clips and settings of the fit, for reports.
+        task: the task of the model. With several labels each label is predicted from its threshold on, 0.5 unless
+            fitted, and there is no reject label. A regression has no thresholds.
     """
 
     temperature: float = 1.0
@@ -105,7 +104,7 @@ class Decision:
 
     @property
     def rejects(self) -> bool:
-        """Whether another answer is given in place of some."""
+        """Whether some predictions are replaced by the reject label."""
         return self.task.has_one_class and self.has_thresholds
 
     @property
@@ -119,54 +118,54 @@ class Decision:
         return self.temperature == 1.0 and not self.has_thresholds
 
     def thresholds(self, labels: Sequence[str], unless_fitted: float = 0.0) -> np.ndarray:
-        """The probability from which on each class is answered, float64 (C,).
+        """Return the lowest probability at which each class is predicted, float64 (C,).
 
-        0 for the answer of rejected clips, which there is of single labels only.
+        It is 0 for the reject label of a single-label model.
         """
         of_all = self.reject_threshold or 0.0
         values = {label: max(of_all, self.class_thresholds.get(label, unless_fitted)) for label in labels}
         instead = self.reject_label if self.task.has_one_class else None
         return np.array([0.0 if label == instead else values[label] for label in labels])
 
-    def answers(self, probabilities: np.ndarray, labels: Sequence[str]) -> np.ndarray:
-        """The answers for (N, C) probabilities as class indices int64 (N,); what is rejected is the class of that name.
+    def predictions(self, probabilities: np.ndarray, labels: Sequence[str]) -> np.ndarray:
+        """Return the predicted class indices for probabilities (N, C), int64 (N,).
 
-        :data:`REJECTED` where the model has no such class.
+        Rejected clips get the index of the reject label, or :data:`REJECTED` if the model has no such class.
         """
         first = probabilities.argmax(axis=1)
         accepted = probabilities[np.arange(len(first)), first] >= self.thresholds(labels)[first]
         instead = list(labels).index(self.reject_label) if self.reject_label in labels else REJECTED
-        answers: np.ndarray = np.where(accepted, first, instead)
-        return answers
+        predictions: np.ndarray = np.where(accepted, first, instead)
+        return predictions
 
     def present(self, probabilities: np.ndarray, labels: Sequence[str]) -> np.ndarray:
-        """Which of several labels are answered for probabilities (..., C), bool (..., C)."""
-        answered: np.ndarray = probabilities >= self.thresholds(labels, unless_fitted=HALF)
-        return answered
+        """Return which of several labels are predicted for probabilities (..., C), bool (..., C)."""
+        predicted: np.ndarray = probabilities >= self.thresholds(labels, unless_fitted=HALF)
+        return predicted
 
     def top(self, probabilities: np.ndarray, labels: Sequence[str], top_k: int = 1) -> list[Prediction]:
-        """The ``top_k`` most likely classes of ``probabilities`` (C,), most likely first.
+        """Return the ``top_k`` most likely classes for ``probabilities`` (C,), most likely first.
 
-        The label of the first is the answer: that of the class, or :attr:`reject_label`. Of several labels, those that
-        are answered and not among the first ``top_k`` come behind these.
+        The first one is the prediction: a class, or :attr:`reject_label`. With several labels, predicted labels beyond
+        the first ``top_k`` follow.
         """
         return self.task.top(probabilities, labels, top_k, self)
 
     def in_words(self, labels: Sequence[str]) -> list[str]:
         """Return lines about temperature and thresholds, then about targets that were not reached.
 
-        Empty if nothing was asked for.
+        The list is empty if nothing was fitted.
         """
         lines = [f"logits are divided by the temperature {self.temperature:.4g}"] if self.temperature != 1.0 else []
         instead = f", else {self.reject_label!r}" if self.rejects else ""
         if self.reject_threshold == 0 and not self.class_thresholds:
-            lines.append("what was asked of all classes together holds without a threshold")
+            lines.append("all classes together reach the target without a threshold")
         elif self.reject_threshold:
-            lines.append(f"a class is answered from a probability of {self.reject_threshold:.4g} on{instead}")
+            lines.append(f"a class is predicted from a probability of {self.reject_threshold:.4g}{instead}")
         if self.class_thresholds:
             values = dict(zip(labels, self.thresholds(labels, unless_fitted=HALF), strict=True))
             words = [_from(label, values[label]) for label in labels if label in self.class_thresholds]
-            lines.append(f"answered from: {and_more(words, _LISTED)}{instead}")
+            lines.append(f"predicted from: {and_more(words, _LISTED)}{instead}")
         return [*lines, *map(str, self.fitted.get("notes", []))]
 
     def fingerprint(self, labels: Sequence[str]) -> str:
@@ -175,7 +174,7 @@ class Decision:
         return short_sha256(json.dumps(values))
 
     def to_dict(self, labels: Sequence[str]) -> dict[str, object]:
-        """Return the content of ``decision.json``; a class that is never answered has ``null``."""
+        """Return the content of ``decision.json``; a class that is never predicted has ``null``."""
         return {
             "version": _VERSION,
             "labels": list(labels),
@@ -201,12 +200,12 @@ def read_decision(folder: Path, labels: Sequence[str], task: Task = SINGLE_LABEL
     """Read the decision in a model's folder; without one, return a decision with nothing fitted.
 
     Args:
-        folder: of a model or an export.
+        folder: folder of a model or an export.
         labels: the model's class names.
-        task: of the model.
+        task: the task of the model.
 
     Raises:
-        ModelError: the file is damaged, of a later version, or of another model.
+        ModelError: the file is damaged, of a later version, or belongs to another model.
     """
     path = folder / FILE_NAME
     try:
@@ -222,22 +221,22 @@ def read_decision(folder: Path, labels: Sequence[str], task: Task = SINGLE_LABEL
     of = values.get("labels")
     if of != list(labels):
         others = sorted(set(map(str, of)) ^ set(labels)) if isinstance(of, list) else []
-        which = f" ({others[0]!r} is in one alone)" if others else ""
-        raise ModelError(f"{path}: fitted for other classes than this model has{which}; {_MEND}")
+        which = f" (only one of them has {others[0]!r})" if others else ""
+        raise ModelError(f"{path}: fitted for other classes than those of the model{which}. {_FIX}")
     fitted_for = values.get("task", SINGLE_LABEL.name)
     if fitted_for != task.name:
         raise ModelError(
-            f"{path}: fitted for --task {fitted_for}, another task than this model's, {task.name}. Add --task "
-            f"{fitted_for} if the model does not say its task; else {_MEND}"
+            f"{path}: fitted for --task {fitted_for}, but the task of the model is {task.name}. If the model does not "
+            f"name its task, add --task {fitted_for}. {_FIX}"
         )
     return replace(_checked(values, path, labels), task=task)
 
 
-_MEND = "fit it again with `earmark calibrate`, or delete it"
+_FIX = "Fit it again with `earmark calibrate`, or delete it."
 
 
 def _damaged(path: Path, why: str) -> ModelError:
-    return ModelError(f"{path}: damaged ({why}); {_MEND}")
+    return ModelError(f"{path}: damaged ({why}). {_FIX}")
 
 
 def _checked(values: dict[str, Any], path: Path, labels: Sequence[str]) -> Decision:

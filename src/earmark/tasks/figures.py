@@ -68,7 +68,7 @@ class Headline:
         name: its key in ``metrics.json``.
         title: for people.
         value: the figure.
-        baseline: the figure of a model that knows nothing about the audio.
+        baseline: the figure that predictions reach without listening, such as the majority-class rate.
     """
 
     name: str
@@ -90,10 +90,10 @@ class CardTable:
 
     Attributes:
         figures: by their headings.
-        explained: a sentence on the figure that stands beside the result.
-        hub: what the hub lists, ``(title, value)`` by its own name of the metric.
-        heads: headings of the table of classes; empty without one.
-        rows: its rows.
+        explained: a sentence that explains the baseline figure.
+        hub: the figures that the hub lists, ``(title, value)`` by the hub's name of the metric.
+        heads: headings of the table of classes; empty if there is no such table.
+        rows: rows of that table.
     """
 
     figures: Mapping[str, float | None]
@@ -108,36 +108,36 @@ class Figures(Protocol):
 
     @property
     def num_clips(self) -> int:
-        """Clips of the split."""
+        """Number of clips of the split."""
 
     @property
     def headline(self) -> Headline:
-        """The figure it is told by."""
+        """The main figure."""
 
     @property
     def intervals(self) -> Mapping[str, Interval]:
         """95 % intervals of some metrics, by name."""
 
     def to_dict(self) -> dict[str, object]:
-        """Plain values for ``metrics.json``."""
+        """Return plain values for ``metrics.json``."""
 
     def summary_lines(self) -> list[str]:
-        """The figures a person looks for first."""
+        """Return the most important figures as lines of text."""
 
     def card_table(self) -> CardTable:
-        """What a model card shows."""
+        """Return the figures for a model card."""
 
     def finding(self) -> str | None:
-        """A sentence if the result is no better than its baseline; ``None`` if it clearly is better."""
+        """Return a sentence if the result is not clearly better than its baseline, else ``None``."""
 
 
 def units_to_judge(logits: np.ndarray, num_clips: int, units: Units | None) -> Units:
-    """Return what intervals are over, if there is something to judge.
+    """Return the units for confidence intervals, after checking that there are clips with finite logits.
 
     Args:
         logits: float (N, C).
         num_clips: N.
-        units: what is asked for; ``None`` for clips.
+        units: the independent units; ``None`` for clips.
 
     Raises:
         DataError: no clips.
@@ -150,11 +150,11 @@ def units_to_judge(logits: np.ndarray, num_clips: int, units: Units | None) -> U
 
 
 def check_finite(logits: np.ndarray, what: str) -> None:
-    """See that a model answers with numbers.
+    """Check that logits are finite.
 
     Args:
         logits: float (N, C).
-        what: the rows are, for the message.
+        what: noun for the rows, for the message.
 
     Raises:
         ModelError: logits that are NaN or infinite.
@@ -162,12 +162,12 @@ def check_finite(logits: np.ndarray, what: str) -> None:
     broken = int((~np.isfinite(logits)).any(axis=1).sum())
     if broken:
         raise ModelError(
-            f"the model answers NaN or infinity for {broken} of {len(logits)} {what}; "
-            "its weights are broken, or training diverged. Lower --learning_rate."
+            f"the model predicts NaN or infinity for {broken} of {len(logits)} {what}: "
+            "its weights are damaged, or training diverged. Train again with a lower --learning_rate."
         )
 
 
-# Within this much of the baseline a model has hardly begun to learn.
+# A model that beats the baseline by less than this has hardly begun to learn.
 BARELY = 0.02
 
 
@@ -180,15 +180,15 @@ def against_baseline(
         figures: figures of a split.
         head: their headline, with the baseline to compare with.
         what: names the baseline.
-        only_width: whether the width of the interval is right but not its place.
-        digits: how the figure is written.
+        only_width: whether only the width of the interval is reliable, because the bootstrap shifts it.
+        digits: format of the figure.
 
     Returns:
         A sentence, or ``None`` if the headline clearly beats the baseline.
     """
     sign = 1 if head.higher_is_better else -1
     interval = figures.intervals.get(head.name)
-    if interval is None:  # too many clips and labels for one, so any clear distance is significant
+    if interval is None:  # it is left out for many clips and labels, where any clear difference is significant
         worst = head.value - sign * BARELY * abs(head.baseline)
     elif only_width:
         worst = head.value - (interval.high - interval.low) / 2
@@ -200,15 +200,15 @@ def against_baseline(
     value = f"{head.title} {head.value:{digits}}{within} on {counted(figures.num_clips, 'clip')}"
     if sign * (head.value - head.baseline) > 0:
         return (
-            f"{value} is better than {head.baseline:{digits}}, {what}, by no more than chance may give: the model may "
-            "have learned little, or the clips are too few to tell."
+            f"{value} is better than {head.baseline:{digits}}, {what}, but the difference may be chance: the model may "
+            "have learned little, or there are too few clips to judge it."
         )
     return (
-        f"{value} does not beat {head.baseline:{digits}}, {what}: the model has learned little or nothing that "
-        "helps on these clips."
+        f"{value} does not beat {head.baseline:{digits}}, {what}: the model has learned little or nothing about "
+        "these clips."
     )
 
 
 def figure(value: float | None) -> str:
-    """A share with three digits, nothing where it is undefined."""
+    """Return a fraction with three digits, or an empty text if it is undefined."""
     return "" if value is None else f"{value:.3f}"

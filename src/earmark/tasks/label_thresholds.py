@@ -1,4 +1,4 @@
-"""Fit the threshold of each class, or of each of several labels, to a precision."""
+"""Fit one threshold for each class or label, so that its predictions reach a precision."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from earmark.stats.thresholds import lowest_threshold
 from earmark.tasks.decision import NEVER
 from earmark.text import and_more
 
-_NAMED = 10  # labels in one line
+_NAMED = 10  # most labels in one line
 
 
 @dataclass(frozen=True)
-class LabelAnswers:
-    """The M clips that may be answered with a label.
+class LabelPredictions:
+    """The M clips for which a label may be predicted.
 
     Attributes:
-        label: its name.
-        scores: probability of the label in each of them, float (M,).
-        right: whether it is right, bool (M,).
+        label: name of the label.
+        scores: probability of the label for each of these clips, float (M,).
+        right: whether the label is right for each of them, bool (M,).
         has_clips: whether any clip has the label.
         in_words: the label, and how often it is right, for a message.
     """
@@ -34,26 +34,26 @@ class LabelAnswers:
 
 
 def fit_label_thresholds(
-    answers: Iterable[LabelAnswers], precision: float | None, *, noun: str, otherwise: str, no_clip: str
+    predictions: Iterable[LabelPredictions], precision: float | None, *, noun: str, otherwise: str, no_clip: str
 ) -> tuple[dict[str, float], list[str]]:
-    """Return the lowest probability of each label from which on its answers are as precise as asked for.
+    """Return the lowest threshold of each label at which its predictions reach a precision.
 
     Args:
-        answers: of each label.
-        precision: what is asked for; ``None`` if nothing is.
-        noun: what a label is: ``class``.
-        otherwise: what happens if no label is precise enough.
-        no_clip: why a label without clips is never answered.
+        predictions: the possible predictions of each label.
+        precision: the precision to reach; ``None`` to fit nothing.
+        noun: noun for a label: ``class``.
+        otherwise: what happens if no label is precise enough, for the note.
+        no_clip: why a label without clips is never predicted, for the note.
 
     Returns:
-        ``(thresholds, notes)``: by label, :data:`NEVER` if none is high enough; a line for each kind of label that is
-        never answered.
+        ``(thresholds, notes)``: thresholds by label, :data:`NEVER` if no threshold reaches the precision; and a line
+        for each reason why labels are never predicted.
     """
     if precision is None:
         return {}, []
     thresholds: dict[str, float] = {}
     too_low, without = [], []
-    for of in answers:
+    for of in predictions:
         threshold = lowest_threshold(of.scores, of.right, precision)
         thresholds[of.label] = NEVER if threshold is None else threshold
         if not of.has_clips:
@@ -64,5 +64,5 @@ def fit_label_thresholds(
         return thresholds, [f"no {noun} reaches --target_precision {precision:g}: {otherwise}"]
     reasons = {no_clip: without, f"--target_precision {precision:g} is out of reach": too_low}
     return thresholds, [
-        f"never answered, because {why}: {and_more(labels, _NAMED)}" for why, labels in reasons.items() if labels
+        f"never predicted, because {why}: {and_more(labels, _NAMED)}" for why, labels in reasons.items() if labels
     ]

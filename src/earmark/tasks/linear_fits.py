@@ -25,16 +25,16 @@ from earmark.text import and_more
 
 logger = logging.getLogger(__name__)
 
-_STRENGTHS = tuple(10.0**power for power in (-4, -3, -2, -1, 0, 1))  # of scikit-learn's C: the inverse of the penalty
-_WITHOUT_FOLDS = 0.1  # if no class has two clips
+_STRENGTHS = tuple(10.0**power for power in (-4, -3, -2, -1, 0, 1))  # scikit-learn's C, the inverse of the penalty
+_WITHOUT_FOLDS = 0.1  # strength if there are too few clips for folds
 _FOLDS = 5
-_MOST_TRIED = 5000  # clips that the penalty is chosen on
+_MOST_TRIED = 5000  # most clips that the penalty is chosen on
 _ITERATIONS = 2000
-_GRADIENT = 1e-5  # largest partial derivative of the loss of a label at its minimum
+_GRADIENT = 1e-5  # the fit of a label stops when no partial derivative of its loss is larger
 
 # standardised embeddings (N, D), targets and C to weights (C, D) and bias (C,)
 _Solve = Callable[[np.ndarray, np.ndarray, float], tuple[np.ndarray, np.ndarray]]
-# logits (N, C) and targets to the loss and the figure that a person reads
+# logits (N, C) and targets to the loss that is minimised and the figure that is reported
 _Judge = Callable[[np.ndarray, np.ndarray], tuple[float, float]]
 
 
@@ -45,11 +45,11 @@ class FittedHead:
     Attributes:
         clips: number of clips it was fitted on.
         penalty_c: scikit-learn's C, the inverse of the penalty.
-        cross_validated: the figure ``metric`` over folds of these clips, at that penalty; the penalty was chosen there,
-            so this is a little optimistic. ``None`` if there are too few clips for folds.
-        method: the regression, in words.
+        cross_validated: the figure ``metric``, cross-validated on these clips. It is slightly optimistic, because the
+            penalty was chosen on the same folds. ``None`` if there are too few clips for folds.
+        method: name of the method, for messages.
         metric: key of the figure in ``metrics.json``.
-        title: name of the figure for people.
+        title: name of the figure, for messages.
     """
 
     clips: int
@@ -73,11 +73,11 @@ def fit_classes(
     Args:
         embeddings: float64 (N, D).
         targets: int (N,), every class from 0 to C - 1 at least once.
-        balanced: whether every class counts the same, however many clips it has.
-        seed: of the folds that choose the penalty.
+        balanced: whether every class has the same total weight, however many clips it has.
+        seed: seed of the folds that choose the penalty.
 
     Returns:
-        ``(weights, bias, fitted)``: float64 (C, D) and (C,), for embeddings as they come.
+        ``(weights, bias, fitted)``: float64 (C, D) and (C,), for embeddings without standardisation.
     """
     strength, accuracy = _choose_strength(embeddings, targets, balanced, seed)
     with warnings.catch_warnings():
@@ -85,7 +85,7 @@ def fit_classes(
         fitted = _regression(strength, balanced).fit(embeddings, targets)
     scaler, regression = fitted[0], fitted[1]
     weights, bias = regression.coef_, regression.intercept_
-    if len(weights) == 1:  # of two classes scikit-learn has the second's log-odds
+    if len(weights) == 1:  # for two classes scikit-learn returns the log-odds of the second class
         weights, bias = np.concatenate([-weights, weights]) / 2, np.concatenate([-bias, bias]) / 2
     weights = weights / scaler.scale_
     return weights, bias - weights @ scaler.mean_, FittedHead(len(targets), strength, accuracy)
@@ -99,7 +99,7 @@ def _regression(strength: float, balanced: bool) -> Any:
 def _choose_strength(
     embeddings: np.ndarray, targets: np.ndarray, balanced: bool, seed: int
 ) -> tuple[float, float | None]:
-    """The penalty that is best across folds, and the accuracy there."""
+    """Return the strength with the best cross-validated likelihood, and its accuracy."""
     if len(targets) > _MOST_TRIED:
         chosen = np.random.default_rng(seed).permutation(len(targets))[:_MOST_TRIED]
         if np.bincount(targets[chosen], minlength=targets.max() + 1).min() >= 2:
@@ -125,18 +125,18 @@ def fit_labels(
 ) -> tuple[np.ndarray, np.ndarray, FittedHead]:
     """Fit one logistic regression for each label on standardised embeddings, all with the same penalty.
 
-    The penalty is the one with the lowest cross-entropy across folds, over the labels that two clips have and two have
-    not. A label that no clip has, or every clip, gets the same probability for any clip: by Laplace's rule of
-    succession ``(n + 1) / (N + 2)``, where ``n`` is the number of clips with it.
+    The penalty is the one with the lowest cross-validated cross-entropy, over the labels that at least two clips have
+    and at least two do not have. A label that no clip or every clip has gets the same probability for any clip: by
+    Laplace's rule of succession ``(n + 1) / (N + 2)``, where ``n`` is the number of clips with the label.
 
     Args:
         embeddings: float64 (N, D).
-        targets: which labels a clip has, 0 or 1, (N, C).
+        targets: which labels each clip has, 0 or 1, (N, C).
         folds: the fold of each clip, N of them.
-        positive_weights: what a clip with each label counts for, against one without it, (C,); ``None`` for 1.
+        positive_weights: weight of a clip with the label relative to a clip without it, (C,); ``None`` for 1.
 
     Returns:
-        ``(weights, bias, fitted)``: float64 (C, D) and (C,), for embeddings as they come.
+        ``(weights, bias, fitted)``: float64 (C, D) and (C,), for embeddings without standardisation.
     """
     there = (targets > 0.5).astype(np.float64)
     ratio = np.ones(there.shape[1]) if positive_weights is None else positive_weights
@@ -160,7 +160,7 @@ def fit_labels(
 
 
 def warn_of_labels_everywhere(targets: np.ndarray, labels: Sequence[str]) -> None:
-    """Warn of labels that every clip has, from targets (N, C)."""
+    """Warn about labels that every clip has, from targets (N, C)."""
     everywhere = [repr(labels[i]) for i in np.flatnonzero(np.all(targets, axis=0)).tolist()]
     if everywhere:
         logger.warning(
@@ -175,7 +175,7 @@ def fit_number(
 ) -> tuple[np.ndarray, np.ndarray, FittedHead]:
     """Fit a ridge regression on standardised embeddings.
 
-    The penalty is the one with the least square error across folds.
+    The penalty is the one with the lowest cross-validated mean squared error.
 
     Args:
         embeddings: float64 (N, D).
@@ -199,7 +199,7 @@ def fit_number(
 def _across_folds(
     solve: _Solve, judge: _Judge, embeddings: np.ndarray, targets: np.ndarray, folds: Sequence[str]
 ) -> tuple[float, float | None]:
-    """The penalty with the lowest loss of what each fold is answered by the others, and the figure there."""
+    """Return the strength with the lowest cross-validated loss, and the figure at that strength."""
     tried_on = np.random.default_rng(0).permutation(len(targets))[:_MOST_TRIED]
     embeddings, targets, fold = embeddings[tried_on], targets[tried_on], np.asarray(folds)[tried_on]
     names = np.unique(fold)
@@ -220,7 +220,7 @@ def _across_folds(
 def _solve_raw(
     solve: _Solve, embeddings: np.ndarray, targets: np.ndarray, strength: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Solve on standardised embeddings; return weights and bias for embeddings as they come."""
+    """Solve on standardised embeddings; return weights and bias for embeddings without standardisation."""
     scaler = StandardScaler().fit(embeddings)
     weights, bias = solve(scaler.transform(embeddings), targets, strength)
     weights = weights / scaler.scale_
@@ -235,7 +235,7 @@ def _solve_number(rows: np.ndarray, numbers: np.ndarray, strength: float) -> tup
 def _solve_labels(
     rows: np.ndarray, there: np.ndarray, strength: float, ratio: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Solve all labels at once, as products of matrices: in one call for each label 200 labels would take minutes."""
+    """Solve all labels at once with matrix products: one call for each label would take minutes for 200 labels."""
     support, (count, width) = there.sum(axis=0), rows.shape
     weights, bias = np.zeros((there.shape[1], width)), np.log((support + 1) / (count - support + 1))
     varies = (support > 0) & (support < count)
@@ -243,7 +243,7 @@ def _solve_labels(
         return weights, bias
     there = there[:, varies]
     clip_weights = np.where(there > 0, ratio[varies], 1.0)
-    clip_weights *= count / clip_weights.sum(axis=0)  # so that the penalty means the same whatever the ratio
+    clip_weights *= count / clip_weights.sum(axis=0)  # so that the strength of the penalty does not depend on the ratio
     penalty = 1 / (strength * count)
 
     def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:

@@ -40,10 +40,10 @@ class MultiLabel(ClassTask):
     has_several = True
     score_function = "sigmoid"
     shown_figures = (
-        ShownFigure("mean_average_precision", "mAP", curve="mAP", trivial="mAP of knowing nothing"),
+        ShownFigure("mean_average_precision", "mAP", curve="mAP", trivial="mean prevalence"),
         MACRO_F1,
         ShownFigure("exact_match", "All labels right"),
-        ShownFigure("mean_prevalence", "Knowing nothing"),
+        ShownFigure("mean_prevalence", "Mean prevalence"),
     )
     report_template = "multi_label.html"
     better = "has all right"
@@ -57,7 +57,7 @@ class MultiLabel(ClassTask):
         return text.classes()
 
     def targets(self, labels: Sequence[Label], classes: Sequence[str]) -> np.ndarray:
-        """Return which labels are there, float32 (N, C): 1 or 0."""
+        """Return which labels each clip has, float32 (N, C): 1 or 0."""
         index = {name: i for i, name in enumerate(classes)}
         there = np.zeros((len(labels), len(classes)), np.float32)
         for row, label in enumerate(labels):
@@ -67,7 +67,7 @@ class MultiLabel(ClassTask):
     def class_weights(
         self, given: Mapping[str, float] | None, labels: Sequence[str], targets: np.ndarray, *, even: bool
     ) -> np.ndarray:
-        """Return what a clip with each label counts for, against one without it."""
+        """Return the weight of a clip with each label, relative to a clip without it."""
         from earmark.tasks.multi_label_loss import label_weights
 
         return label_weights(given, labels, targets)
@@ -96,15 +96,15 @@ class MultiLabel(ClassTask):
         return (np.log(inside) - np.log1p(-inside)).astype(np.float32)
 
     def scores_in_graph(self, logits: torch.Tensor) -> torch.Tensor:
-        """Return the sigmoid of each."""
+        """Return the sigmoid of the logits."""
         return logits.sigmoid()
 
-    def answers(self, logits: np.ndarray, thresholds: np.ndarray | float | None = None) -> np.ndarray:
-        """Return which labels are answered, int64 (N, C): those from their threshold on, by default one half."""
+    def predictions(self, logits: np.ndarray, thresholds: np.ndarray | float | None = None) -> np.ndarray:
+        """Return which labels reach their threshold, by default 0.5, int64 (N, C): 1 or 0."""
         return (self.scores(logits) >= (_HALF if thresholds is None else thresholds)).astype(np.int64)
 
     def differs(self, given: np.ndarray, expected: np.ndarray) -> np.ndarray:
-        """Return for which clips another set of labels is answered; so near to one half a label may be or not."""
+        """Return for which clips the predicted labels differ; a probability of almost exactly 0.5 counts as either."""
         tells = np.abs(expected - _HALF) > _A_TIE
         other: np.ndarray = (tells & ((given >= _HALF) != (expected >= _HALF))).any(axis=1)
         return other
@@ -123,17 +123,17 @@ class MultiLabel(ClassTask):
         return there, there
 
     def why_not_fitted(self, asked: Sequence[str]) -> str | None:
-        """Return why nothing can be answered in place of all labels; ``None`` if that is not asked for."""
+        """Return why a model of several labels has no reject label; ``None`` if none was asked for."""
         rejecting = [name for name in asked if name.startswith("reject_")]
         if not rejecting:
             return None
         return (
-            f"--{rejecting[0]}: where none of several labels reaches its threshold the answer is none of them already; "
-            "--target_precision fits the thresholds"
+            f"--{rejecting[0]}: a model of several labels predicts none if no label reaches its threshold, so it needs "
+            "no reject label. Use --target_precision to fit the thresholds."
         )
 
     def fit_temperature(self, windows: WindowLogits, targets: np.ndarray) -> float:
-        """Return the temperature of the least binary cross-entropy."""
+        """Return the temperature with the lowest binary cross-entropy."""
         from earmark.tasks.multi_label_fitting import fit_label_temperature
 
         return fit_label_temperature(windows, targets)
@@ -148,21 +148,21 @@ class MultiLabel(ClassTask):
         return replace(decision, class_thresholds=thresholds), notes
 
     def thresholds(self, decision: Decision, labels: Sequence[str]) -> np.ndarray | None:
-        """Return the probability from which on each label is answered."""
+        """Return the lowest probability at which each label is predicted."""
         return decision.thresholds(labels, unless_fitted=_HALF)
 
     def decided(self, scores: np.ndarray, labels: Sequence[str], decision: Decision) -> np.ndarray:
-        """Return which labels are answered, bool (N, C)."""
+        """Return which labels are predicted, bool (N, C)."""
         return decision.present(scores, labels)
 
-    def decision_figures(self, clips: LabelledScores, answers: np.ndarray, decision: Decision) -> dict[str, object]:
-        """Return calibration error and loss, and precision and recall of all answers together."""
+    def decision_figures(self, clips: LabelledScores, predictions: np.ndarray, decision: Decision) -> dict[str, object]:
+        """Return calibration error, loss, and precision and recall of all predictions together."""
         from earmark.tasks.multi_label_fitting import label_figures
 
-        return label_figures(clips, answers)
+        return label_figures(clips, predictions)
 
     def top(self, scores: np.ndarray, labels: Sequence[str], top_k: int, decision: Decision) -> list[Prediction]:
-        """Return the most likely labels, and behind them all others that are answered."""
+        """Return the most likely labels, followed by all others that are predicted."""
         order, there = np.argsort(-scores, kind="stable"), decision.present(scores, labels)
         named = [*order[:top_k], *(i for i in order[top_k:] if there[i])]
         return [{"label": labels[i], "score": float(scores[i]), "present": bool(there[i])} for i in named]
@@ -170,9 +170,9 @@ class MultiLabel(ClassTask):
     def prediction_rows(
         self, sources: Sequence[str], clips: LabelledScores, decision: Decision
     ) -> tuple[list[str], Iterator[list[object]]]:
-        """Return rows with all labels, those that are answered, and the probability of each."""
+        """Return rows with the true labels, the predicted labels and the probability of each label."""
         labels = clips.labels
-        answered = decision.present(clips.scores, labels)
+        predicted = decision.present(clips.scores, labels)
         rows: Iterator[list[object]] = (
             [
                 source,
@@ -181,7 +181,7 @@ class MultiLabel(ClassTask):
                 int((given == (target > 0)).all()),
                 *(f"{value:.6g}" for value in row),
             ]
-            for source, target, given, row in zip(sources, clips.targets, answered, clips.scores, strict=True)
+            for source, target, given, row in zip(sources, clips.targets, predicted, clips.scores, strict=True)
         )
         return self.columns(labels), rows
 
@@ -190,31 +190,31 @@ class MultiLabel(ClassTask):
         return [column for column in columns if column.startswith("p(") and column.endswith(")")]
 
     def read_rows(
-        self, targets: Sequence[str], answers: Sequence[str], scores: np.ndarray, labels: Sequence[str]
+        self, targets: Sequence[str], predictions: Sequence[str], scores: np.ndarray, labels: Sequence[str]
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return which labels are there and answered, bool (N, C), and their probabilities."""
-        return _there(targets, labels), _there(answers, labels), scores
+        """Return the true and the predicted labels, bool (N, C), and the probabilities."""
+        return _there(targets, labels), _there(predictions, labels), scores
 
     def purpose(self, labels: Sequence[str], listed: str) -> str:
-        """Return of how many labels a model tells whether they are there."""
-        return f"It tells of {len(labels)} labels which are there: {listed}."
+        """Return the number of labels, and the labels."""
+        return f"It predicts which of {len(labels)} labels apply to a recording: {listed}."
 
     def limits(self, rejects: str | None) -> str:
-        """Return that labels may be answered for any sound."""
-        return "Sounds unlike anything it was trained on may be given labels all the same."
+        """Return that any recording may be given labels."""
+        return "It may predict labels for recordings unlike anything it was trained on."
 
     def section(self, clips: ScoredClips) -> Section:
-        """Return figures of labels, confused pairs and mistakes."""
+        """Return the figures of each label, confused pairs and mistakes."""
         from earmark.tasks.multi_label_section import label_section
 
         return label_section(clips)
 
     def counted_labels(self, count: int) -> str:
-        """Return how many labels there are."""
+        """Return the number of labels, in words."""
         return counted(count, "label")
 
     def target_text(self, target: Any, labels: Sequence[str]) -> str:
-        """Return the names of the labels that are there."""
+        """Return the names of the true labels."""
         return repr(join_labels(_named(labels, target)))
 
     def compare(self, clips: ComparedClips) -> tuple[Compared, dict[str, float]]:
@@ -226,7 +226,7 @@ class MultiLabel(ClassTask):
         return compare_labels(clips.targets, clips.runs, clips.units), {"mean_average_precision": prevalence}
 
     def support(self, targets: np.ndarray, labels: Sequence[str]) -> list[int]:
-        """Return the clips with each label."""
+        """Return the number of clips with each label."""
         return [int(count) for count in targets.sum(axis=0)]
 
     def side(self, targets: np.ndarray, labels: Sequence[str], better: ComparedRun, worse: ComparedRun) -> Side:
@@ -241,7 +241,7 @@ def _named(labels: Sequence[str], there: np.ndarray) -> list[str]:
 
 
 def _there(cells: Sequence[str], labels: Sequence[str]) -> np.ndarray:
-    """Which labels cells name, bool (N, C)."""
+    """Return which labels the cells name, bool (N, C)."""
     number = {label: i for i, label in enumerate(labels)}
     there = np.zeros((len(cells), len(labels)), bool)
     for row, cell in enumerate(cells):

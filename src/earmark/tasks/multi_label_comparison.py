@@ -1,4 +1,4 @@
-"""Whether one model of several labels is better than another on the same clips.
+"""Compare models of several labels on the same clips.
 
 Shapes: N clips, C labels, K models.
 """
@@ -17,22 +17,22 @@ from earmark.tasks.multi_label_figures import bootstrap, figures_of_labels, mean
 def compare_labels(
     there: np.ndarray, models: Sequence[tuple[np.ndarray, np.ndarray]], units: Units | None = None
 ) -> Compared:
-    """Hold models of several labels against the first of them.
+    """Compare models of several labels with the first one.
 
-    A test of the clips whose labels one alone has all right (:func:`earmark.stats.paired.hits_test`), and a paired
-    bootstrap of mean average precision and mean F1, and of these figures of each label: clips, or whole groups, are
-    drawn with replacement, the same ones for all.
+    :func:`earmark.stats.paired.hits_test` tests the clips for which only one of two models has all labels right. A
+    paired bootstrap gives intervals of mean average precision and macro-F1, also for each label: clips, or whole
+    groups, are drawn with replacement, the same ones for all models.
 
     Args:
-        there: which labels are there, bool (N, C).
-        models: of each the probabilities float (N, C) and the answers bool (N, C).
-        units: what is drawn and tested; ``None`` for clips, which are then taken as independent.
+        there: the true labels, bool (N, C).
+        models: probabilities float (N, C) and predictions bool (N, C) of each model.
+        units: the independent units that are drawn and tested; ``None`` for clips.
     """
     units = units or Units(len(there))
     drawn = bootstrap(models, there, units)
     of_labels = [figures_of_labels(*model, there) for model in models]
     means, drawn_means = [means_of_labels(of) for of in of_labels], [means_of_labels(of) for of in drawn]
-    right = [(answered == there).all(axis=1) for _, answered in models]
+    right = [(predicted == there).all(axis=1) for _, predicted in models]
     figures, pairs = [], []
     for k, hits in enumerate(right):
         of_run = {name: estimate(of, drawn_means[k].get(name)) for name, of in means[k].items()}
@@ -57,7 +57,7 @@ def _less(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray], name: 
 
 
 def _of_each(values: np.ndarray, drawn: np.ndarray | None) -> list[Estimate | None]:
-    """Of values (C,) and draws of them (R, C), in which a label may be missing now and then."""
+    """Return estimates from values (C,) and bootstrap draws (R, C); some draws may lack a label."""
     return [
         None if np.isnan(value) else estimate(value, None if drawn is None else drawn[~np.isnan(drawn[:, i]), i])
         for i, value in enumerate(values)

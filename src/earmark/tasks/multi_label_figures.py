@@ -1,4 +1,4 @@
-"""Figures of models that tell for each label whether it is there.
+"""Figures of models of several labels.
 
 Shapes: N clips, C labels, R bootstrap sets of clips.
 """
@@ -24,22 +24,24 @@ from earmark.tasks.figures import CardTable, Headline, against_baseline, figure,
 from earmark.tasks.pooling import sigmoid
 from earmark.text import counted
 
-THRESHOLD = 0.5  # of a label for which none was fitted
-_MOST_WORK = 2e9  # clips x labels x sets: above it fewer sets are drawn
-_FEWEST_SETS = 100  # with fewer an interval is left out
+THRESHOLD = 0.5  # threshold of a label for which none was fitted
+_MOST_WORK = 2e9  # clips x labels x sets: fewer sets are drawn above it
+_FEWEST_SETS = 100  # with fewer sets there is no interval
 
 
 @dataclass(frozen=True)
 class LabelFigures:
-    """One label. Precision is ``None`` where it was never answered; what needs clips with it, where there are none.
+    """Figures of one label; a figure is ``None`` if it is undefined.
+
+    ``precision`` is undefined if the label was never predicted, the others if no clip has the label.
 
     Attributes:
-        label: its name.
-        average_precision: area under precision over recall, summed over the steps of recall.
-        roc_auc: how often a clip with the label has a higher probability than one without.
-        precision, recall, f1: of the answers at ``threshold``.
-        support: clips with the label.
-        threshold: probability from which on the label is answered; infinite where it never is.
+        label: name of the label.
+        average_precision: area under the precision-recall curve, summed over the steps of recall.
+        roc_auc: how often a clip with the label has a higher probability than a clip without it.
+        precision, recall, f1: figures of the predictions at ``threshold``.
+        support: number of clips with the label.
+        threshold: lowest probability at which the label is predicted; infinite if it never is.
     """
 
     label: str
@@ -54,23 +56,24 @@ class LabelFigures:
 
 @dataclass(frozen=True)
 class MultiLabelMetrics:
-    """How well N clips were given their labels out of C.
+    """Figures of the predictions of C labels for N clips.
 
     Attributes:
         num_clips: N.
         mean_average_precision: mean over the labels that have clips ("mAP", macro).
         macro_f1: mean F1 over the labels that have clips.
-        micro_f1: F1 of all answers together.
-        exact_match: share of clips with all labels right and none too many.
+        micro_f1: F1 of all predictions together.
+        exact_match: fraction of clips whose predicted labels are exactly the true ones.
         loss: mean binary cross-entropy, in nats.
-        calibration_error: of the probability that a label is there, over all clips and labels.
-        mean_prevalence: mean share of clips with a label, over the labels that have clips: the mean average precision
-            of a model that knows nothing.
-        majority_match: share of the clips that have the most frequent set of labels: the exact match of always
-            predicting it.
-        per_label: one row a label, in the order of the labels.
-        intervals: 95 % intervals of ``mean_average_precision`` and ``macro_f1``, by the bootstrap over
-            ``intervals_over``; empty where that would take minutes.
+        calibration_error: calibration error of the probabilities of all clips and labels.
+        mean_prevalence: mean fraction of clips with a label, over the labels that have clips, which is about the mean
+            average precision of random scores.
+        majority_match: fraction of clips with the most frequent set of labels, which is the exact match of always
+            predicting that set.
+        per_label: one row for each label, in the order of the labels.
+        intervals: 95 % bootstrap intervals of ``mean_average_precision`` and ``macro_f1``; empty if they would take
+            minutes.
+        intervals_over: the units that the bootstrap draws.
     """
 
     num_clips: int
@@ -88,16 +91,16 @@ class MultiLabelMetrics:
 
     @property
     def headline(self) -> Headline:
-        """Mean average precision, beside that of a model that knows nothing."""
+        """Mean average precision, with the mean prevalence as its baseline."""
         return Headline("mean_average_precision", "mAP", self.mean_average_precision, self.mean_prevalence)
 
     @property
     def chance_average_precision(self) -> float:
         """Expected mean average precision of random scores.
 
-        Of N clips, R with the label: ``(H + (R - 1) / (N - 1) * (N - H)) / N``, with H the N-th harmonic number, from
-        the expected precision at each rank (Bestgen 2015, "Exact expected average precision of the random baseline").
-        It is above the prevalence R / N, by much where R is small.
+        For N clips, R of them with the label, it is ``(H + (R - 1) / (N - 1) * (N - H)) / N``, with H the N-th harmonic
+        number (Bestgen 2015, "Exact expected average precision of the random baseline"). It is above the prevalence
+        R / N, and far above it if R is small.
         """
         clips = self.num_clips
         harmonic = float((1 / np.arange(1, clips + 1)).sum())
@@ -106,7 +109,7 @@ class MultiLabelMetrics:
         return _mean([(harmonic + (n - 1) / others * (clips - harmonic)) / clips for n in supports])
 
     def to_dict(self) -> dict[str, object]:
-        """Plain values for JSON; undefined figures are ``None``, as is the threshold of a label never answered."""
+        """Return plain values for JSON, ``None`` for undefined figures and the threshold of a label never predicted."""
         per_label = {
             row.label: {
                 **{name: value for name, value in vars(row).items() if name not in ("label", "threshold")},
@@ -125,9 +128,9 @@ class MultiLabelMetrics:
         }
 
     def summary_lines(self) -> list[str]:
-        """The figures a person looks for first."""
+        """Return the most important figures as lines of text."""
         lines = [
-            f"mAP {self.mean_average_precision:.4f} on {counted(self.num_clips, 'clip')} (knowing nothing: "
+            f"mAP {self.mean_average_precision:.4f} on {counted(self.num_clips, 'clip')} (mean prevalence: "
             f"{self.mean_prevalence:.4f}), macro-F1 {self.macro_f1:.4f}, micro-F1 {self.micro_f1:.4f}",
             f"all labels of a clip right {self.exact_match:.4f} (always predicting the most frequent set: "
             f"{self.majority_match:.4f}), loss {self.loss:.4f}, calibration error {self.calibration_error:.4f}",
@@ -139,21 +142,21 @@ class MultiLabelMetrics:
         return lines
 
     def finding(self) -> str | None:
-        """A sentence if the mean average precision is no better than that of random scores."""
+        """Return a sentence if the mean average precision does not clearly beat random scores."""
         head = replace(self.headline, baseline=self.chance_average_precision)
-        # average precision grows when clips are drawn twice: the width of its interval is right, its place is not
+        # clips that are drawn twice raise the average precision, so the interval is shifted but its width is right
         return against_baseline(self, head, "the mAP of random scores", only_width=True)
 
     def card_table(self) -> CardTable:
-        """What a model card shows of a split."""
+        """Return the figures for a model card."""
         return CardTable(
             figures={
                 "mAP": self.mean_average_precision,
-                "Knowing nothing": self.mean_prevalence,
+                "Mean prevalence": self.mean_prevalence,
                 "Macro F1": self.macro_f1,
                 "All labels right": self.exact_match,
             },
-            explained="Knowing nothing is the mean share of clips that have a label, which chance reaches.",
+            explained="The mean prevalence is the mean fraction of clips that have a label, about the mAP of chance.",
             hub={"map": ("mAP", self.mean_average_precision), "f1": ("Macro F1", self.macro_f1)},
             heads=["Label", "Average precision", "Precision", "Recall", "F1", "Clips"],
             rows=[
@@ -176,15 +179,15 @@ def compute_multi_label(
     *,
     intervals: bool = True,
 ) -> MultiLabelMetrics:
-    """All figures of one split.
+    """Return all figures of one split.
 
     Args:
         logits: float (N, C), N >= 1.
-        targets: which labels are there, 0 or 1, (N, C).
+        targets: the true labels, 0 or 1, (N, C).
         labels: C names.
-        thresholds: probability from which on each label is answered, float (C,); ``None`` for 0.5.
-        units: what intervals are over; ``None`` for clips.
-        intervals: whether they are computed, which takes most of the time.
+        thresholds: lowest probability at which each label is predicted, float (C,); ``None`` for 0.5.
+        units: the independent units for intervals; ``None`` for clips.
+        intervals: whether to compute intervals, which takes most of the time.
 
     Raises:
         DataError: no clips, or none with any label.
@@ -193,37 +196,37 @@ def compute_multi_label(
     units = units_to_judge(logits, len(targets), units)
     probabilities = sigmoid(logits.astype(np.float64))
     thresholds = np.full(len(labels), THRESHOLD) if thresholds is None else thresholds
-    there, answered = targets > 0.5, probabilities >= thresholds
+    there, predicted = targets > 0.5, probabilities >= thresholds
     per_label = [
-        _of_label(label, probabilities[:, i], there[:, i], answered[:, i], float(thresholds[i]))
+        _of_label(label, probabilities[:, i], there[:, i], predicted[:, i], float(thresholds[i]))
         for i, label in enumerate(labels)
     ]
     support = there.sum(axis=0)
     present = support > 0
-    hits = int((there & answered).sum())
+    hits = int((there & predicted).sum())
     sets = Counter(row.tobytes() for row in there)
     return MultiLabelMetrics(
         num_clips=len(targets),
         mean_average_precision=_mean([row.average_precision for row in per_label]),
         macro_f1=_mean([row.f1 for row in per_label]),
-        micro_f1=2 * hits / max(1, int(there.sum() + answered.sum())),
-        exact_match=float((there == answered).all(axis=1).mean()),
+        micro_f1=2 * hits / max(1, int(there.sum() + predicted.sum())),
+        exact_match=float((there == predicted).all(axis=1).mean()),
         loss=binary_loss(probabilities, there),
         calibration_error=binary_calibration_error(probabilities.ravel(), there.ravel()),
         mean_prevalence=float(support[present].mean() / len(targets)) if present.any() else 0.0,
         majority_match=sets.most_common(1)[0][1] / len(targets),
         per_label=per_label,
-        intervals=_intervals(probabilities, there, answered, units) if intervals else {},
+        intervals=_intervals(probabilities, there, predicted, units) if intervals else {},
         intervals_over=units.in_words,
     )
 
 
 def _of_label(
-    label: str, probability: np.ndarray, there: np.ndarray, answered: np.ndarray, threshold: float
+    label: str, probability: np.ndarray, there: np.ndarray, predicted: np.ndarray, threshold: float
 ) -> LabelFigures:
-    from sklearn.metrics import roc_auc_score  # not at the top: its import takes a second
+    from sklearn.metrics import roc_auc_score  # imported here because the import takes a second
 
-    support, given, hits = int(there.sum()), int(answered.sum()), int((there & answered).sum())
+    support, given, hits = int(there.sum()), int(predicted.sum()), int((there & predicted).sum())
     ones = np.ones((len(there), 1))
     return LabelFigures(
         label=label,
@@ -238,13 +241,13 @@ def _of_label(
 
 
 class _Ranked:
-    """The clips of one label, most probable first, for its average precision on any weighting of them."""
+    """The clips of one label, most probable first, to compute its average precision for any weights of the clips."""
 
     def __init__(self, probability: np.ndarray, there: np.ndarray) -> None:
         order = np.argsort(-probability, kind="stable")
         falling, with_label = probability[order], there[order]
-        # clips of one probability come or go together: a step is such clips, if the label is among them, and all clips
-        # since the step before; only at steps does precision count
+        # Clips with equal probability pass a threshold together. A step is a group of them that contains the label,
+        # and all clips since the step before. Precision counts only at steps.
         equal = np.cumsum(np.append(0, falling[1:] < falling[:-1]))
         steps = np.unique(equal[with_label])
         step = np.searchsorted(steps, equal)
@@ -254,7 +257,7 @@ class _Ranked:
         self._hits = csr_array((np.ones(int(with_label.sum())), (step[with_label], order[with_label])), shape=shape)
 
     def average_precision(self, weights: np.ndarray) -> np.ndarray:
-        """Of R weightings (N, R) of the clips, float64 (R,); NaN where no clip with the label has weight."""
+        """Return the average precision for weights (N, R), float64 (R,); NaN if no clip with the label has weight."""
         hits = self._hits @ weights  # (steps, R)
         found, seen = np.cumsum(hits, axis=0), np.cumsum(self._seen @ weights, axis=0)
         with np.errstate(invalid="ignore"):
@@ -262,29 +265,31 @@ class _Ranked:
         return value
 
 
-def _intervals(probabilities: np.ndarray, there: np.ndarray, answered: np.ndarray, units: Units) -> dict[str, Interval]:
-    (drawn,) = bootstrap([(probabilities, answered)], there, units)
+def _intervals(
+    probabilities: np.ndarray, there: np.ndarray, predicted: np.ndarray, units: Units
+) -> dict[str, Interval]:
+    (drawn,) = bootstrap([(probabilities, predicted)], there, units)
     return {name: percentile_interval(of) for name, of in means_of_labels(drawn).items()}
 
 
 def bootstrap(
     models: Sequence[tuple[np.ndarray, np.ndarray]], there: np.ndarray, units: Units | None = None
 ) -> list[dict[str, np.ndarray]]:
-    """Figures of models on clips or groups drawn with replacement, the same ones for all of them (Efron 1979).
+    """Return the figures of models on clips or groups drawn with replacement, the same ones for all (Efron 1979).
 
     Args:
-        models: of each the probabilities float (N, C) and the answers bool (N, C).
-        there: which labels are there, bool (N, C).
-        units: what is drawn; ``None`` for clips, which are then taken as independent.
+        models: probabilities float (N, C) and predictions bool (N, C) of each model.
+        there: the true labels, bool (N, C).
+        units: the independent units that are drawn; ``None`` for clips.
 
     Returns:
-        Of each ``average_precision`` and ``f1`` of the labels, float64 (R, C), NaN where no clip drawn has the label;
-        nothing where that would take minutes, or no clip has a label.
+        For each model ``average_precision`` and ``f1`` of the labels, float64 (R, C), NaN if no drawn clip has the
+        label. Empty if the bootstrap would take minutes, or no clip has a label.
     """
     sets = int(min(REPLICATES, _MOST_WORK / max(1, there.size)))
     if sets < _FEWEST_SETS or not there.any():
         return [{} for _ in models]
-    figures = [_Drawn(probabilities, answered, there) for probabilities, answered in models]
+    figures = [_Drawn(probabilities, predicted, there) for probabilities, predicted in models]
     values = [[one.of(weights.T) for one in figures] for weights in (units or Units(len(there))).draws(sets)]
     return [
         {name: np.concatenate([of_models[k][name] for of_models in values]) for name in values[0][k]}
@@ -292,22 +297,22 @@ def bootstrap(
     ]
 
 
-def figures_of_labels(probabilities: np.ndarray, answered: np.ndarray, there: np.ndarray) -> dict[str, np.ndarray]:
-    """``average_precision`` and ``f1`` of each label, float64 (C,); NaN where no clip has it.
+def figures_of_labels(probabilities: np.ndarray, predicted: np.ndarray, there: np.ndarray) -> dict[str, np.ndarray]:
+    """Return ``average_precision`` and ``f1`` of each label, float64 (C,); NaN if no clip has the label.
 
     Args:
         probabilities: float (N, C).
-        answered: the answers made from them, bool (N, C).
-        there: which labels are there, bool (N, C).
+        predicted: the predicted labels, bool (N, C).
+        there: the true labels, bool (N, C).
     """
     if not there.any():
         return {name: np.full(there.shape[1], np.nan) for name in ("average_precision", "f1")}
-    here = _Drawn(probabilities, answered, there).of(np.ones((len(there), 1)))
+    here = _Drawn(probabilities, predicted, there).of(np.ones((len(there), 1)))
     return {name: of[0] for name, of in here.items()}
 
 
 def means_of_labels(of_labels: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """``mean_average_precision`` and ``macro_f1`` of figures (..., C) of labels: over those that are there."""
+    """Return ``mean_average_precision`` and ``macro_f1``: means of figures (..., C) over the labels that have clips."""
     named = {"average_precision": "mean_average_precision", "f1": "macro_f1"}
     means = {}
     for name, of in of_labels.items():
@@ -317,27 +322,27 @@ def means_of_labels(of_labels: Mapping[str, np.ndarray]) -> dict[str, np.ndarray
 
 
 class _Drawn:
-    """What decides a model's figures on any weighting of the clips."""
+    """The parts of a model's figures that do not depend on the weights of the clips."""
 
-    def __init__(self, probabilities: np.ndarray, answered: np.ndarray, there: np.ndarray) -> None:
+    def __init__(self, probabilities: np.ndarray, predicted: np.ndarray, there: np.ndarray) -> None:
         self._present = np.asarray(there.any(axis=0))
-        probabilities, answered = probabilities[:, self._present], answered[:, self._present]
+        probabilities, predicted = probabilities[:, self._present], predicted[:, self._present]
         there = there[:, self._present]
         self._there = there.astype(float)
         self._ranked = [_Ranked(probabilities[:, i], there[:, i]) for i in range(there.shape[1])]
-        self._hits, self._total = (there & answered).astype(float), self._there + answered
+        self._hits, self._total = (there & predicted).astype(float), self._there + predicted
 
     def of(self, weights: np.ndarray) -> dict[str, np.ndarray]:
-        """Of R weightings (N, R), without those in which no label is: they say nothing."""
+        """Return the figures for weights (N, R), without the draws in which no clip has a label."""
         drawn = weights.T @ self._there > 0  # (R, labels)
-        # clips one after another in memory, else each product below copies all of it first
+        # contiguous, because each product below would copy the whole matrix otherwise
         weights, drawn = np.ascontiguousarray(weights[:, drawn.any(axis=1)]), drawn[drawn.any(axis=1)]
         precisions = np.stack([one.average_precision(weights) for one in self._ranked], axis=1)
         f1 = np.where(drawn, 2 * (weights.T @ self._hits) / np.maximum(weights.T @ self._total, 1e-12), np.nan)
         return {"average_precision": self._of_all(precisions), "f1": self._of_all(f1)}
 
     def _of_all(self, values: np.ndarray) -> np.ndarray:
-        """Values (R, labels with clips) as (R, C)."""
+        """Return values (R, labels with clips) as (R, C)."""
         whole = np.full((len(values), len(self._present)), np.nan)
         whole[:, self._present] = values
         return whole

@@ -1,4 +1,4 @@
-"""The loss of several labels, and what a clip with each of them counts for.
+"""The loss of several labels, and the weight of each label.
 
 Shapes: B batch, N clips, C labels.
 """
@@ -13,16 +13,16 @@ import torch.nn.functional as F
 
 from earmark.tasks.task import NO_LABEL, LossSettings
 
-_MOST_WEIGHT = 100.0  # of a label that few clips have: more and a few clips would make up the gradient
+_MOST_WEIGHT = 100.0  # weight of a rare label; with a larger one a few clips would dominate the gradient
 
 
 class LabelsLoss:
-    """Binary cross-entropy of several labels.
+    """Binary cross-entropy of several labels, with focal loss, label smoothing and class weights.
 
-    Of a label that is there with the probability ``p`` it is ``-w * (1 - p)**gamma * log(p)``, of one that is not
-    ``-p**gamma * log(1 - p)``: the focal loss in the form Lin et al. 2017 (arXiv:1708.02002) give it, with gamma 0
-    plain cross-entropy. Under label smoothing a target is ``1 - smoothing / 2`` or ``smoothing / 2``. The loss of a
-    clip is the sum over its labels.
+    The loss of a label with probability ``p`` is ``-w * (1 - p)**gamma * log(p)`` if the clip has the label, and
+    ``-p**gamma * log(1 - p)`` if not: the focal loss of Lin et al. 2017 (arXiv:1708.02002). It is plain cross-entropy
+    if gamma is 0. With label smoothing a target is ``1 - smoothing / 2`` or ``smoothing / 2``. The loss of a clip is
+    the sum over all labels.
 
     Args:
         how: smoothing, gamma and weights.
@@ -32,7 +32,7 @@ class LabelsLoss:
         self.how = how
 
     def __call__(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """The loss of each clip, float32 (B,), of logits and labels (B, C); 0 where the labels are -100."""
+        """Return the loss of each clip, float32 (B,), from logits and labels (B, C); 0 where the labels are -100."""
         counted = labels[:, 0] != NO_LABEL
         there = labels * (1 - self.how.label_smoothing) + self.how.label_smoothing / 2
         yes, no = -F.logsigmoid(logits), -F.logsigmoid(-logits)
@@ -45,15 +45,15 @@ class LabelsLoss:
 
 
 def label_weights(given: Mapping[str, float] | None, labels: Sequence[str], targets: np.ndarray) -> np.ndarray:
-    """What a clip with each label counts for, against one without it, float64 (C,).
+    """Return the weight of a clip with each label, relative to a clip without it, float64 (C,).
 
-    Balanced is the number of clips without a label over that of clips with it, at most 100, so that both count the
-    same together (``pos_weight`` of PyTorch's ``BCEWithLogitsLoss``).
+    A balanced weight is the number of clips without the label divided by the number of clips with it, from 1/100 to
+    100, so that both groups have the same total weight (``pos_weight`` of PyTorch's ``BCEWithLogitsLoss``).
 
     Args:
-        given: weights by label, 1 for others; ``None`` for balanced ones.
+        given: weights by label, 1 for labels that are not listed; ``None`` for balanced weights.
         labels: label names.
-        targets: which are there, (N, C).
+        targets: the true labels, 0 or 1, (N, C).
     """
     if given is not None:
         return np.array([given.get(label, 1.0) for label in labels])

@@ -1,4 +1,4 @@
-"""From logits to scores, and from the windows of a clip to the clip.
+"""Turn logits into scores, and combine the windows of a clip.
 
 Shapes: K windows, N clips, C classes.
 """
@@ -9,14 +9,15 @@ import numpy as np
 
 
 def pool(values: np.ndarray, starts: np.ndarray | None = None) -> np.ndarray:
-    """Return the mean over the windows of each clip, float64: what a model says of a clip longer than it takes at once.
+    """Return the mean over the windows of each clip, float64: the result for clips longer than the model's limit.
 
     Args:
         values: scores or embeddings of windows, float (K, ...), clip after clip.
-        starts: the first window of each clip, int64 (N,), increasing from 0; ``None`` if all are of one clip.
+        starts: the first window of each clip, int64 (N,), increasing from 0; ``None`` if all windows belong to one
+            clip.
 
     Returns:
-        (N, ...), or (...) of one clip.
+        (N, ...), or (...) for one clip.
     """
     if starts is None:
         mean: np.ndarray = values.mean(axis=0, dtype=np.float64)
@@ -29,7 +30,7 @@ def pool(values: np.ndarray, starts: np.ndarray | None = None) -> np.ndarray:
 
 
 def log_pool(log_values: np.ndarray, starts: np.ndarray | None = None) -> np.ndarray:
-    """Return the logarithm of :func:`pool` of values given by their logarithms, float64, of which none underflows."""
+    """Return the logarithm of :func:`pool`, float64, from logarithms of values, without underflow."""
     if starts is None:
         starts = np.zeros(1, np.int64)
         one: np.ndarray = log_pool(log_values, starts)[0]
@@ -50,14 +51,14 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
-    """Return probabilities of logits along the last axis, which add up to 1."""
+    """Return probabilities that add up to 1 along the last axis."""
     shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
     probabilities: np.ndarray = shifted / shifted.sum(axis=-1, keepdims=True)
     return probabilities
 
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:
-    """Return the probability that each logit stands for, by itself."""
+    """Return the probability of each logit independently of the others."""
     small = np.exp(-np.abs(logits))  # never overflows
     probabilities: np.ndarray = np.where(logits >= 0, 1 / (1 + small), small / (1 + small))
     return probabilities

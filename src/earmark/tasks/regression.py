@@ -1,4 +1,4 @@
-"""A number, such as an age or a level."""
+"""One number for each clip, such as an age or a sound level."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from earmark.tasks.task import Task
 
 
 class Regression(Task):
-    """One number for each clip, learned in deviations from the mean of the training clips."""
+    """One number for each clip, standardised for training."""
 
     name = "regression"
     in_words = "a number"
@@ -16,7 +16,7 @@ class Regression(Task):
     no_label = "has no number"
 
     def unit(self, targets: np.ndarray) -> tuple[float, float] | None:
-        """Return mean and deviation of the numbers."""
+        """Return mean and standard deviation of the numbers."""
         numbers = targets.astype(float)
         return float(numbers.mean()), float(numbers.std())
 

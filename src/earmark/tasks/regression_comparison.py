@@ -1,4 +1,4 @@
-"""Whether one model of numbers is better than another on the same clips.
+"""Compare regression models on the same clips.
 
 Shapes: N clips, K models.
 """
@@ -14,18 +14,18 @@ from earmark.stats.paired import Compared, Paired, estimate, sign_flip
 from earmark.stats.uncertainty import REPLICATES, Units
 
 
-def compare_numbers(numbers: np.ndarray, answers: Sequence[np.ndarray], units: Units | None = None) -> Compared:
-    """Hold models of numbers against the first of them.
+def compare_numbers(numbers: np.ndarray, predictions: Sequence[np.ndarray], units: Units | None = None) -> Compared:
+    """Compare regression models with the first one.
 
-    Wilcoxon 1945 of the differences of the absolute errors, over groups :func:`earmark.stats.paired.sign_flip` of
-    them; and a paired bootstrap of mean absolute error and root mean square error.
+    Wilcoxon's signed-rank test (1945) compares the absolute errors, or :func:`earmark.stats.paired.sign_flip` if units
+    are groups. A paired bootstrap gives intervals of mean absolute error and root mean square error.
 
     Args:
-        numbers: what the answers should be, float (N,).
-        answers: of each model, float (N,).
-        units: what is drawn and tested; ``None`` for clips, which are then taken as independent.
+        numbers: the true numbers, float (N,).
+        predictions: predictions of each model, float (N,).
+        units: the independent units that are drawn and tested; ``None`` for clips.
     """
-    errors = np.abs(np.stack(answers) - numbers)  # (K, N)
+    errors = np.abs(np.stack(predictions) - numbers)  # (K, N)
     units = units or Units(len(numbers))
     drawn = [_errors(times / times.sum(axis=1, keepdims=True), errors) for times in units.draws(REPLICATES)]
     of_draws = {name: np.concatenate([one[name] for one in drawn]) for name in drawn[0]}  # (R, K)
@@ -35,18 +35,18 @@ def compare_numbers(numbers: np.ndarray, answers: Sequence[np.ndarray], units: U
     ]
     pairs = []
     for k in range(1, len(errors)):
-        gap = error_gaps(numbers, answers[0], answers[k])
+        gap = error_gaps(numbers, predictions[0], predictions[k])
         leaning, p = _errors_test(gap, units)
         differences = {
             name: estimate(of[0, k] - of[0, 0], of_draws[name][:, k] - of_draws[name][:, 0])
             for name, of in here.items()
         }
         pairs.append(Paired(int((gap > 0).sum()), int((gap < 0).sum()), leaning < 0, p, differences))
-    return Compared(figures, pairs, [{} for _ in answers])
+    return Compared(figures, pairs, [{} for _ in predictions])
 
 
 def _errors_test(gap: np.ndarray, units: Units) -> tuple[float, float]:
-    """Below 0 where the second model is better by what the test looks at, and p."""
+    """Return the test statistic, below 0 if the second model is better, and the p-value."""
     if units.are_groups:
         return float(gap.sum()), sign_flip(gap, units)
     leaning = float(np.sign(gap[gap != 0]) @ rankdata(np.abs(gap[gap != 0])))
@@ -54,11 +54,13 @@ def _errors_test(gap: np.ndarray, units: Units) -> tuple[float, float]:
 
 
 def error_gaps(numbers: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """How much larger the second model's absolute errors are than the first's, float (N,); rounding errors count as 0.
+    """Return by how much the absolute errors of the second model exceed those of the first, float (N,).
+
+    Differences as small as rounding errors become 0.
 
     Args:
-        numbers: what the answers should be, float (N,).
-        first, second: answers of each, float (N,).
+        numbers: the true numbers, float (N,).
+        first, second: predictions of the two models, float (N,).
     """
     errors = np.abs(np.stack([first, second]) - numbers)
     gap: np.ndarray = errors[1] - errors[0]
@@ -67,5 +69,5 @@ def error_gaps(numbers: np.ndarray, first: np.ndarray, second: np.ndarray) -> np
 
 
 def _errors(weights: np.ndarray, sizes: np.ndarray) -> dict[str, np.ndarray]:
-    """Mean absolute error and root mean square error of absolute errors (K, N), each (R, K), by weights (R, N)."""
+    """Return mean absolute and root mean square error, (R, K), for weights (R, N) and absolute errors (K, N)."""
     return {"mae": weights @ sizes.T, "rmse": np.sqrt(weights @ (sizes**2).T)}

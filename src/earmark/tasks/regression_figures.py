@@ -1,4 +1,4 @@
-"""Figures of models that answer a number.
+"""Figures of regression models.
 
 Shapes: N clips, R bootstrap sets of clips.
 """
@@ -18,19 +18,19 @@ from earmark.text import counted
 
 @dataclass(frozen=True)
 class RegressionMetrics:
-    """How near N answers are to the numbers of N clips, in their unit.
+    """Figures of the predicted numbers of N clips, in the unit of the numbers.
 
     Attributes:
         num_clips: N.
         mae: mean absolute error.
         rmse: root mean square error.
-        r2: share of the numbers' variance that the answers explain; 0 is what always predicting their mean gets, below
-            0
-            is worse; ``None`` where all numbers are the same.
-        pearson, spearman: correlation of answers and numbers, and of their ranks; ``None`` where either is constant.
+        r2: fraction of the variance of the numbers that the predictions explain. Always predicting the mean gives 0,
+            worse predictions a value below 0; ``None`` if all numbers are equal.
+        pearson, spearman: correlation of predictions and numbers, and of their ranks; ``None`` if either is constant.
         loss: mean square error.
         median_mae: the error of always predicting the median of these numbers.
-        intervals: 95 % intervals of ``mae`` and ``rmse``, by the bootstrap over ``intervals_over``.
+        intervals: 95 % bootstrap intervals of ``mae`` and ``rmse``.
+        intervals_over: the units that the bootstrap draws.
     """
 
     num_clips: int
@@ -46,16 +46,16 @@ class RegressionMetrics:
 
     @property
     def headline(self) -> Headline:
-        """Mean absolute error, beside that of always predicting the median."""
+        """Mean absolute error, with the error of always predicting the median as its baseline."""
         return Headline("mae", "MAE", self.mae, self.median_mae)
 
     def to_dict(self) -> dict[str, object]:
-        """Plain values for JSON; undefined figures are ``None``."""
+        """Return plain values for JSON, ``None`` for undefined figures."""
         plain = {name: value for name, value in vars(self).items() if name != "intervals"}
         return {**plain, **{f"{name}_interval_95": [of.low, of.high] for name, of in self.intervals.items()}}
 
     def summary_lines(self) -> list[str]:
-        """The figures a person looks for first."""
+        """Return the most important figures as lines of text."""
         known = {"R2": self.r2, "Pearson": self.pearson, "Spearman": self.spearman}
         more = "".join(f", {name} {value:.4f}" for name, value in known.items() if value is not None)
         of = ", ".join(f"{name.upper()} {one.low:.4g} to {one.high:.4g}" for name, one in self.intervals.items())
@@ -67,13 +67,13 @@ class RegressionMetrics:
         ]
 
     def finding(self) -> str | None:
-        """A sentence if the error is no lower than that of always predicting the median."""
+        """Return a sentence if the error is not clearly lower than the error of always predicting the median."""
         if self.mae == self.median_mae == 0:
-            return None  # every number is the same and was predicted: nothing follows from that
+            return None  # all numbers are equal and were predicted, which says nothing about the model
         return against_baseline(self, self.headline, "the error of always predicting the median", digits=".4g")
 
     def card_table(self) -> CardTable:
-        """What a model card shows of a split."""
+        """Return the figures for a model card."""
         return CardTable(
             figures={"MAE": self.mae, "MAE of the median": self.median_mae, "RMSE": self.rmse, "R2": self.r2},
             explained="The MAE of the median is the error of always predicting the median of the split.",
@@ -81,19 +81,19 @@ class RegressionMetrics:
         )
 
 
-def compute_regression(answers: np.ndarray, numbers: np.ndarray, units: Units | None = None) -> RegressionMetrics:
-    """All figures of one split.
+def compute_regression(predictions: np.ndarray, numbers: np.ndarray, units: Units | None = None) -> RegressionMetrics:
+    """Return all figures of one split.
 
     Args:
-        answers: float (N, 1), N >= 1.
-        numbers: what they should be, float (N,).
-        units: what intervals are over; ``None`` for clips.
+        predictions: float (N, 1), N >= 1.
+        numbers: the true numbers, float (N,).
+        units: the independent units for intervals; ``None`` for clips.
 
     Raises:
         DataError, ModelError: see :func:`earmark.tasks.figures.units_to_judge`.
     """
-    units = units_to_judge(answers, len(numbers), units)
-    given, wanted = answers[:, 0].astype(np.float64), numbers.astype(np.float64)
+    units = units_to_judge(predictions, len(numbers), units)
+    given, wanted = predictions[:, 0].astype(np.float64), numbers.astype(np.float64)
     errors = given - wanted
     square = float((errors**2).mean())
     variance = float(wanted.var())
@@ -113,7 +113,7 @@ def compute_regression(answers: np.ndarray, numbers: np.ndarray, units: Units | 
 
 
 def _intervals(distances: np.ndarray, units: Units) -> dict[str, Interval]:
-    """By the bootstrap: clips or groups drawn with replacement (Efron 1979)."""
+    """Return bootstrap intervals from clips or groups drawn with replacement (Efron 1979)."""
     mae, rmse = [], []
     for weights in units.draws(REPLICATES):
         totals = weights.sum(axis=1)

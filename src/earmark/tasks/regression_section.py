@@ -1,4 +1,4 @@
-"""What a report says about numbers.
+"""Report section of a regression.
 
 Shapes: N clips.
 """
@@ -17,10 +17,10 @@ from earmark.text import five_digits
 MOST_POINTS = 2000
 
 
-def number_section(clips: ScoredClips, answers: np.ndarray) -> Section:
-    """Return the values for ``regression.html``; ``answers`` float (N,)."""
-    numbers, answers = clips.targets.astype(np.float64), answers.astype(np.float64)
-    errors = answers - numbers
+def number_section(clips: ScoredClips, predictions: np.ndarray) -> Section:
+    """Return the values for ``regression.html``, from ``predictions`` float (N,)."""
+    numbers, predictions = clips.targets.astype(np.float64), predictions.astype(np.float64)
+    errors = predictions - numbers
     mistakes, others = choose_of_numbers(numbers, errors)
     rows = sorted([*mistakes, *others])
     place = {row: number for number, row in enumerate(rows)}
@@ -29,14 +29,15 @@ def number_section(clips: ScoredClips, answers: np.ndarray) -> Section:
     def says(row: int) -> dict[str, float]:
         return {
             "number": five_digits(numbers[row]),
-            "answer": five_digits(answers[row]),
+            "prediction": five_digits(predictions[row]),
             "error": five_digits(errors[row]),
         }
 
     values = {
         "asked": asked,
         "points": [
-            [five_digits(numbers[row]), five_digits(answers[row]), place.get(row, -1)] for row in _drawn(rows, errors)
+            [five_digits(numbers[row]), five_digits(predictions[row]), place.get(row, -1)]
+            for row in _drawn(rows, errors)
         ],
         "errors": errors_histogram(errors),
         "mean_error": five_digits(errors.mean()),
@@ -46,7 +47,7 @@ def number_section(clips: ScoredClips, answers: np.ndarray) -> Section:
 
 
 def _drawn(rows: list[int], errors: np.ndarray) -> list[int]:
-    """Rows that are points of the picture: those that can be heard last, above the others, which are drawn by seed."""
+    """Return the rows for the scatter plot: a random sample, then the playable clips, which are drawn on top."""
     rest = np.setdiff1d(np.arange(len(errors)), rows)
     room = max(0, MOST_POINTS - len(rows))
     if len(rest) > room:
@@ -55,15 +56,15 @@ def _drawn(rows: list[int], errors: np.ndarray) -> list[int]:
 
 
 def choose_of_numbers(numbers: np.ndarray, errors: np.ndarray) -> tuple[list[int], list[int]]:
-    """Clips of a regression to show.
+    """Choose clips of a regression to show.
 
     Args:
-        numbers: what the answers should be, float (N,).
-        errors: how far off they are, float (N,).
+        numbers: the true numbers, float (N,).
+        errors: errors of the predictions, float (N,).
 
     Returns:
-        ``(mistakes, others)``: the largest errors, the largest first; clips evenly spread from the lowest number to the
-        highest, in the order of the table.
+        ``(mistakes, others)``: rows with the largest errors, the largest first; and rows spread evenly from the lowest
+        number to the highest, in the order of the table.
     """
     sizes = np.abs(errors)
     mistakes = first_rows(sizes > 0, -sizes, MISTAKES)
@@ -73,19 +74,19 @@ def choose_of_numbers(numbers: np.ndarray, errors: np.ndarray) -> tuple[list[int
 
 
 def number_side(targets: np.ndarray, labels: Sequence[str], better: ComparedRun, worse: ComparedRun) -> Side:
-    """Return the clips that ``better`` does better than ``worse``."""
-    gaps = error_gaps(targets, better.answers, worse.answers)
+    """Return the clips that ``better`` predicts better than ``worse``."""
+    gaps = error_gaps(targets, better.predictions, worse.predictions)
     rows = np.flatnonzero(gaps > 0)
 
     def says(row: int) -> dict[str, object]:
-        answers = [[run.name, float(run.answers[row])] for run in (better, worse)]
-        return {"number": float(targets[row]), "answers": answers}
+        predictions = [[run.name, float(run.predictions[row])] for run in (better, worse)]
+        return {"number": float(targets[row]), "predictions": predictions}
 
-    title = f"that {better.name} is nearer to than {worse.name}"
-    return Side(title, "those first whose errors differ most", rows[np.argsort(-gaps[rows], kind="stable")], says)
+    title = f"for which {better.name} has a smaller error than {worse.name}"
+    return Side(title, "the largest differences first", rows[np.argsort(-gaps[rows], kind="stable")], says)
 
 
 def gap_values(targets: np.ndarray, first: np.ndarray, other: np.ndarray) -> dict[str, object]:
-    """Return how the absolute errors of two runs' answers (N,) differ, clip by clip."""
+    """Return a histogram of how the absolute errors of two runs differ, from their predictions (N,)."""
     gaps = error_gaps(targets, first, other)
     return {**errors_histogram(gaps), "median": float(np.median(gaps)), "alike": int((gaps == 0).sum())}

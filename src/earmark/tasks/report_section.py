@@ -1,4 +1,4 @@
-"""What a task tells a report about a split, and about two runs on the same clips.
+"""The data that a task gives to a report on a split, and to a comparison of runs.
 
 Shapes: N clips, C classes.
 """
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
     from earmark.tasks.decision import Decision
 
 MISTAKES = 24
-ROOM = 216  # clips of cells; with the mistakes 240 excerpts of at most 3 s, about 35 kB each with spectrogram
+ROOM = 216  # most other clips. A page has 240 excerpts of at most 3 s, each about 35 kB with its spectrogram.
 
 
 @dataclass(frozen=True)
 class ScoredClips:
-    """Clips that a model has scored, and what is right.
+    """Clips that a model has scored, with their targets.
 
     Attributes:
-        targets: of :meth:`earmark.tasks.task.Task.targets`.
+        targets: from :meth:`earmark.tasks.task.Task.targets`.
         logits: float32 (N, C).
         labels: C class names.
-        decision: how the model answers.
-        units: what intervals are over.
-        figures: of ``metrics.json``.
+        decision: temperature and thresholds of the model.
+        units: the independent units for intervals.
+        figures: the figures in ``metrics.json``.
     """
 
     targets: np.ndarray
@@ -44,12 +44,12 @@ class ScoredClips:
 
 @dataclass(frozen=True)
 class Measure:
-    """A figure for the clips of a part: the mean of a value that each clip has.
+    """A figure for a part of a split: the mean of a value of each clip.
 
     Attributes:
-        name: its key in a row, and the metric that the mean is.
+        name: name of the metric, and its key in a row.
         higher_is_better: whether a higher mean is better.
-        interval: 95 % interval of the mean of values (M,); ``None`` where there is none.
+        interval: returns the 95 % interval of the mean of values (M,), or ``None`` if there is none.
     """
 
     name: str
@@ -63,15 +63,15 @@ ERROR = Measure("mae", False, mean_interval)
 
 @dataclass(frozen=True)
 class Section:
-    """What a page says about a split, beyond what it says for every task.
+    """The part of a report on a split that depends on the task.
 
     Attributes:
         values: JSON values for the template.
-        rows: clips that can be listened to, in order.
-        says: returns what is said of a row.
-        measured: a value of each clip whose mean parts of the split are compared by, (N,).
-        measure: what that value is.
-        columns: further columns to part the split by, N values each.
+        rows: clips that can be played, in order.
+        says: returns the JSON values that the page shows for a row.
+        measured: a value of each clip, (N,); parts of the split are compared by its mean.
+        measure: the figure of that value.
+        columns: further columns by which to divide the split, N values each.
     """
 
     values: Mapping[str, Any]
@@ -84,13 +84,13 @@ class Section:
 
 @dataclass(frozen=True)
 class ComparedClips:
-    """Clips that several models have scored, and what is right.
+    """Clips that several models have scored, with their targets.
 
     Attributes:
-        targets: numbers of :meth:`earmark.tasks.task.Task.as_numbers`, of N clips.
-        runs: scores and answers of each model, the one first that the others are held against.
+        targets: targets of N clips, from :meth:`earmark.tasks.task.Task.as_numbers`.
+        runs: scores and predictions of each model; the others are compared with the first.
         labels: C class names.
-        units: what is drawn and tested.
+        units: the independent units that are drawn and tested.
     """
 
     targets: np.ndarray
@@ -99,9 +99,9 @@ class ComparedClips:
     units: Units
 
     @property
-    def answers(self) -> list[np.ndarray]:
-        """Those of each model."""
-        return [answers for _, answers in self.runs]
+    def predictions(self) -> list[np.ndarray]:
+        """The predictions of each model."""
+        return [predictions for _, predictions in self.runs]
 
 
 class ComparedRun(Protocol):
@@ -109,26 +109,26 @@ class ComparedRun(Protocol):
 
     @property
     def name(self) -> str:
-        """What tables call it."""
+        """Name of the run in tables."""
 
     @property
-    def answers(self) -> np.ndarray:
-        """Comparable with the targets."""
+    def predictions(self) -> np.ndarray:
+        """Predictions in the form of the targets."""
 
     @property
     def scores(self) -> np.ndarray:
-        """What the answers come from."""
+        """Scores from which the predictions are made."""
 
 
 @dataclass(frozen=True)
 class Side:
-    """Clips that speak for one of two runs.
+    """Clips on which one of two runs is better.
 
     Attributes:
-        title: what they are.
-        note: which of them are in the page.
-        rows: all of them, those first that decide most.
-        says: returns what is said of a row.
+        title: end of the heading, after "clips".
+        note: order of the clips, for the heading.
+        rows: all of these clips, in that order.
+        says: returns the JSON values that the page shows for a row.
     """
 
     title: str
@@ -141,11 +141,11 @@ _Cell = TypeVar("_Cell", bound=Hashable)
 
 
 def fill(wanted_rows: Mapping[_Cell, Sequence[int]], there: Sequence[int]) -> dict[_Cell, list[int]]:
-    """Clips of each cell, one more of each in turn, while there is room.
+    """Return clips for each cell: one clip per cell in turn, until the page is full.
 
     Args:
-        wanted_rows: those wanted of each, the best first; cells that matter most first.
-        there: clips that the page has anyway.
+        wanted_rows: candidate clips of each cell, the best first; the most important cells first.
+        there: clips that the page has already.
     """
     chosen: dict[_Cell, list[int]] = defaultdict(list)
     have, room = set(there), ROOM
@@ -164,7 +164,7 @@ def fill(wanted_rows: Mapping[_Cell, Sequence[int]], there: Sequence[int]) -> di
 
 
 def first_rows(chosen: np.ndarray, keys: np.ndarray, most: int) -> list[int]:
-    """Return the rows among those chosen, bool (N,), that have the lowest keys, float (N,)."""
+    """Return at most ``most`` of the rows ``chosen``, bool (N,): those with the lowest keys, float (N,)."""
     rows = np.flatnonzero(chosen)
     found: list[int] = rows[np.argsort(keys[rows], kind="stable")[:most]].tolist()
     return found

@@ -1,4 +1,4 @@
-"""The part of the contract of a task that is about files and pages; :mod:`earmark.tasks.task` has the rest.
+"""The part of a task's interface for files and reports; :mod:`earmark.tasks.task` has the rest.
 
 Shapes: N clips, C classes.
 """
@@ -27,8 +27,8 @@ class ShownFigure:
     Attributes:
         name: its key in ``metrics.json``.
         title: heading of its column.
-        curve: what people call it where its course over a training is drawn; empty if it is not drawn.
-        trivial: what the figure is called of a model that knows nothing of the sound; empty if there is none.
+        curve: its name in training curves; empty if it has no curve.
+        trivial: name of its baseline, which predictions reach without listening; empty if it has none.
     """
 
     name: str
@@ -38,16 +38,18 @@ class ShownFigure:
 
 
 class ReportedTask(ABC):
-    """What result files, model cards and reports say, with the answers that fit one number for each clip.
+    """The text and figures of a task in result files, model cards and reports.
+
+    The defaults fit a task with one number for each clip.
 
     Attributes:
-        row_columns: columns of ``predictions_SPLIT.csv`` that no other task with fewer of them has.
-        shown_figures: columns of tables of several runs, the headline first; all figures of :meth:`compare` are here.
-        report_template: file of :mod:`earmark.report` that the report of a split is made from.
-        better: what tables say of the better of two answers to a clip.
-        digits: how a figure is written.
-        paired_test: what a table and a sentence call the test of two models on the same clips.
-        tested_clips: which clips decide that test, if it looks at a part of the answers only.
+        row_columns: columns of ``predictions_SPLIT.csv`` that identify the task.
+        shown_figures: columns of tables of several runs, the headline first, with all figures of :meth:`compare`.
+        report_template: file in :mod:`earmark.report` with the template of a split's report.
+        better: end of the table heading "only RUN ...", which counts the clips where one run is better.
+        digits: format of a figure.
+        paired_test: name of the test of two models on the same clips, in tables and in sentences.
+        tested_clips: the clips that decide that test, if not all clips do.
     """
 
     row_columns: ClassVar[tuple[str, ...]] = ("error",)
@@ -64,22 +66,22 @@ class ReportedTask(ABC):
 
     @property
     def titles(self) -> dict[str, str]:
-        """Headings of the figures that tables show, by figure."""
+        """Headings of figures in tables, by figure."""
         return {figure.name: figure.title for figure in self.shown_figures}
 
     @property
     def curves(self) -> dict[str, str]:
-        """What people call the figures whose course over a training is drawn, by figure."""
+        """Names of the figures that have a training curve, by figure."""
         return {figure.name: figure.curve for figure in self.shown_figures if figure.curve}
 
     @property
     def trivial_titles(self) -> dict[str, str]:
-        """What figures of a model are called that knows nothing of the sound, by figure."""
+        """Names of the baselines of figures, by figure."""
         return {figure.name: figure.trivial for figure in self.shown_figures if figure.trivial}
 
     @abstractmethod
-    def answers(self, logits: np.ndarray, thresholds: np.ndarray | float | None = None) -> np.ndarray:
-        """Return what is compared with the targets; see :meth:`earmark.tasks.task.Task.answers`."""
+    def predictions(self, logits: np.ndarray, thresholds: np.ndarray | float | None = None) -> np.ndarray:
+        """Return the predictions, in the form of the targets; see :meth:`earmark.tasks.task.Task.predictions`."""
 
     # ---------------------------------------------------------------- rows of predictions
 
@@ -91,13 +93,13 @@ class ReportedTask(ABC):
         The columns begin with ``path``, ``label`` and ``predicted``.
 
         Args:
-            sources: what N clips are called.
+            sources: names of N clips.
             clips: their scores, float32.
-            decision: how the model answers.
+            decision: temperature and thresholds of the model.
         """
         rows: Iterator[list[object]] = (
-            [source, f"{target:.6g}", f"{answer:.6g}", f"{answer - target:.6g}"]
-            for source, target, answer in zip(sources, clips.targets, clips.scores[:, 0], strict=True)
+            [source, f"{target:.6g}", f"{predicted:.6g}", f"{predicted - target:.6g}"]
+            for source, target, predicted in zip(sources, clips.targets, clips.scores[:, 0], strict=True)
         )
         return ["path", "label", "predicted", "error"], rows
 
@@ -106,95 +108,95 @@ class ReportedTask(ABC):
         return []
 
     def read_rows(
-        self, targets: Sequence[str], answers: Sequence[str], scores: np.ndarray, labels: Sequence[str]
+        self, targets: Sequence[str], predictions: Sequence[str], scores: np.ndarray, labels: Sequence[str]
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return targets, answers and scores of N rows.
+        """Return targets, predictions and scores of N rows.
 
         Args:
-            targets: cells of ``label``.
-            answers: cells of ``predicted``.
-            scores: of :meth:`score_columns`, float64 (N, S).
-            labels: names in these columns, S of them.
+            targets: cells of the column ``label``.
+            predictions: cells of the column ``predicted``.
+            scores: values of :meth:`score_columns`, float64 (N, S).
+            labels: S names in the headings of these columns.
 
         Raises:
             ValueError, KeyError: a cell is damaged.
         """
-        numbers = np.array(answers, np.float64)
+        numbers = np.array(predictions, np.float64)
         return np.array(targets, np.float64), numbers, numbers
 
     # ---------------------------------------------------------------- model card
 
     def purpose(self, labels: Sequence[str], listed: str) -> str:
-        """Return a sentence about what a model does.
+        """Return a sentence about what a model predicts.
 
         Args:
             labels: C class names.
-            listed: the first of them, in words.
+            listed: the first of them, as text.
         """
         return f"It predicts a number, {listed}."
 
     def limits(self, rejects: str | None) -> str:
-        """Return a sentence about sounds unlike anything a model was trained on.
+        """Return a sentence about recordings unlike anything a model was trained on.
 
         Args:
-            rejects: the answer it gives if it is not sure; ``None`` if it always names a class.
+            rejects: the reject label; ``None`` if the model always predicts a class.
         """
-        return "It predicts a number for any recording, also for sounds unlike anything it was trained on."
+        return "It predicts a number for any recording, including recordings unlike anything it was trained on."
 
     # ---------------------------------------------------------------- report
 
     def section(self, clips: ScoredClips) -> Section:
-        """Return what the report says about a split."""
+        """Return the part of a split's report that depends on the task."""
         from earmark.tasks.regression_section import number_section
 
-        return number_section(clips, self.answers(clips.logits))
+        return number_section(clips, self.predictions(clips.logits))
 
     def counted_labels(self, count: int) -> str:
-        """Return ``"12 classes"``: how many there are."""
+        """Return the number of classes in words: ``"12 classes"``."""
         return counted(count, "class")
 
     def target_text(self, target: object, labels: Sequence[str]) -> str:
-        """Return what is right for a clip, in words."""
+        """Return the target of a clip as text."""
         return f"{target:.6g}"
 
     def as_numbers(
         self, read: Sequence[tuple[np.ndarray, np.ndarray]], labels: list[str]
     ) -> tuple[list[str], list[tuple[np.ndarray, np.ndarray]]]:
-        """Return the class names of several runs, and their targets and answers as numbers.
+        """Return the class names of several runs, and their targets and predictions as numbers.
 
         Args:
-            read: targets and answers of each run, of :meth:`read_rows`.
-            labels: names in the columns of the scores.
+            read: targets and predictions of each run, from :meth:`read_rows`.
+            labels: names in the headings of the score columns.
         """
         return labels, list(read)
 
     def compare(self, clips: ComparedClips) -> tuple[Compared, dict[str, float]]:
-        """Hold models against the first of them.
+        """Compare models with the first one.
 
         Args:
-            clips: what is right, and what each model answers.
+            clips: the targets, and scores and predictions of each model.
 
         Returns:
-            Figures and differences, and what a model gets that knows nothing of the sound, by figure.
+            Figures and differences, and the baselines by figure.
         """
         from earmark.tasks.regression_comparison import compare_numbers
 
         targets = clips.targets
-        compared = compare_numbers(targets, clips.answers, clips.units)
+        compared = compare_numbers(targets, clips.predictions, clips.units)
         return compared, {"mae": float(np.abs(targets - np.median(targets)).mean())}
 
     def support(self, targets: np.ndarray, labels: Sequence[str]) -> list[int]:
-        """Return the clips of each class, (C,); empty without classes."""
+        """Return the number of clips of each class, (C,); empty without classes."""
         return []
 
     def gaps(self, targets: np.ndarray, first: np.ndarray, other: np.ndarray) -> dict[str, object] | None:
-        """Return how the errors of two runs' answers differ, clip by clip; ``None`` if answers are right or wrong."""
+        """Return a histogram of how the errors of two runs differ; ``None`` if predictions are only right or wrong."""
         from earmark.tasks.regression_section import gap_values
 
         return gap_values(targets, first, other)
 
     def side(self, targets: np.ndarray, labels: Sequence[str], better: ComparedRun, worse: ComparedRun) -> Side:
-        """Return the clips that ``better`` does better than ``worse``."""
+        """Return the clips that ``better`` predicts better than ``worse``."""
         from earmark.tasks.regression_section import number_side
 
         return number_side(targets, labels, better, worse)

@@ -54,7 +54,7 @@ class SingleLabel(ClassTask):
     def class_weights(
         self, given: Mapping[str, float] | None, labels: Sequence[str], targets: np.ndarray, *, even: bool
     ) -> np.ndarray:
-        """Return weights that are 1 on average over the clips that are trained on."""
+        """Return class weights whose mean over the training clips is 1."""
         from earmark.tasks.single_label_loss import class_weights
 
         return class_weights(given, labels, np.bincount(targets, minlength=len(labels)), even=even)
@@ -80,7 +80,7 @@ class SingleLabel(ClassTask):
         return np.log(np.maximum(scores, _TINY)).astype(np.float32)
 
     def pooled(self, logits: np.ndarray, starts: np.ndarray | None = None) -> np.ndarray:
-        """Return the logarithms of the mean probabilities; see the base class. However small they are, none is lost."""
+        """Return the logarithms of the mean probabilities, without underflow; see the base class."""
         if len(logits) == (1 if starts is None else len(starts)):
             return super().pooled(logits, starts)
         return log_pool(log_softmax(logits), starts).astype(np.float32)
@@ -89,13 +89,13 @@ class SingleLabel(ClassTask):
         """Return the softmax."""
         return logits.softmax(dim=-1)
 
-    def answers(self, logits: np.ndarray, thresholds: np.ndarray | float | None = None) -> np.ndarray:
+    def predictions(self, logits: np.ndarray, thresholds: np.ndarray | float | None = None) -> np.ndarray:
         """Return the most likely classes, int64 (N,)."""
         best: np.ndarray = logits.argmax(axis=1)
         return best
 
     def differs(self, given: np.ndarray, expected: np.ndarray) -> np.ndarray:
-        """Return for which clips another class is the most likely one."""
+        """Return for which clips the most likely class differs."""
         return np.asarray(given.argmax(axis=1) != expected.argmax(axis=1))
 
     def figures(
@@ -115,7 +115,7 @@ class SingleLabel(ClassTask):
         return None
 
     def fit_temperature(self, windows: WindowLogits, targets: np.ndarray) -> float:
-        """Return the temperature of the least cross-entropy."""
+        """Return the temperature with the lowest cross-entropy."""
         from earmark.tasks.single_label_fitting import fit_class_temperature
 
         return fit_class_temperature(windows, targets)
@@ -123,23 +123,23 @@ class SingleLabel(ClassTask):
     def fit_thresholds(
         self, clips: LabelledScores, wanted: WantedThresholds, decision: Decision
     ) -> tuple[Decision, list[str]]:
-        """Fit one threshold for all classes and one for each, as far as they are asked for."""
+        """Fit the thresholds that were asked for: one for all classes, one for each class, or both."""
         from earmark.tasks.single_label_fitting import fit_class_thresholds
 
         return fit_class_thresholds(clips, wanted, decision)
 
     def decided(self, scores: np.ndarray, labels: Sequence[str], decision: Decision) -> np.ndarray:
         """Return class indices, int64 (N,)."""
-        return decision.answers(scores, labels)
+        return decision.predictions(scores, labels)
 
-    def decision_figures(self, clips: LabelledScores, answers: np.ndarray, decision: Decision) -> dict[str, object]:
-        """Return calibration error and loss, and with thresholds how many clips are answered and how well."""
+    def decision_figures(self, clips: LabelledScores, predictions: np.ndarray, decision: Decision) -> dict[str, object]:
+        """Return calibration error and loss; with thresholds also coverage, precision and accuracy."""
         from earmark.tasks.single_label_fitting import class_decision_figures
 
-        return class_decision_figures(clips, answers, decision)
+        return class_decision_figures(clips, predictions, decision)
 
     def top(self, scores: np.ndarray, labels: Sequence[str], top_k: int, decision: Decision) -> list[Prediction]:
-        """Return the most likely classes; below its threshold the first is replaced by the answer of rejected clips."""
+        """Return the most likely classes; the reject label replaces the first one if it is below its threshold."""
         top = super().top(scores, labels, top_k, decision)
         if decision.rejects and top[0]["score"] < decision.thresholds(labels)[int(scores.argmax())]:
             top[0] = {"label": decision.reject_label, "score": top[0]["score"], "below_threshold": top[0]["label"]}
@@ -148,7 +148,7 @@ class SingleLabel(ClassTask):
     def prediction_rows(
         self, sources: Sequence[str], clips: LabelledScores, decision: Decision
     ) -> tuple[list[str], Iterator[list[object]]]:
-        """Return rows with the most likely class, its probability and all probabilities; last what is answered."""
+        """Return rows with the most likely class and all probabilities; with thresholds also the decision, last."""
         labels, rejects = clips.labels, decision.rejects
         rows: Iterator[list[object]] = (
             [
@@ -167,27 +167,29 @@ class SingleLabel(ClassTask):
         return [*self.columns(labels), *(["answer"] if rejects else [])], rows
 
     def score_columns(self, columns: Sequence[str]) -> list[str]:
-        """Return the column of the probability of the class that is answered."""
+        """Return the column with the probability of the most likely class."""
         return ["score"]
 
     def read_rows(
-        self, targets: Sequence[str], answers: Sequence[str], scores: np.ndarray, labels: Sequence[str]
+        self, targets: Sequence[str], predictions: Sequence[str], scores: np.ndarray, labels: Sequence[str]
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return names of classes (N,), and the probability of each answer (N,)."""
-        return np.array(targets, object), np.array(answers, object), scores[:, 0]
+        """Return true and predicted class names (N,), and the probability of each prediction (N,)."""
+        return np.array(targets, object), np.array(predictions, object), scores[:, 0]
 
     def purpose(self, labels: Sequence[str], listed: str) -> str:
-        """Return the number of classes."""
-        return f"It tells {len(labels)} classes apart: {listed}."
+        """Return the number of classes, and the classes."""
+        return f"It predicts one of {len(labels)} classes: {listed}."
 
     def limits(self, rejects: str | None) -> str:
-        """Return that one of the classes is answered, or what is answered instead."""
+        """Return that one of the classes is always predicted, or when the reject label is."""
         if rejects is None:
-            return "It predicts one of its classes for any recording, also for sounds unlike anything it was trained "
-            "on."
+            return (
+                "It predicts one of its classes for any recording, including recordings unlike anything it was trained "
+                "on."
+            )
         return (
-            f"Below the probabilities in `decision.json` earmark answers `{rejects}`; they were fitted on clips like "
-            "those of its training, and other sounds may still be taken for one of its classes. Programs that do not "
+            f"earmark predicts `{rejects}` below the thresholds in `decision.json`. They were fitted on clips like the "
+            "training clips, so other sounds may still be predicted as one of the classes. Programs that do not "
             "read the file predict one of its classes for any recording."
         )
 
@@ -204,30 +206,30 @@ class SingleLabel(ClassTask):
     def as_numbers(
         self, read: Sequence[tuple[np.ndarray, np.ndarray]], labels: list[str]
     ) -> tuple[list[str], list[tuple[np.ndarray, np.ndarray]]]:
-        """Return all classes that occur, and indices of them."""
-        labels = sorted({label for targets, answers in read for label in (*targets, *answers)})
+        """Return all classes that occur, and targets and predictions as their indices."""
+        labels = sorted({label for targets, predictions in read for label in (*targets, *predictions)})
         index = {label: i for i, label in enumerate(labels)}
 
         def indices(names: np.ndarray) -> np.ndarray:
             return np.array([index[name] for name in names])
 
-        return labels, [(indices(targets), indices(answers)) for targets, answers in read]
+        return labels, [(indices(targets), indices(predictions)) for targets, predictions in read]
 
     def compare(self, clips: ComparedClips) -> tuple[Compared, dict[str, float]]:
         """Compare accuracy and macro-F1."""
         from earmark.tasks.single_label_comparison import compare_classes
 
         majority = float(np.bincount(clips.targets).max() / len(clips.targets))
-        compared = compare_classes(clips.targets, clips.answers, len(clips.labels), clips.units)
+        compared = compare_classes(clips.targets, clips.predictions, len(clips.labels), clips.units)
         return compared, {"accuracy": majority}
 
     def support(self, targets: np.ndarray, labels: Sequence[str]) -> list[int]:
-        """Return the clips of each class."""
+        """Return the number of clips of each class."""
         counts: list[int] = np.bincount(targets, minlength=len(labels)).tolist()
         return counts
 
     def side(self, targets: np.ndarray, labels: Sequence[str], better: ComparedRun, worse: ComparedRun) -> Side:
-        """Return the clips that the better run alone has right."""
+        """Return the clips that only the better run predicts correctly."""
         from earmark.tasks.single_label_section import class_side
 
         return class_side(targets, labels, better, worse)

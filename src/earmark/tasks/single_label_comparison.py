@@ -1,4 +1,4 @@
-"""Whether one model of single labels is better than another on the same clips.
+"""Compare single-label models on the same clips.
 
 Shapes: N clips, C classes.
 """
@@ -20,20 +20,20 @@ from earmark.stats.uncertainty import (
 
 
 def compare_classes(
-    targets: np.ndarray, answers: Sequence[np.ndarray], num_classes: int, units: Units | None = None
+    targets: np.ndarray, predictions: Sequence[np.ndarray], num_classes: int, units: Units | None = None
 ) -> Compared:
-    """Hold models of single labels against the first of them, see :func:`compare`.
+    """Compare single-label models with the first one; see :func:`compare`.
 
     Args:
-        targets: int (N,), class indices, N >= 1.
-        answers: of each model, int (N,).
+        targets: class indices, int (N,), N >= 1.
+        predictions: predictions of each model, int (N,).
         num_classes: C.
-        units: what intervals and tests are over; ``None`` for clips.
+        units: the independent units for intervals and tests; ``None`` for clips.
     """
     units = units or Units(len(targets))
     figures: list[dict[str, Estimate]] = []
     of_labels: list[Mapping[str, np.ndarray]] = []
-    for of in answers:
+    for of in predictions:
         confusion = np.zeros((num_classes, num_classes), np.int64)
         np.add.at(confusion, (targets, of), 1)
         hits, support = np.diag(confusion), confusion.sum(axis=1)
@@ -43,7 +43,7 @@ def compare_classes(
         within = bootstrap_intervals(confusion, units, targets * num_classes + of)
         figures.append({name: Estimate(value, within[name]) for name, value in values.items()})
         of_labels.append({"f1": f1})
-    pairs = [compare(targets, answers[0], of, num_classes, units) for of in answers[1:]]
+    pairs = [compare(targets, predictions[0], of, num_classes, units) for of in predictions[1:]]
     return Compared(figures, pairs, of_labels)
 
 
@@ -54,23 +54,23 @@ def compare(
     num_classes: int,
     units: Units | None = None,
 ) -> Paired:
-    """Hold two models against each other, by accuracy and by the mean F1 over the classes that have clips.
+    """Compare two models by accuracy and by the mean F1 over the classes that have clips.
 
-    A test of the clips that one alone has right (:func:`hits_test`), and a paired bootstrap: clips, or whole groups,
-    are drawn with replacement, the same ones for both.
+    :func:`hits_test` tests the clips that only one model predicts correctly. A paired bootstrap gives intervals:
+    clips, or whole groups, are drawn with replacement, the same ones for both models.
 
     Args:
-        targets: int (N,), class indices, N >= 1.
-        first: int (N,), answers of the first model.
-        second: int (N,), answers of the second.
+        targets: class indices, int (N,), N >= 1.
+        first: predictions of the first model, int (N,).
+        second: predictions of the second model, int (N,).
         num_classes: C.
-        units: what is drawn and tested; ``None`` for clips, which are then taken as independent.
+        units: the independent units that are drawn and tested; ``None`` for clips.
     """
     units = units or Units(len(targets))
     only_first, only_second, p = hits_test(first == targets, second == targets, units)
-    # as for one model, the figures depend on how often each (target, answer, answer) occurs
-    answered = np.stack([targets, first, second])
-    cells, cell_numbers, counts = np.unique(answered, axis=1, return_inverse=True, return_counts=True)
+    # the figures depend only on how often each combination (target, prediction, prediction) occurs
+    predicted = np.stack([targets, first, second])
+    cells, cell_numbers, counts = np.unique(predicted, axis=1, return_inverse=True, return_counts=True)
     drawn = units.draws_of_cells(cell_numbers.ravel(), len(counts), REPLICATES)
     found = {}
     for number, draws in (("drawn", drawn), ("here", counts[None])):

@@ -1,7 +1,6 @@
-"""Scores and targets to numbers, in process, with the rate of the most frequent class always beside them.
+"""Figures of single-label models, always with the majority-class rate for comparison.
 
-Figures of single labels are here; those of the other tasks in :mod:`earmark.tasks.multi_label_figures` and
-:mod:`earmark.tasks.regression_figures`.
+:mod:`earmark.tasks.multi_label_figures` and :mod:`earmark.tasks.regression_figures` hold the figures of other tasks.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ _TOP_K = (3, 5)
 
 @dataclass(frozen=True)
 class ClassFigures:
-    """One class. ``precision`` is ``None`` when it was never predicted, ``recall`` and ``f1`` when it has no clips."""
+    """Figures of one class; ``precision`` is ``None`` if it is never predicted, ``recall`` and ``f1`` without clips."""
 
     label: str
     precision: float | None
@@ -33,22 +32,23 @@ class ClassFigures:
 
 @dataclass(frozen=True)
 class Metrics:
-    """How well N clips were classified into C classes.
+    """Figures of the classification of N clips into C classes.
 
     Attributes:
         num_clips: N.
-        accuracy: share of clips whose most likely class is the right one.
+        accuracy: fraction of clips whose most likely class is the right one.
         balanced_accuracy: mean recall over the classes that have clips.
         macro_f1: mean F1 over the classes that have clips.
         loss: mean cross-entropy, in nats.
-        top_k_accuracy: share of clips whose class is among the k most likely, by k (3 and 5, where C is larger).
+        top_k_accuracy: fraction of clips whose class is among the k most likely, by k (3 and 5, if C is larger).
         majority_class: the most frequent class of these clips.
-        majority_class_rate: its share, which is the accuracy of always predicting it.
-        predicted_classes: how many classes were predicted at all.
-        per_class: one row a class, in the order of the labels.
-        confusion: clips by true class (row) and predicted class (column), int64 (C, C).
-        intervals: 95 % intervals of ``accuracy`` and ``macro_f1``, by the bootstrap over ``intervals_over``.
+        majority_class_rate: its fraction of the clips, which is the accuracy of always predicting it.
+        predicted_classes: number of different classes that were predicted.
+        per_class: one row for each class, in the order of the labels.
+        confusion: number of clips by true class (row) and predicted class (column), int64 (C, C).
+        intervals: 95 % bootstrap intervals of ``accuracy`` and ``macro_f1``.
         calibration_error: expected calibration error of the most likely class.
+        intervals_over: the units that the bootstrap draws.
     """
 
     num_clips: int
@@ -73,11 +73,11 @@ class Metrics:
 
     @property
     def headline(self) -> Headline:
-        """Accuracy, beside the majority rate."""
+        """Accuracy, with the majority-class rate as its baseline."""
         return Headline("accuracy", "Accuracy", self.accuracy, self.majority_class_rate)
 
     def to_dict(self) -> dict[str, object]:
-        """Plain values for JSON; undefined figures are ``None``."""
+        """Return plain values for JSON, ``None`` for undefined figures."""
         return {
             "num_clips": self.num_clips,
             "accuracy": self.accuracy,
@@ -101,7 +101,7 @@ class Metrics:
         }
 
     def summary_lines(self) -> list[str]:
-        """The figures a person looks for first."""
+        """Return the most important figures as lines of text."""
         top = "".join(f", top-{k} {value:.4f}" for k, value in self.top_k_accuracy.items())
         return [
             f"accuracy {self.accuracy:.4f} on {counted(self.num_clips, 'clip')} "
@@ -113,7 +113,7 @@ class Metrics:
         ]
 
     def card_table(self) -> CardTable:
-        """What a model card shows of a split."""
+        """Return the figures for a model card."""
         return CardTable(
             figures={
                 "Accuracy": self.accuracy,
@@ -131,16 +131,16 @@ class Metrics:
         )
 
     def finding(self) -> str | None:
-        """A sentence if the accuracy is no better than the majority rate."""
+        """Return a sentence if the accuracy does not clearly beat the majority-class rate."""
         if self.majority_class_rate == 1.0:
-            return None  # clips of one class only: no accuracy can beat the rate, and nothing follows from that
+            return None  # with clips of one class only, no accuracy can beat the rate
         if self.predicted_classes == 1 and len(self.per_class) > 1:
             return (
-                f"The model answers the same class for {every(self.num_clips, 'clip')}: its accuracy, "
-                f"{self.accuracy:.4f}, is no result; it has learned nothing about the sound."
+                f"The model predicts the same class for {every(self.num_clips, 'clip')}: its accuracy of "
+                f"{self.accuracy:.4f} means nothing, because it has learned nothing about the audio."
             )
         if _lowest_balanced_accuracy(self) > self.balanced_majority_rate and not _barely(self):
-            return None  # it tells the classes apart, even if it trades the frequent class for the rare ones
+            return None  # it separates the classes, even if it loses accuracy on the most frequent one
         rate = f"the rate of always predicting {self.majority_class!r}"
         finding = against_baseline(self, self.headline, rate)
         if finding is None and _barely(self):
@@ -154,18 +154,18 @@ class Metrics:
 def compute_metrics(
     logits: np.ndarray, targets: np.ndarray, labels: Sequence[str], units: Units | None = None
 ) -> Metrics:
-    """All figures of one split of single labels.
+    """Return all figures of one split.
 
     Args:
         logits: float (N, C), N >= 1.
-        targets: int (N,), class indices.
+        targets: class indices, int (N,).
         labels: C class names.
-        units: what intervals are over; ``None`` for clips.
+        units: the independent units for intervals; ``None`` for clips.
 
     Raises:
         DataError, ModelError: see :func:`earmark.tasks.figures.units_to_judge`.
     """
-    from sklearn.metrics import confusion_matrix, top_k_accuracy_score  # not at the top: its import takes a second
+    from sklearn.metrics import confusion_matrix, top_k_accuracy_score  # imported here: the import takes a second
 
     units = units_to_judge(logits, len(targets), units)
     indices = np.arange(len(labels))
@@ -208,7 +208,7 @@ def _per_class(targets: np.ndarray, predicted: np.ndarray, labels: Sequence[str]
                 label=label,
                 precision=None if np.isnan(precision[i]) else float(precision[i]),
                 recall=float(recall[i]) if has_clips else None,
-                # never predicted and never right: an F1 of zero, not an undefined one
+                # a class that has clips and was never predicted has an F1 of 0, although its precision is undefined
                 f1=float(np.nan_to_num(f1[i])) if has_clips else None,
                 support=int(support[i]),
             )
@@ -229,10 +229,10 @@ def _barely(metrics: Metrics) -> bool:
 
 
 def _lowest_balanced_accuracy(metrics: Metrics) -> float:
-    """Lower end of the 95 % interval of the balanced accuracy: normal, with the variances of the recalls added up.
+    """Return the lower end of the 95 % interval of the balanced accuracy (normal approximation).
 
-    The variance of each recall is taken as if one more clip of its class were right and one more wrong, so that a class
-    with few clips, all of them right, is not beyond doubt.
+    The variance of each recall assumes one more correct and one more wrong clip, so that it is not 0 for a class with a
+    few clips that are all correct.
     """
     variance, present = 0.0, [row for row in metrics.per_class if row.support]
     for row in present:

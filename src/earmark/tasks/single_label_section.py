@@ -1,4 +1,4 @@
-"""What a report says about single labels.
+"""Report section of a single-label split.
 
 Shapes: N clips, C classes.
 """
@@ -30,8 +30,8 @@ def class_section(clips: ScoredClips) -> Section:
 
     def says(row: int) -> dict[str, object]:
         best = np.argsort(-probabilities[row], kind="stable")[:_MOST_LIKELY]
-        answers = [[labels[i], round(float(probabilities[row, i]), 4)] for i in best]
-        return {"label": labels[targets[row]], "answers": answers}
+        predictions = [[labels[i], round(float(probabilities[row, i]), 4)] for i in best]
+        return {"label": labels[targets[row]], "predictions": predictions}
 
     values = {
         "figures": figures,
@@ -46,14 +46,14 @@ def class_section(clips: ScoredClips) -> Section:
 
 
 def class_side(targets: np.ndarray, labels: Sequence[str], better: ComparedRun, worse: ComparedRun) -> Side:
-    """Return the clips that ``better`` does better than ``worse``."""
-    rows = np.flatnonzero((better.answers == targets) & (worse.answers != targets))
+    """Return the clips that only ``better`` predicts correctly."""
+    rows = np.flatnonzero((better.predictions == targets) & (worse.predictions != targets))
 
     def says(row: int) -> dict[str, object]:
-        answer = [labels[worse.answers[row]], round(float(worse.scores[row]), 4)]
-        return {"label": labels[targets[row]], "answers": [answer]}
+        prediction = [labels[worse.predictions[row]], round(float(worse.scores[row]), 4)]
+        return {"label": labels[targets[row]], "predictions": [prediction]}
 
-    title = f"that {better.name} has right and {worse.name} has not"
+    title = f"that only {better.name} predicts correctly"
     note = f"true class, prediction of {worse.name} and its probability, most confident first"
     return Side(title, note, rows[np.argsort(-worse.scores[rows], kind="stable")], says)
 
@@ -63,15 +63,16 @@ class Chosen:
     """Rows of a split that a page shows.
 
     Attributes:
-        mistakes: wrong answers, the most confident first.
-        cells: by true and predicted class: of mistakes the most confident first, of right answers the least confident.
+        mistakes: wrong predictions, the most confident first.
+        cells: rows by true and predicted class: wrong predictions with the most confident first, right ones with the
+            least confident first.
     """
 
     mistakes: list[int]
     cells: dict[tuple[int, int], list[int]]
 
     def rows(self) -> list[int]:
-        """All of them, each once, in order."""
+        """Return all rows once, in ascending order."""
         return sorted({*self.mistakes, *(row for rows in self.cells.values() for row in rows)})
 
 
@@ -82,13 +83,13 @@ def choose(probabilities: np.ndarray, targets: np.ndarray) -> Chosen:
         probabilities: float (N, C).
         targets: int (N,), class indices.
     """
-    answers, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
-    wrong = answers != targets
+    predictions, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    wrong = predictions != targets
     wanted_rows: dict[tuple[int, int], list[int]] = defaultdict(list)
-    # the surest mistake first, then down; behind them right answers from the least sure up
+    # mistakes from the most to the least confident, then right predictions from the least to the most confident
     order = np.lexsort((np.where(wrong, -confidence, confidence), ~wrong))
     for row in order.tolist():
-        wanted_rows[int(targets[row]), int(answers[row])].append(row)
+        wanted_rows[int(targets[row]), int(predictions[row])].append(row)
     mistakes = [row for row in order[:MISTAKES].tolist() if wrong[row]]
     cells = sorted(wanted_rows, key=lambda cell: (cell[0] == cell[1], -len(wanted_rows[cell]), cell))
     first = {cell: wanted_rows[cell][: _OF_RIGHT if cell[0] == cell[1] else _OF_WRONG] for cell in cells}

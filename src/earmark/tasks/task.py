@@ -1,7 +1,7 @@
-"""The contract of a task: everything that differs between one class, several labels and a number.
+"""The interface of a task: everything that differs between one class, several labels and a number for each clip.
 
-A new task is one file with a subclass of :class:`Task`, and its line in :mod:`earmark.tasks.task_registry`.
-``tests/tasks/test_toy_task.py`` is an example. Nothing else asks which task it is.
+To add a task, write one file with a subclass of :class:`Task` and register it in :mod:`earmark.tasks.task_registry`;
+``tests/tasks/test_toy_task.py`` is an example. No other code compares tasks.
 
 Shapes: N clips, W windows of a clip, C classes; C is 1 in a regression.
 """
@@ -27,22 +27,22 @@ if TYPE_CHECKING:
     from earmark.tasks.figures import Figures
     from earmark.tasks.linear_fits import FittedHead
 
-# a class name, the names of all labels of a clip (none is possible), or a number
+# a class name, the names of all labels of a clip (possibly none), or a number
 Label = str | tuple[str, ...] | float
-NO_LABEL = -100  # torch's own, of a row that only fills up a batch: its loss is 0, and Trainer does not count it
+NO_LABEL = -100  # PyTorch's ignore_index, for rows that pad a batch: their loss is 0, and Trainer does not count them
 
 
 class LabelText(Protocol):
-    """What a cell, or the name of a folder, says about a clip; a task takes it as one of these.
+    """The text of a label, from a table cell or a folder name, which each task parses with one of these methods.
 
-    Each raises an error that the table reports with the row if the text is of another kind.
+    They raise an error if the text has another form. The table adds the row to that error.
     """
 
     def one_class(self) -> str | None:
         """Return the name of one class; ``None`` if it is missing."""
 
     def classes(self) -> tuple[str, ...]:
-        """Return the names of several classes, of which there may be none."""
+        """Return the names of all classes, possibly none."""
 
     def number(self) -> float:
         """Return a finite number."""
@@ -50,12 +50,12 @@ class LabelText(Protocol):
 
 @dataclass(frozen=True)
 class FigureOptions:
-    """How figures are computed.
+    """Options for computing figures.
 
     Attributes:
-        thresholds: of :meth:`Task.thresholds`, float (C,); ``None`` for the default.
-        units: what intervals are over; ``None`` for clips.
-        intervals: whether intervals that take most of the time are wanted.
+        thresholds: from :meth:`Task.thresholds`, float (C,); ``None`` for the default.
+        units: the independent units for confidence intervals; ``None`` for clips.
+        intervals: whether to compute the intervals that take most of the time.
     """
 
     thresholds: np.ndarray | None = None
@@ -68,13 +68,14 @@ ALL_FIGURES = FigureOptions()
 
 @dataclass(frozen=True)
 class LossSettings:
-    """How a loss is taken.
+    """Settings of a loss.
 
     Attributes:
         label_smoothing: fraction of each target that is spread over all classes, from 0 to below 1.
-        focal_gamma: exponent of the focal loss, 0 or more; 0 for none.
-        class_weights: of :meth:`Task.class_weights`, float32 (C,); ``None`` for 1 each.
-        unit: mean and deviation of the numbers of a regression: logits are in their unit, targets in deviations.
+        focal_gamma: exponent of the focal loss, 0 or more; 0 gives the plain loss.
+        class_weights: from :meth:`Task.class_weights`, float32 (C,); ``None`` for 1 each.
+        unit: mean and standard deviation of the numbers of a regression. Logits are in the unit of these numbers,
+            targets are standardised.
     """
 
     label_smoothing: float = 0.0
@@ -85,15 +86,15 @@ class LossSettings:
 
 @dataclass(frozen=True)
 class LinearProblem:
-    """What a linear head is fitted to.
+    """The data and settings for fitting a linear head.
 
     Attributes:
-        embeddings: of N clips, float64 (N, D).
-        targets: of :meth:`Task.targets`.
+        embeddings: embeddings of N clips, float64 (N, D).
+        targets: from :meth:`Task.targets`.
         labels: C class names.
         folds: returns the fold of each clip.
-        balanced: whether every class counts the same, however many clips it has.
-        seed: of what is drawn.
+        balanced: whether every class has the same total weight, however many clips it has.
+        seed: random seed.
     """
 
     embeddings: np.ndarray
@@ -105,19 +106,19 @@ class LinearProblem:
 
 
 class Task(ReportedTask):
-    """A task of a model, with the defaults that fit one number for each clip.
+    """A task of a model. The defaults fit a task with one number for each clip.
 
     Attributes:
-        name: what ``--task`` and files call it.
-        in_words: what a model answers, for messages.
-        problem_type: what Transformers calls it in ``config.json``; ``None`` if it has no word for it.
-        has_classes: whether labels are names of classes, of which the model has one output each.
+        name: name in ``--task`` and in files.
+        in_words: the kind of label, for messages: ``one label a clip``.
+        problem_type: Transformers' name of the task in ``config.json``; ``None`` if it has none.
+        has_classes: whether labels are class names, with one output of the model for each class.
         has_several: whether a clip may have several labels, or none.
-        metrics: the metrics that can choose a model, and whether a higher value of each is better; the headline first.
-        score_function: what a server calls the function from logits to scores.
-        difference_unit: what a difference of two scores is: ``in a probability``.
-        no_label: the fault of a clip without label in a table: ``has no label``.
-        no_label_hint: what a table writes instead for a clip to which no label applies; empty if each has one.
+        metrics: the metrics that can select a model, and whether a higher value of each is better; the headline first.
+        score_function: a server's name for the function from logits to scores.
+        difference_unit: unit of a difference between two scores: ``in a probability``.
+        no_label: the problem with a clip in a table without a label: ``has no label``.
+        no_label_hint: how a table marks a clip that none of the labels applies to; empty if each clip has a label.
     """
 
     name: ClassVar[str]
@@ -144,33 +145,33 @@ class Task(ReportedTask):
     def __reduce__(self) -> tuple[object, ...]:
         from earmark.tasks.task_registry import find_task
 
-        return find_task, (self.name,)  # a task is the same object in every process and copy
+        return find_task, (self.name,)  # so that unpickling and copying return the registered object
 
     @property
     def has_one_class(self) -> bool:
-        """Whether each clip is of exactly one class, so that probabilities add up to 1."""
+        """Whether each clip has exactly one class, so that probabilities add up to 1."""
         return self.has_classes and not self.has_several
 
     # ---------------------------------------------------------------- labels
 
     def read_label(self, text: LabelText) -> Label | None:
-        """Return what a cell or the name of a folder says about its clip; ``None`` if the label is missing."""
+        """Return the label in a table cell or folder name; ``None`` if it is missing."""
         return text.number()
 
     def targets(self, labels: Sequence[Label], classes: Sequence[str]) -> np.ndarray:
-        """Return what N labels are as numbers: what the loss is taken against and figures are computed from.
+        """Return N labels as numbers, for the loss and for figures.
 
         Args:
             labels: N labels of this task.
             classes: names of the C outputs.
 
         Returns:
-            (N,) or (N, C), of the type that the loss takes.
+            (N,) or (N, C), in the dtype that the loss expects.
         """
         return np.array(labels, np.float32)
 
     def unit(self, targets: np.ndarray) -> tuple[float, float] | None:
-        """Return mean and deviation of numbers (N,) that are learned in deviations; ``None`` if they are not."""
+        """Return mean and standard deviation of targets (N,) to standardise; ``None`` if they are used as they are."""
         return None
 
     # ---------------------------------------------------------------- training
@@ -178,18 +179,18 @@ class Task(ReportedTask):
     def class_weights(
         self, given: Mapping[str, float] | None, labels: Sequence[str], targets: np.ndarray, *, even: bool
     ) -> np.ndarray:
-        """Return what a clip of each class counts for, float64 (C,).
+        """Return the weight of each class in the loss, float64 (C,).
 
         Args:
-            given: weights by class, 1 for others; ``None`` for balanced ones.
+            given: weights by class, 1 for classes that are not listed; ``None`` for balanced weights.
             labels: C class names.
-            targets: of the training clips.
-            even: whether a sampler shows each class equally often, whatever its clips.
+            targets: targets of the training clips.
+            even: whether the sampler draws each class equally often, however many clips it has.
         """
         return np.ones(len(labels))
 
     def loss(self, how: LossSettings) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
-        """Return the loss of clips: from logits (B, C) and targets to float32 (B,), 0 where the target is NO_LABEL."""
+        """Return a function from logits (B, C) and targets to losses, float32 (B,), 0 where the target is NO_LABEL."""
         from earmark.tasks.regression_loss import NumberLoss
 
         return NumberLoss(how.unit or (0.0, 1.0))
@@ -198,7 +199,7 @@ class Task(ReportedTask):
         """Fit a linear map from embeddings to logits.
 
         Returns:
-            ``(weights, bias, fitted)``: float64 (C, D) and (C,), for embeddings as they come.
+            ``(weights, bias, fitted)``: float64 (C, D) and (C,), for embeddings without standardisation.
         """
         from earmark.tasks.linear_fits import fit_number
 
@@ -208,11 +209,11 @@ class Task(ReportedTask):
 
     @abstractmethod
     def scores(self, logits: np.ndarray) -> np.ndarray:
-        """Return what logits (..., C) say: probabilities, or the number itself, in the type of the logits."""
+        """Return the scores of logits (..., C), in the same dtype: probabilities, or the number itself."""
 
     @abstractmethod
     def logits(self, scores: np.ndarray) -> np.ndarray:
-        """Return logits float32 (..., C) that say ``scores``; of probabilities of 0 and 1 the nearest finite ones."""
+        """Return the logits of ``scores``, float32 (..., C); the nearest finite ones for probabilities of 0 and 1."""
 
     def scores_in_graph(self, logits: torch.Tensor) -> torch.Tensor:
         """Return :meth:`scores` of a tensor (B, C), with operators that can be exported."""
@@ -222,19 +223,19 @@ class Task(ReportedTask):
         """Return the logits of the mean score over the windows of each clip.
 
         Args:
-            logits: of K windows, float32 (K, C), clip after clip.
-            starts: the first window of each of N clips, int64 (N,); ``None`` if all are of one clip.
+            logits: logits of K windows, float32 (K, C), clip after clip.
+            starts: the first window of each of N clips, int64 (N,); ``None`` if all windows belong to one clip.
 
         Returns:
-            float32 (N, C), or (C,) of one clip.
+            float32 (N, C), or (C,) for one clip.
         """
         if len(logits) == (1 if starts is None else len(starts)):
             only: np.ndarray = logits[0] if starts is None else logits
             return only
         return self.logits(pool(self.scores(logits if starts is None else logits.astype(np.float64)), starts))
 
-    def answers(self, logits: np.ndarray, thresholds: np.ndarray | float | None = None) -> np.ndarray:
-        """Return what is compared with the targets, of their shape, from logits (N, C).
+    def predictions(self, logits: np.ndarray, thresholds: np.ndarray | float | None = None) -> np.ndarray:
+        """Return the predictions, in the form of the targets.
 
         Args:
             logits: float (N, C).
@@ -243,19 +244,19 @@ class Task(ReportedTask):
         return self.scores(logits)[:, 0]
 
     def right(self, logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
-        """Return which of N clips are answered rightly in every respect, bool (N,)."""
-        equal = self.answers(logits) == targets
+        """Return which of N clips have a fully correct prediction, bool (N,)."""
+        equal = self.predictions(logits) == targets
         return equal if equal.ndim == 1 else equal.all(axis=1)
 
     def differs(self, given: np.ndarray, expected: np.ndarray) -> np.ndarray:
-        """Return which clips two models answer differently, bool (N,), from their scores (N, C).
+        """Return for which clips two models predict different classes, bool (N,), from their scores (N, C).
 
-        A number is judged by its difference alone.
+        Always ``False`` for numbers, which are compared by their difference alone.
         """
         return np.zeros(len(given), dtype=bool)
 
     def spread(self, scores: np.ndarray) -> float:
-        """Return what a difference of scores (N, C) is measured in: their deviation; 1 if they are all the same."""
+        """Return the unit for differences of scores (N, C): their standard deviation, or 1 if they are all equal."""
         return float(scores.std()) or 1.0
 
     # ---------------------------------------------------------------- figures
@@ -267,7 +268,7 @@ class Task(ReportedTask):
 
         Args:
             logits: float (N, C), N >= 1.
-            targets: of :meth:`targets`.
+            targets: from :meth:`targets`.
             labels: C class names.
             how: thresholds and intervals.
 
@@ -280,49 +281,50 @@ class Task(ReportedTask):
         return compute_regression(self.scores(logits), targets, how.units)
 
     def example(self, labels: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Return targets and logits of a few clips that are answered rightly, to try metrics on."""
+        """Return targets and logits of a few correctly predicted clips, to try metrics on."""
         numbers = np.arange(1, 3, dtype=np.float32)
         return numbers, self.logits(numbers[:, None])
 
     # ---------------------------------------------------------------- decision
 
     def why_not_fitted(self, asked: Sequence[str]) -> str | None:
-        """Return why settings ask for something that has no meaning here; ``None`` if they do not.
+        """Return why settings do not apply to this task; ``None`` if they do.
 
         Args:
-            asked: names of the settings of a decision that are given, at least one.
+            asked: names of the decision settings that were given, at least one.
         """
-        return f"{self.in_words} has no probability to calibrate and no threshold; leave these flags out"
+        flags = ", ".join(f"--{name}" for name in asked)
+        return f"{flags}: {self.in_words} has no probability to calibrate and no threshold. Leave these flags out."
 
     def fit_temperature(self, windows: WindowLogits, targets: np.ndarray) -> float:
-        """Return the temperature, from 0.05 to 20, at which probabilities are right as often as they say."""
+        """Return the temperature, from 0.05 to 20, that calibrates the probabilities best."""
         return 1.0
 
     def fit_thresholds(
         self, clips: LabelledScores, wanted: WantedThresholds, decision: Decision
     ) -> tuple[Decision, list[str]]:
-        """Return the decision with thresholds, and lines about what could not be had.
+        """Return the decision with thresholds, and a line for each target that cannot be reached.
 
         Args:
-            clips: those to fit on.
-            wanted: what is asked of the answers.
-            decision: without thresholds.
+            clips: the clips to fit on.
+            wanted: the targets that the predictions have to reach.
+            decision: a decision without thresholds.
         """
         return decision, []
 
     def thresholds(self, decision: Decision, labels: Sequence[str]) -> np.ndarray | None:
-        """Return the score from which on each class is answered, float64 (C,); ``None`` if the highest one is."""
+        """Return the lowest score at which each class is predicted, float64 (C,); ``None`` if the highest wins."""
         return None
 
     def decided(self, scores: np.ndarray, labels: Sequence[str], decision: Decision) -> np.ndarray:
-        """Return what a decision makes of scores (N, C), comparable with the targets."""
+        """Return the predictions that a decision makes from scores (N, C), in the form of the targets."""
         return scores
 
-    def decision_figures(self, clips: LabelledScores, answers: np.ndarray, decision: Decision) -> dict[str, object]:
-        """Return how good the answers of :meth:`decided` are, by name."""
+    def decision_figures(self, clips: LabelledScores, predictions: np.ndarray, decision: Decision) -> dict[str, object]:
+        """Return figures of the predictions of :meth:`decided`, by name."""
         return {}
 
     def top(self, scores: np.ndarray, labels: Sequence[str], top_k: int, decision: Decision) -> list[Prediction]:
-        """Return what is answered for the scores (C,) of a clip, the most likely first: ``top_k`` labels, or more."""
+        """Return the predictions for a clip with scores (C,), most likely first: at least ``top_k`` labels."""
         order = np.argsort(-scores, kind="stable")[:top_k]
         return [{"label": labels[i], "score": float(scores[i])} for i in order]

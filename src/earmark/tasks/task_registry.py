@@ -1,4 +1,4 @@
-"""Which tasks there are, found by name or by the configuration of a model."""
+"""The list of tasks, and how to find one by name or in a model's configuration."""
 
 from __future__ import annotations
 
@@ -11,40 +11,39 @@ from earmark.tasks.task import Task
 
 SINGLE_LABEL, MULTI_LABEL, REGRESSION = SingleLabel(), MultiLabel(), Regression()
 TASKS: tuple[Task, ...] = (SINGLE_LABEL, MULTI_LABEL, REGRESSION)
-_OWN_KEY = "earmark_task"  # in config.json, of a task that Transformers has no word for
+_OWN_KEY = "earmark_task"  # key in config.json for a task without a problem_type of Transformers
 
 
 def find_task(name: str | None) -> Task:
-    """Return the task of this name; single labels without one.
+    """Return the task with this name, or the single-label task for ``None``.
 
     Raises:
-        ValueError: there is no such task.
+        ValueError: no task has this name.
     """
     if name is None:
         return SINGLE_LABEL
     found = next((task for task in TASKS if task.name == name), None)
     if found is None:
-        raise ValueError(f"{name!r} is no task: expected {', '.join(task.name for task in TASKS)}")
+        raise ValueError(f"{name!r} is not a task: expected {', '.join(task.name for task in TASKS)}")
     return found
 
 
 def task_of_config(config: object) -> Task:
-    """Return the task of a model with this configuration of Transformers; single labels if it names none."""
+    """Return the task that a Transformers configuration names, or the single-label task if it names none."""
     return stated_task(config) or SINGLE_LABEL
 
 
 def stated_task(config: object) -> Task | None:
-    """Return the task that a configuration of Transformers names; ``None`` if it names none."""
+    """Return the task that a Transformers configuration names; ``None`` if it names none."""
     own, kind = getattr(config, _OWN_KEY, None), getattr(config, "problem_type", None)
     named = (task for task in TASKS if (own and task.name == own) or (kind and task.problem_type == kind))
     return next(named, None)
 
 
 def write_task(config: Any, task: Task) -> None:
-    """Let a configuration of Transformers name a task.
+    """Write a task into a Transformers configuration.
 
-    Transformers has its own words for the tasks that it knows, and refuses the one for single labels if there is one
-    class, so a model of single labels names none.
+    The single-label task is not written: Transformers rejects its ``problem_type`` for a model with one class.
     """
     config.problem_type = None if task is SINGLE_LABEL else task.problem_type
     if task is not SINGLE_LABEL and task.problem_type is None:
