@@ -42,7 +42,7 @@ def tiny(model_type: str, what: str) -> AudioModel:
     audio = build_for_training(
         ModelSource(model_type=model_type, config_overrides=overrides(model_type)), ["a", "b", "c"], 0.5, 0.5
     )
-    freeze(audio.model, what)
+    freeze(audio, what)
     return audio
 
 

@@ -25,9 +25,9 @@ from earmark.errors import ModelError
 from earmark.export.check import compare
 from earmark.export.description import MODEL_FILES
 from earmark.export.export_model import describe, write
-from earmark.export.graph import WaveformClassifier, example_length, trace
+from earmark.export.graph import WaveformClassifier, trace
 from earmark.export.load_export import ExportedModel
-from earmark.families.family_registry import FAMILIES, find_family
+from earmark.families.family_registry import FAMILIES
 from earmark.models.build_model import (
     AudioModel,
     ModelSource,
@@ -182,7 +182,7 @@ def test_a_head_on_an_embedding_gives_the_logits(kind: str) -> None:
         inputs = audio.frontend([tone(300 + 300 * i, seconds) for i, seconds in enumerate(lengths_s)])
         embeddings = audio.model(**inputs, stop_at="embeddings")
         whole = audio.model(**inputs).logits
-        by_family = find_family(audio.model.config).classify(audio.model, embeddings)
+        by_family = audio.family.classify(audio.model, embeddings)
     assert embeddings.ndim == 2
     torch.testing.assert_close(by_family, whole, atol=1e-5, rtol=1e-4)
     np.testing.assert_allclose(classify_all(audio.model, embeddings.numpy(), CPU), whole, atol=1e-5, rtol=1e-4)
@@ -236,7 +236,7 @@ def test_exactly_what_is_frozen_gets_no_gradient(kind: str) -> None:
 
 def test_freezing_more_layers_than_there_are() -> None:
     with pytest.raises(ModelError, match="has 2 layers"):
-        freeze(build_varied("wav2vec2").model, "last-3")
+        freeze(build_varied("wav2vec2"), "last-3")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -304,6 +304,6 @@ def test_an_export_answers_the_same(kind: str, format: str, tmp_path: Path) -> N
 def test_sew_is_traced_where_its_pooling_leaves_a_rest() -> None:
     """Any other length leaves the padding behind the pooling out of the graph, and odd numbers of frames wrong."""
     graph = WaveformClassifier(build_for_export("sew"))
-    samples = torch.zeros(1, example_length(graph))
+    samples = torch.zeros(1, graph.example_length)
     frames = graph.model.base_model.feature_extractor(samples).shape[-1]
     assert frames % graph.model.config.squeeze_factor == 1

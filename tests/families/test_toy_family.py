@@ -94,10 +94,10 @@ def test_it_is_built_saved_loaded_and_scored_alone_and_in_a_batch(toy: AudioMode
 
 def test_its_family_answers_for_freezing_embeddings_and_the_recipe(toy: AudioModel) -> None:
     model = toy.model
-    needs = training_needs(TrainingArguments(), "toy", pretrained=False, freeze=None)
+    needs = training_needs(TrainingArguments(), toy.family, pretrained=False, freeze=None)
     assert (needs.steps, needs.ema) == (77, None)
-    assert freeze(model, "feature_encoder") == "feature_encoder"
-    assert {name for name, one in model.named_parameters() if one.requires_grad} == head_parameters(model)
+    assert freeze(toy, "feature_encoder") == "feature_encoder"
+    assert {name for name, one in model.named_parameters() if one.requires_grad} == head_parameters(model, toy.family)
     samples = torch.randn(2, 8000)
     vectors = model(input_values=samples, stop_at="embeddings").detach().numpy()
     expected = model.eval()(input_values=samples).logits.detach().numpy()

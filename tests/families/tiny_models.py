@@ -43,7 +43,7 @@ def build_for_export(kind: str) -> AudioModel:
     audio = build_varied(kind, **({} if kind == "tc_resnet" else {layers: 1}))
     rows = score(audio, [wave[:RATE_HZ] for wave in RECORDINGS.waveforms], 1)
     scale = 0.1 / float(rows.std(axis=0).mean())
-    head = output_layer(audio.model)
+    head = output_layer(audio.model, audio.family)
     with torch.no_grad():
         head.weight.mul_(scale)
         head.bias.sub_(torch.from_numpy(rows.mean(axis=0))).mul_(scale)

@@ -31,7 +31,7 @@ def checkpoint(
     source = ModelSource(model_type=kind, config_overrides=overrides(kind))
     audio = build_for_training(source, labels, 0.5, 0.5, task, **more)
     with torch.no_grad():
-        output_layer(audio.model).bias += torch.arange(len(labels))
+        output_layer(audio.model, audio.family).bias += torch.arange(len(labels))
     audio.save(folder)
     return ModelSource(name_or_path=str(folder))
 
@@ -69,7 +69,7 @@ def test_classes_in_another_order_keep_their_rows(kind: str, tmp_path: Path, cap
 
 
 def rows(audio: AudioModel) -> dict[str, np.ndarray]:
-    layer = output_layer(audio.model)
+    layer = output_layer(audio.model, audio.family)
     both = torch.cat([layer.weight, layer.bias[:, None]], dim=1).detach().numpy()
     return dict(zip(audio.labels, both, strict=True))
 

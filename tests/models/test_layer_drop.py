@@ -9,7 +9,6 @@ import pytest
 import torch
 import transformers
 
-from earmark.families.family_registry import find_family
 from earmark.models.build_model import ModelSource, build_for_training
 from earmark.models.freeze import encoder_layers
 from earmark.models.layer_drop import drop_rate
@@ -34,13 +33,13 @@ def test_a_sum_of_layers_trains_with_layers_left_out(kind: str) -> None:
     for _ in range(12):
         model.zero_grad()
         model(**inputs).logits.square().sum().backward()
-        for i, layer in enumerate(encoder_layers(model)):
+        for i, layer in enumerate(encoder_layers(model, audio.family)):
             gradients = [weight.grad for weight in layer.parameters() if weight.requires_grad]
             if all(gradient is None or not gradient.any() for gradient in gradients):
                 gone.add(i)
-    dropped = set(range(find_family(model.config).first_dropped_layer, len(encoder_layers(model))))
+    dropped = set(range(audio.family.first_dropped_layer, len(encoder_layers(model, audio.family))))
     assert gone == dropped  # each is left out at times, and none is always there
-    assert drop_rate(model.config) == 0.5  # as it will be saved
+    assert drop_rate(model.config, audio.family) == 0.5  # as it will be saved
     model.eval()
     with torch.no_grad():
         torch.testing.assert_close(model(**inputs).logits, model(**inputs).logits)

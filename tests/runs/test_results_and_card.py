@@ -102,6 +102,7 @@ def test_the_card_reads_back_with_its_model_index() -> None:
     assert r"no\|maybe |" in card.text
     assert 'classify({"raw": samples, "sampling_rate": 16_000})' in card.text
     assert "needs the program ffmpeg" in card.text
+    assert "import earmark." not in card.text
 
 
 def test_the_scheme_of_the_hub_is_no_part_of_the_name() -> None:

@@ -61,7 +61,7 @@ def build(kind: str = "wav2vec2", what_is_frozen: str = "none", length_s: float 
     for module in audio.model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
-    freeze(audio.model, what_is_frozen)
+    freeze(audio, what_is_frozen)
     return audio
 
 

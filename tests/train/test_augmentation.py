@@ -165,7 +165,9 @@ def test_a_run_from_the_command_line_says_what_was_done(tmp_path: Path, capfd: p
     settings = saved_config(tmp_path / "run" / "run_config.yaml")
     assert settings["augment"] == "noise:1,reverb,gain"
     assert settings["augment_gain_db"] == "-20,-6"
-    assert "| augmentation | reverb (p 0.5), noise (p 1, 5 to 20 dB SNR)" in (tmp_path / "run/README.md").read_text()
+    card = (tmp_path / "run" / "README.md").read_text()
+    assert "| augmentation | reverb (p 0.5), noise (p 1, 5 to 20 dB SNR)" in card
+    assert "import earmark.models.tc_resnet" in card  # Transformers does not know this architecture
     assert "two.wav" in (tmp_path / "run" / "bad_audio.csv").read_text()
     again = ["train", "--config", str(tmp_path / "run" / "run_config.yaml"), "--output_dir", str(tmp_path / "again")]
     assert main(again) == 0, capfd.readouterr().err

@@ -63,7 +63,7 @@ def weights(audio: AudioModel) -> dict[str, torch.Tensor]:
 def count_calls_of_body(audio: AudioModel) -> list[str]:
     """A list that gets the name of each module of the body, each time it is called."""
     called: list[str] = []
-    for name, module in find_body(audio.model).named_modules():
+    for name, module in find_body(audio.model, audio.family).named_modules():
         module.register_forward_hook(lambda *_, name=name: called.append(name))
     return called
 
@@ -189,7 +189,7 @@ def test_a_probe_answers_as_the_saved_model(kind: str, mixed: dict[str, UsableCl
     changed = {name for name, value in weights(audio).items() if not torch.equal(value, before[name])}
     assert changed
     assert not any(name in changed for name, _ in audio.model.named_buffers())  # batch norms saw no clip
-    in_body = {id(parameter) for parameter in find_body(audio.model).parameters()}
+    in_body = {id(parameter) for parameter in find_body(audio.model, audio.family).parameters()}
     assert not any(id(parameter) in in_body for name, parameter in audio.model.named_parameters() if name in changed)
     audio.save(tmp_path / "saved")
     saved = load_trained(ModelSource(name_or_path=str(tmp_path / "saved")))
@@ -429,12 +429,12 @@ def test_a_recording_that_changes_before_it_is_computed(tmp_path: Path) -> None:
 def test_a_frozen_body_stays_in_evaluation_mode_where_clips_are_cut_at_random(kind: str, tmp_path: Path) -> None:
     clips = usable(write_clips(tmp_path / "clips", [0.9] * 4))
     audio = build(kind, "encoder", length_s=0.5)
-    before = {name: values.clone() for name, values in find_body(audio.model).state_dict().items()}
+    before = {name: values.clone() for name, values in find_body(audio.model, audio.family).state_dict().items()}
     modes = set()
-    find_body(audio.model).register_forward_hook(lambda body, *_: modes.add(body.training))
+    find_body(audio.model, audio.family).register_forward_hook(lambda body, *_: modes.add(body.training))
     layer = next(module for name, module in audio.model.named_modules() if "norm" in name)
     layer.register_forward_hook(lambda module, *_: modes.add(module.training))
     make_trainer(audio, clips, tmp_path / "out", max_steps=2).train()
     assert modes == {False}
-    for name, values in find_body(audio.model).state_dict().items():
+    for name, values in find_body(audio.model, audio.family).state_dict().items():
         torch.testing.assert_close(values, before[name], msg=name)

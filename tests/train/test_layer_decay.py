@@ -31,10 +31,10 @@ def order_of_modules(model: Any, inputs: dict[str, torch.Tensor]) -> list[nn.Mod
 def test_depth_follows_the_order_in_which_the_model_computes(model_type: str) -> None:
     audio = build_varied(model_type)
     model = audio.model
-    layers = list(encoder_layers(model))
+    layers = list(encoder_layers(model, audio.family))
     order = order_of_modules(model, audio.frontend([tone(440, 1.0)]))
     first, last = order.index(layers[0]), order.index(layers[-1])
-    depth = depths(model)
+    depth = depths(audio)
     assert set(depth) == {name for name, _ in model.named_parameters()}
     for number, layer in enumerate(layers, 1):
         ids = {id(weight) for weight in layer.parameters()}
@@ -42,18 +42,18 @@ def test_depth_follows_the_order_in_which_the_model_computes(model_type: str) ->
     in_layers = {id(weight) for layer in layers for weight in layer.parameters()}
     for name, module in model.named_modules():
         own = [f"{name}.{part}" for part, w in module.named_parameters(recurse=False) if id(w) not in in_layers]
-        if module in order and own and module is not find_body(model):
+        if module in order and own and module is not find_body(model, audio.family):
             expected = 0 if order.index(module) < first else len(layers) + 1
             assert {depth[part] for part in own} == {expected}, name
             assert not first < order.index(module) < last
     assert {depth[name] for name in depth if name.endswith("masked_spec_embed")} <= {0}
-    assert {depth[name] for name in head_parameters(model)} == {len(layers) + 1}
+    assert {depth[name] for name in head_parameters(model, audio.family)} == {len(layers) + 1}
 
 
 def test_the_norm_of_large_models_lies_behind_the_layers() -> None:
-    model = build(do_stable_layer_norm=True, feat_extract_norm="layer").model
-    assert depths(model)["wav2vec2.encoder.layer_norm.weight"] == 3
-    assert depths(build().model)["wav2vec2.encoder.layer_norm.weight"] == 0
+    audio = build(do_stable_layer_norm=True, feat_extract_norm="layer")
+    assert depths(audio)["wav2vec2.encoder.layer_norm.weight"] == 3
+    assert depths(build())["wav2vec2.encoder.layer_norm.weight"] == 0
 
 
 @pytest.mark.parametrize("head_rate", [None, 1e-2])
@@ -77,7 +77,7 @@ def test_groups_have_the_rate_of_their_layer_and_keep_their_weight_decay(
         part = next((part for part in of_layer if f"wav2vec2.{part}." in name), None)
         if part is not None:
             assert rate == pytest.approx(of_layer[part])
-        elif name in head_parameters(audio.model):
+        elif name in head_parameters(audio.model, audio.family):
             assert rate == (head_rate or 1e-3)
         norm_or_bias = "layer_norm" in name or name.endswith("bias")
         assert decay == (0.0 if norm_or_bias else 0.1), name
@@ -105,10 +105,11 @@ def test_a_resumed_run_ends_with_the_same_bits(tmp_path: Path) -> None:
 
 
 def test_a_model_without_layers_is_one_line() -> None:
-    model = build("tc_resnet").model
-    find_body(model).layers = nn.Sequential(*find_body(model).layers)
+    audio = build("tc_resnet")
+    body = find_body(audio.model, audio.family)
+    body.layers = nn.Sequential(*body.layers)
     with pytest.raises(UsageError, match="tc_resnet has no stack of layers"):
-        learning_rates(model, SimpleNamespace(learning_rate=1e-3, head_learning_rate=None, layer_decay=0.5))
+        learning_rates(audio, SimpleNamespace(learning_rate=1e-3, head_learning_rate=None, layer_decay=0.5))
 
 
 @pytest.mark.parametrize("decay", ["0", "1.5", "-1", "nan"])

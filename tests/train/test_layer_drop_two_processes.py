@@ -53,9 +53,11 @@ def test_two_processes_train(kind: str, tmp_path: Path) -> None:
 def test_settings_that_cannot_train(settings: dict[str, Any], said: str) -> None:
     from transformers import Wav2Vec2Config
 
+    from earmark.families.family_registry import find_family
+
     plain: dict[str, Any] = {"gradient_checkpointing_kwargs": None, "ddp_find_unused_parameters": None}
     args = SimpleNamespace(world_size=2, **{**plain, **settings})
     with pytest.raises(UsageError, match=f"{said} cannot train in several processes"):
-        finding_unused(args, Wav2Vec2Config(layerdrop=0.1))
-    kept = finding_unused(args, Wav2Vec2Config(layerdrop=0.0))
+        finding_unused(args, Wav2Vec2Config(layerdrop=0.1), find_family("wav2vec2"))
+    kept = finding_unused(args, Wav2Vec2Config(layerdrop=0.0), find_family("wav2vec2"))
     assert kept.ddp_find_unused_parameters == args.ddp_find_unused_parameters

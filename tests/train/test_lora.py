@@ -35,12 +35,12 @@ def score(audio: AudioModel) -> np.ndarray:
     return np.stack(list(score_waveforms(audio.model, audio.frontend, CLIPS, batch_size=2, device=CPU)))
 
 
-def stir(model: Any) -> None:
+def stir(audio: AudioModel) -> None:
     """Give adapters and head weights as after some training: a new adapter's second factor is zero."""
     torch.manual_seed(1)
     with torch.no_grad():
-        for name, weight in model.named_parameters():
-            if ".lora_" in name or name in head_parameters(model):
+        for name, weight in audio.model.named_parameters():
+            if ".lora_" in name or name in head_parameters(audio.model, audio.family):
                 weight.copy_(torch.randn_like(weight) * 0.3)
 
 
@@ -50,15 +50,15 @@ def test_adapters_and_head_learn_and_merged_answers_are_the_same(model_type: str
     audio = build_varied(model_type)
     names = {name for name, _ in audio.model.named_parameters()}
     before = score(audio)
-    adapters.attach(audio.model, 4, 8, targets)
+    adapters.attach(audio, 4, 8, targets)
     np.testing.assert_allclose(score(audio), before, atol=1e-6)  # nothing has been learned yet
-    stir(audio.model)
+    stir(audio)
     audio.model.config.layerdrop = 0.0
     audio.model.train()
     audio.model(**audio.frontend(CLIPS)).logits.square().sum().backward()
     graded = {name for name, weight in audio.model.named_parameters() if weight.grad is not None}
     added = {name for name, _ in audio.model.named_parameters() if ".lora_" in name}
-    assert graded == added | head_parameters(audio.model)
+    assert graded == added | head_parameters(audio.model, audio.family)
     assert all(audio.model.get_parameter(name).grad.abs().max() > 0 for name in added)
     apart = score(audio)
     assert np.abs(apart - before).max() > 1e-3
@@ -74,8 +74,8 @@ def test_a_separate_adapter_answers_the_same_here_and_in_plain_peft(model_type: 
     build_varied(model_type, base_s).save(tmp_path / "base")
     source = ModelSource(name_or_path=str(tmp_path / "base"))
     audio = build_for_training(source, ["a", "b"], 1.0, longest_s=1.0)  # fixed-length encoders are cut
-    adapters.attach(audio.model, 4, 8)
-    stir(audio.model)
+    adapters.attach(audio, 4, 8)
+    stir(audio)
     before = score(audio)
     settings = SimpleNamespace(lora=4, lora_save="separate")
     save_kept(audio, tmp_path, settings, ModelArguments(model_name_or_path=str(tmp_path / "base")))
@@ -146,7 +146,7 @@ def test_a_resumed_run_ends_with_the_same_bits(base: Path, tmp_path: Path) -> No
     def run(checkpoint: str | None) -> dict[str, torch.Tensor]:
         audio = build()
         torch.manual_seed(2)
-        adapters.attach(audio.model, 2, 4)
+        adapters.attach(audio, 2, 4)
         settings = {"save_strategy": "epoch", "save_total_limit": None, "lora": 2, "ema": 0.9}
         trainer = make_trainer(audio, clips, tmp_path / "run", **settings)
         trainer.train(resume_from_checkpoint=checkpoint)
@@ -187,9 +187,9 @@ def test_what_cannot_be_adapted_is_one_line() -> None:
     with pytest.raises(UsageError, match="--model_type starts from random"):
         add_adapters(build(), settings, ModelArguments(model_type="wav2vec2"))
     with pytest.raises(ModelError, match="the body of tc_resnet has no linear layers"):
-        adapters.attach(build("tc_resnet").model, 4, 8)
-    wavlm = build_varied("wavlm").model
-    wavlm.forward.static = None
+        adapters.attach(build("tc_resnet"), 4, 8)
+    wavlm = build_varied("wavlm")
+    wavlm.model.forward.static = None
     with pytest.raises(ModelError, match="bypasses its adapters"):
         adapters.attach(wavlm, 4, 8)
     settings = SimpleNamespace(lora=None, lora_alpha=3.0, lora_target_modules=None)
@@ -204,7 +204,7 @@ def test_an_adapter_of_another_model_is_one_line(tmp_path: Path) -> None:
     for name, width in (("base", 16), ("other", 32)):
         build(hidden_size=width).save(tmp_path / name)
     audio = build()
-    adapters.attach(audio.model, 4, 8)
+    adapters.attach(audio, 4, 8)
     model = ModelArguments(model_name_or_path=str(tmp_path / "base"))
     save_kept(audio, tmp_path, SimpleNamespace(lora=4, lora_save="separate"), model)
     settings = json.loads((tmp_path / "adapter_config.json").read_text())
@@ -228,7 +228,7 @@ def test_an_adapter_names_its_base_as_it_was_found(tmp_path: Path, monkeypatch: 
     Path("other").mkdir()  # makes ``other/base`` look like a folder that is missing
     for name, base in (("org/base", str(tmp_path / "base")), ("hf://org/base", "org/base"), ("other/x", "other/x")):
         audio = build()
-        adapters.attach(audio.model, 4, 8)
+        adapters.attach(audio, 4, 8)
         model = ModelArguments(model_name_or_path=name)
         save_kept(audio, tmp_path / "run", SimpleNamespace(lora=4, lora_save="separate"), model)
         assert json.loads(Path("run/adapter_config.json").read_text())["base_model_name_or_path"] == base
@@ -238,7 +238,7 @@ def test_an_adapter_beside_other_weights_is_one_line(tmp_path: Path) -> None:
     """A base of the same name and size that has been trained on, as a run that was replaced."""
     build().save(tmp_path / "base")
     audio = build_for_training(ModelSource(name_or_path=str(tmp_path / "base")), ["a", "b"], 0.5, 0.5)
-    adapters.attach(audio.model, 4, 8)
+    adapters.attach(audio, 4, 8)
     model = ModelArguments(model_name_or_path=str(tmp_path / "base"))
     save_kept(audio, tmp_path, SimpleNamespace(lora=4, lora_save="separate"), model)
     weights = tmp_path / "base" / "model.safetensors"
@@ -260,4 +260,4 @@ def test_an_adapter_beside_other_weights_is_one_line(tmp_path: Path) -> None:
 def test_without_peft_the_pip_command_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(MissingExtraError, match=r"LoRA adapters need the package peft.*earmark\[lora\]"):
-        adapters.attach(build().model, 4, 8)
+        adapters.attach(build(), 4, 8)

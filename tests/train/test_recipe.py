@@ -6,6 +6,7 @@ import pytest
 from transformers import HubertConfig, Wav2Vec2Config, WhisperConfig
 
 from earmark.errors import UsageError
+from earmark.families.family_registry import find_family
 from earmark.scoring.diagnosis import Schedule
 from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.recipe import choose_rates, global_batch_size, is_wav2vec2_base, warn_of_collapse, with_global_batch
@@ -32,15 +33,19 @@ def test_a_global_batch_that_cannot_be_shared_out(tmp_path: Path) -> None:
 
 
 def test_rates_grow_with_the_batch_and_say_so(tmp_path: Path) -> None:
-    usual = choose_rates(arguments(tmp_path, per_device_train_batch_size=128), "wav2vec2", pretrained=True, freeze=None)
+    usual = choose_rates(
+        arguments(tmp_path, per_device_train_batch_size=128), find_family("wav2vec2"), pretrained=True, freeze=None
+    )
     assert (usual.body, usual.head) == (3e-5, 3e-5)
-    large = choose_rates(arguments(tmp_path, gradient_accumulation_steps=32), "wav2vec2", pretrained=True, freeze=None)
+    large = choose_rates(
+        arguments(tmp_path, gradient_accumulation_steps=32), find_family("wav2vec2"), pretrained=True, freeze=None
+    )
     assert large.body == pytest.approx(2.4e-4)  # the upper end of what works at 1,024 clips a step
     assert large.head == pytest.approx(5 * large.body)
     assert "times 8" in large.reason
     assert "1,024" in large.reason
     scratch = choose_rates(
-        arguments(tmp_path, per_device_train_batch_size=128), "tc_resnet", pretrained=False, freeze=None
+        arguments(tmp_path, per_device_train_batch_size=128), find_family("tc_resnet"), pretrained=False, freeze=None
     )
     assert scratch.body == pytest.approx(8e-3)  # four times the batch, twice the rate
     assert scratch.head == scratch.body
@@ -48,9 +53,9 @@ def test_rates_grow_with_the_batch_and_say_so(tmp_path: Path) -> None:
 
 def test_a_given_rate_is_taken_as_it_is(tmp_path: Path) -> None:
     training = arguments(tmp_path, learning_rate=1e-4, gradient_accumulation_steps=64)
-    assert choose_rates(training, "wav2vec2", pretrained=True, freeze=None).head == 1e-4
+    assert choose_rates(training, find_family("wav2vec2"), pretrained=True, freeze=None).head == 1e-4
     training = arguments(tmp_path, learning_rate=1e-4, head_learning_rate=1e-3)
-    rates = choose_rates(training, "wav2vec2", pretrained=True, freeze=None)
+    rates = choose_rates(training, find_family("wav2vec2"), pretrained=True, freeze=None)
     assert (rates.body, rates.head) == (1e-4, 1e-3)
 
 
@@ -68,8 +73,8 @@ def test_nothing_is_said_about_models_that_nothing_is_known_about(tmp_path: Path
     assert warn_of_collapse(Schedule(12, 3e-5, 32, pretrained=True, is_wav2vec2_base=False)) is None
     plain, adapted = arguments(tmp_path), arguments(tmp_path, lora=4)
     base, large = Wav2Vec2Config(), Wav2Vec2Config(hidden_size=1024, num_hidden_layers=24)
-    assert is_wav2vec2_base(base, plain, None)
-    assert is_wav2vec2_base(base, plain, "feature_encoder")
+    assert is_wav2vec2_base(base, find_family(base), plain, None)
+    assert is_wav2vec2_base(base, find_family(base), plain, "feature_encoder")
     for config, training, freeze in (
         (base, plain, "encoder"),
         (base, plain, "last-2"),
@@ -79,4 +84,4 @@ def test_nothing_is_said_about_models_that_nothing_is_known_about(tmp_path: Path
         (HubertConfig(), plain, None),
         (WhisperConfig(), plain, None),
     ):
-        assert not is_wav2vec2_base(config, training, freeze)
+        assert not is_wav2vec2_base(config, find_family(config), training, freeze)

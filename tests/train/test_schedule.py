@@ -10,6 +10,7 @@ import pytest
 from transformers import TrainerControl, TrainerState
 
 from earmark.errors import UsageError
+from earmark.families.family_registry import find_family
 from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.callbacks import EvaluateEveryEpochs
 from earmark.train.recipe import Needs, choose_rates, training_needs
@@ -75,8 +76,8 @@ def test_tc_resnet_is_averaged_and_a_pretrained_encoder_is_not() -> None:
         ("tc_resnet", True, 0.99),
         ("wav2vec2", True, None),
     ):
-        assert training_needs(arguments(), model_type, pretrained=pretrained, freeze=None).ema == ema
-    assert training_needs(arguments(), "tc_resnet", pretrained=True, freeze="encoder").ema is None
+        assert training_needs(arguments(), find_family(model_type), pretrained=pretrained, freeze=None).ema == ema
+    assert training_needs(arguments(), find_family("tc_resnet"), pretrained=True, freeze="encoder").ema is None
 
 
 @pytest.mark.parametrize("length", [{"num_train_epochs": 3}, {"num_train_epochs": 0.5}, {"max_steps": 27}])
@@ -145,7 +146,9 @@ def test_settings_that_contradict(settings: dict[str, Any], message: str) -> Non
 
 def test_a_larger_batch_with_its_higher_rate_needs_fewer_steps() -> None:
     usual, doubled, small = (
-        training_needs(arguments(per_device_train_batch_size=size), "whisper", pretrained=True, freeze=None).steps
+        training_needs(
+            arguments(per_device_train_batch_size=size), find_family("whisper"), pretrained=True, freeze=None
+        ).steps
         for size in (32, 64, 4)
     )
     assert (doubled, small) == (usual / 2, usual)
@@ -158,10 +161,12 @@ def test_a_larger_batch_with_its_higher_rate_needs_fewer_steps() -> None:
 def test_fewer_steps_need_the_higher_rate(model_type: str, pretrained: bool, batch: int, steps: int) -> None:
     def needed(learning_rate: float) -> int:
         training = arguments(per_device_train_batch_size=batch, learning_rate=learning_rate)
-        return training_needs(training, model_type, pretrained=pretrained, freeze=None).steps
+        return training_needs(training, find_family(model_type), pretrained=pretrained, freeze=None).steps
 
     chosen, usual = (
-        choose_rates(arguments(per_device_train_batch_size=size), model_type, pretrained=pretrained, freeze=None).body
+        choose_rates(
+            arguments(per_device_train_batch_size=size), find_family(model_type), pretrained=pretrained, freeze=None
+        ).body
         for size in (batch, 32)
     )
     all_steps = 1200 if model_type == "wav2vec2" else 1000

@@ -136,7 +136,7 @@ def test_accumulated_batches_learn_what_one_batch_does(task: Task, tmp_path: Pat
 def test_a_probe_is_judged_in_the_unit_that_it_answers_in(task: Task, tmp_path: Path) -> None:
     clips = {name: relabelled(one, task) for name, one in usable(write_clips(tmp_path / "data", [0.5] * 8)).items()}
     audio = build(task, "wav2vec2", (350.0, 250.0) if task is REGRESSION else None)
-    freeze(audio.model, "encoder")
+    freeze(audio, "encoder")
     trainer = make_trainer(audio, clips, tmp_path / "run", num_train_epochs=3)
     with ExitStack() as stack:
         trainer.keep_frozen(stack, tmp_path, small_only=False)

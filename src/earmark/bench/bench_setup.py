@@ -87,7 +87,7 @@ def sampling_rate_of_model(options: BenchOptions) -> int:
     Raises:
         ModelError: there is no such model.
     """
-    return int(load_description(_source(options))[1].sampling_rate)
+    return int(load_description(_source(options)).extractor.sampling_rate)
 
 
 def build_model(options: BenchOptions, clips: BenchClips) -> AudioModel:

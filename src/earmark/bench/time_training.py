@@ -73,7 +73,7 @@ def bench_train(options: BenchOptions, clips: BenchClips, device: torch.device, 
     """
     precision, _ = choose_precision(abilities(device), bf16=False, fp16=False)
     audio = build_model(options, clips)
-    frozen = freeze(audio.model, options.freeze)
+    frozen = freeze(audio, options.freeze)
     args = _arguments(options, device, precision, folder)
     trainer = AudioTrainer(audio, args, clips.usable, None, bucket_waste=options.bucket_waste)
     timed = _TimedSteps(audio, options.skipped_steps)

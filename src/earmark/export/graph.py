@@ -16,7 +16,6 @@ import torch.nn.functional as F
 from torch import nn
 
 from earmark.errors import ModelError, first_line
-from earmark.families.family_registry import find_family
 from earmark.models.build_model import AudioModel
 from earmark.models.forward import pads_exactly
 
@@ -29,6 +28,9 @@ class WaveformClassifier(nn.Module):
 
     Args:
         audio: model and frontend, on the CPU; the frontend must be tensor code.
+
+    Attributes:
+        example_length: length of the clips to trace with, in samples.
     """
 
     def __init__(self, audio: AudioModel) -> None:
@@ -40,6 +42,8 @@ class WaveformClassifier(nn.Module):
         self.pad_to = audio.frontend.max_samples if one_length else None
         ignores_padding = one_length and not audio.frontend.tells_padding_from_silence
         self.task = audio.task
+        middle = (self.frontend.min_samples + self.frontend.max_samples) // 2
+        self.example_length = audio.family.example_samples(self.model.config, middle)
         self.takes_num_samples = pads_exactly(audio.model) and not ignores_padding
 
     def forward(self, samples: torch.Tensor, num_samples: torch.Tensor | None = None) -> torch.Tensor:
@@ -58,7 +62,7 @@ def trace(graph: WaveformClassifier, fixed_shape: tuple[int, int] | None) -> tor
         ModelError: torch.export cannot trace the model.
     """
     frontend = graph.frontend
-    batch, length = fixed_shape or (_EXAMPLE_BATCH, example_length(graph))
+    batch, length = fixed_shape or (_EXAMPLE_BATCH, graph.example_length)
     arguments: tuple[torch.Tensor, ...] = (torch.zeros(batch, length),)
     shapes: Any = None
     if fixed_shape is None:
@@ -98,12 +102,6 @@ def _drop_source_lines(program: torch.export.ExportedProgram) -> None:
         if isinstance(module, torch.fx.GraphModule):
             for node in module.graph.nodes:
                 node.meta.pop("stack_trace", None)
-
-
-def example_length(graph: WaveformClassifier) -> int:
-    """Return the length of the clips to trace with, in samples."""
-    middle = (graph.frontend.min_samples + graph.frontend.max_samples) // 2
-    return find_family(graph.model.config).example_samples(graph.model.config, middle)
 
 
 def _loosen(program: torch.export.ExportedProgram) -> None:

@@ -21,11 +21,13 @@ from torch import nn
 
 from earmark.errors import ModelError, first_line
 from earmark.extras import require
-from earmark.families.family_registry import find_family
 from earmark.models.freeze import encoder_layers, find_body, head_parameters
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
+
+    from earmark.families.family import Family
+    from earmark.models.build_model import AudioModel
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 ALL_LINEAR = "all-linear"
@@ -41,11 +43,11 @@ def is_adapter(folder: Path) -> bool:
     return (folder / CONFIG).is_file() and not list(folder.glob("model*.safetensors"))
 
 
-def attach(model: PreTrainedModel, rank: int, alpha: float, targets: str | None = None) -> list[str]:
+def attach(audio: AudioModel, rank: int, alpha: float, targets: str | None = None) -> list[str]:
     """Add adapters to a classifier, and freeze everything except them and the head.
 
     Args:
-        model: classifier with earmark's forward; changed in place, with the same predictions.
+        audio: classifier; its model is changed in place, with the same predictions.
         rank: rank of the products.
         alpha: the products are scaled by ``alpha / rank``.
         targets: names of linear layers separated by commas, ``"all-linear"``, or ``None`` for the attention's queries
@@ -59,11 +61,12 @@ def attach(model: PreTrainedModel, rank: int, alpha: float, targets: str | None 
         MissingExtraError: peft is not installed.
     """
     peft = require("peft")
-    if reason := find_family(model.config).check_adapters(model):
+    model, family = audio.model, audio.family
+    if reason := family.check_adapters(model):
         raise ModelError(f"--lora: {reason}. {_ADVICE}")
-    layers = _chosen_layers(model, targets)
+    layers = _chosen_layers(audio, targets)
     config = peft.LoraConfig(r=rank, lora_alpha=alpha, target_modules=layers, lora_dropout=0.0, bias="none")
-    head = head_parameters(model)
+    head = head_parameters(model, family)
     _inject(model, config)
     for name in head:
         model.get_parameter(name).requires_grad_(True)
@@ -81,11 +84,11 @@ def merge(model: PreTrainedModel) -> None:
     del model.peft_config
 
 
-def save(model: PreTrainedModel, folder: Path, base: str, revision: str | None) -> None:
+def save(audio: AudioModel, folder: Path, base: str, revision: str | None) -> None:
     """Write adapters and head in peft's format, which ``peft.PeftModel.from_pretrained`` reads with the base model.
 
     Args:
-        model: model with adapters.
+        audio: classifier with adapters.
         folder: folder for ``adapter_config.json`` and ``adapter_model.safetensors``.
         base: folder or hub name of the base model.
         revision: revision of the base model on the hub.
@@ -93,28 +96,29 @@ def save(model: PreTrainedModel, folder: Path, base: str, revision: str | None) 
     Raises:
         OSError, SafetensorError: the files cannot be written.
     """
-    head = head_parameters(model)
+    model, family = audio.model, audio.family
+    head = head_parameters(model, family)
     weights = {
         _PREFIX + name.replace(f".{_NAME}.", "."): weight.detach().cpu().contiguous()
         for name, weight in model.named_parameters()
         if name in head or ".lora_" in name
     }
-    save_file(weights, folder / WEIGHTS, metadata={"format": "pt", _OF_BASE: fingerprint_of_body(model)})
+    save_file(weights, folder / WEIGHTS, metadata={"format": "pt", _OF_BASE: fingerprint_of_body(model, family)})
     config = model.peft_config[_NAME]
     config.base_model_name_or_path, config.revision, config.inference_mode = base, revision, True
     config.modules_to_save = sorted({name.split(".")[0] for name in head})
     config.save_pretrained(folder)
 
 
-def fingerprint_of_body(model: PreTrainedModel) -> str:
+def fingerprint_of_body(model: PreTrainedModel, family: Family) -> str:
     """Return a short text that identifies the weights below the head, with or without adapters."""
-    head = head_parameters(model)
+    head = head_parameters(model, family)
     digest = hashlib.sha256()
     of_body = {
         name.replace(".base_layer.", "."): weight
         for name, weight in model.named_parameters()
         # A checkpoint may lack weights that only training needs; then they are random.
-        if name not in head and ".lora_" not in name and not name.endswith(find_family(model.config).training_only)
+        if name not in head and ".lora_" not in name and not name.endswith(family.training_only)
     }
     for name, weight in sorted(of_body.items()):
         numbers = weight.detach().flatten()
@@ -137,11 +141,12 @@ def adapter_base(folder: Path) -> tuple[str, str]:
     return str(config.base_model_name_or_path), str(config.revision or "main")
 
 
-def load_merged(model: PreTrainedModel, folder: Path) -> None:
+def load_merged(model: PreTrainedModel, family: Family, folder: Path) -> None:
     """Merge a saved adapter and its head into the base model.
 
     Args:
         model: base model with a head of the right size; changed in place.
+        family: its family.
         folder: folder of :func:`save`.
 
     Raises:
@@ -153,10 +158,10 @@ def load_merged(model: PreTrainedModel, folder: Path) -> None:
         with safe_open(folder / WEIGHTS, framework="pt") as file:
             of_base = (file.metadata() or {}).get(_OF_BASE)  # absent in files written by peft
         saved = load_file(folder / WEIGHTS)
-        own = fingerprint_of_body(model) if of_base else None
+        own = fingerprint_of_body(model, family) if of_base else None
         _inject(model, config)
         weights = {_with_adapter_name(name.removeprefix(_PREFIX)): value for name, value in saved.items()}
-        wanted = head_parameters(model) | {name for name, _ in model.named_parameters() if ".lora_" in name}
+        wanted = head_parameters(model, family) | {name for name, _ in model.named_parameters() if ".lora_" in name}
         if wanted != weights.keys():
             odd = min(wanted ^ weights.keys())
             raise ModelError(
@@ -196,15 +201,15 @@ def _with_adapter_name(name: str) -> str:
     return re.sub(r"\.(lora_[AB])\.", rf".\1.{_NAME}.", name)
 
 
-def _chosen_layers(model: PreTrainedModel, targets: str | None) -> list[str]:
+def _chosen_layers(audio: AudioModel, targets: str | None) -> list[str]:
     """Return the full names of the linear layers to adapt."""
-    kind = model.config.model_type
-    of_body = _linear_layers(model, find_body(model))
+    model, family, kind = audio.model, audio.family, audio.architecture
+    of_body = _linear_layers(model, find_body(model, family))
     if not of_body:
         raise ModelError(f"--lora: the body of {kind} has no linear layers to adapt. {_ADVICE}")
     if targets is None or targets == ALL_LINEAR:
-        in_stack = _linear_layers(model, encoder_layers(model))
-        by_default = find_family(model.config).queries_and_values
+        in_stack = _linear_layers(model, encoder_layers(model, family))
+        by_default = family.queries_and_values
         chosen = [name for name in in_stack if targets or name.rpartition(".")[2] in by_default]
         if not chosen:
             raise ModelError(

@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import transformers
@@ -22,6 +22,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES
 
 from earmark.errors import ModelError, first_line
+from earmark.families.family import Family
 from earmark.families.family_registry import find_family, own_model_types
 from earmark.families.frontend_settings import Extractor
 from earmark.models import (
@@ -61,12 +62,14 @@ class AudioModel:
 
     Attributes:
         model: Transformers classifier; ``model(**frontend(waveforms)).logits`` is (B, C) float32.
+        family: family of its architecture.
         frontend: waveforms to model inputs.
         labels: class names in the order of the logits.
         decision: how to turn probabilities into predictions; the forward of ``model`` applies its temperature.
     """
 
     model: Any
+    family: Family
     frontend: Frontend
     labels: list[str]
     decision: Decision = PLAIN
@@ -135,6 +138,7 @@ def build_for_training(
             f"{folder}: an adapter cannot be the start of a training. Name its base model, or a merged model."
         )
     config = load_config(source, folder)
+    family = find_family(config)
     before = copy.deepcopy(config if source.config_name is None or folder is None else _read_config(folder, source))
     config.label2id = {label: i for i, label in enumerate(labels)}
     config.id2label = dict(enumerate(labels))
@@ -142,38 +146,26 @@ def build_for_training(
     if folder is None:
         model = _random_weights(config, source)
     else:
-        loaded = _load_weights(folder, config, source, fresh_head=True)
+        loaded = _load_weights(folder, config, family, source, fresh_head=True)
         model = loaded.model
-        head = saved_head(loaded, folder, before, lambda: _load_weights(folder, before, source, fresh_head=False).model)
-        how = place_rows(model, head, labels, task, unit, keep=source.keep_head)
+        head = saved_head(
+            loaded, folder, before, lambda: _load_weights(folder, before, family, source, fresh_head=False)
+        )
+        how = place_rows(loaded, head, labels, task, unit, keep=source.keep_head)
         if not source.replaces_head:
             logger.info("%s", how)
         if (folder / DECISION).is_file():
             logger.info("%s: ignored, because it was fitted for the weights before training", folder / DECISION)
     accept_saved_names(model)
-    extractor = load_extractor(source, folder, model.config)
-    length_s = length_for_training_s(model.config, extractor, length_s, longest_s)
-    extractor = cut_to_length(model, extractor, length_s)
+    extractor = load_extractor(source, folder, model.config, family)
+    length_s = length_for_training_s(model.config, family, extractor, length_s, longest_s)
+    extractor = cut_to_length(model, family, extractor, length_s)
     saved: dict[str, Any] = {"max_length_seconds": length_s}
     if unit is not None:
         saved["unit"] = {"mean": unit[0], "deviation": unit[1]}
     setattr(model.config, CONFIG_KEY, saved)
-    frontend = _frontend(extractor, model.config, length_s)
-    return AudioModel(install_forward(model), frontend, list(labels), Decision(task=task))
-
-
-def limits_for_training(
-    config: PreTrainedConfig, extractor: Extractor, length_s: float | None, longest_s: float
-) -> tuple[int, int]:
-    """Return the shortest and longest clip, in samples, of the model that :func:`build_for_training` would build.
-
-    Args:
-        config: see :func:`load_config`.
-        extractor: see :func:`load_extractor`.
-        length_s: see :func:`build_for_training`.
-        longest_s: see :func:`build_for_training`.
-    """
-    return _limits(extractor, config, length_for_training_s(config, extractor, length_s, longest_s))
+    frontend = _frontend(ModelDescription(model.config, family, extractor), length_s)
+    return AudioModel(install_forward(model, family), family, frontend, list(labels), Decision(task=task))
 
 
 def load_trained(source: ModelSource, *, decided: bool = True) -> AudioModel:
@@ -192,30 +184,50 @@ def load_trained(source: ModelSource, *, decided: bool = True) -> AudioModel:
     folder = source.find(source.name_or_path)
     config = load_config(source, folder)
     settle_task(config, source.task, source.name_or_path)
+    family = find_family(config)
     if adapters.is_adapter(folder):
-        model = _load_adapted(source, folder, config).eval()
+        model = _load_adapted(source, folder, config, family).eval()
     else:
-        model = _load_weights(folder, config, source, fresh_head=False).model.eval()
-    extractor = load_extractor(source, folder, config)
+        model = _load_weights(folder, config, family, source, fresh_head=False).model.eval()
+    extractor = load_extractor(source, folder, config, family)
     saved = getattr(config, CONFIG_KEY, None) or {}
-    native_s = find_family(config).native_length_s(config, extractor)
+    native_s = family.native_length_s(config, extractor)
     length_s = saved.get("max_length_seconds") or native_s or _DEFAULT_WINDOW_S
     labels = [config.id2label[i] for i in range(config.num_labels)]
     task = task_of_config(config)
     decision = read_decision(folder, labels, task) if decided else Decision(task=task)
-    install_forward(model).forward.temperature = decision.temperature
-    return AudioModel(model, _frontend(extractor, config, length_s), labels, decision)
+    install_forward(model, family).forward.temperature = decision.temperature
+    frontend = _frontend(ModelDescription(config, family, extractor), length_s)
+    return AudioModel(model, family, frontend, labels, decision)
 
 
-def load_description(source: ModelSource) -> tuple[object, Extractor]:
-    """Return configuration and feature extractor of a model, without its weights.
+class ModelDescription(NamedTuple):
+    """Configuration, family and feature extractor of a model, without its weights."""
+
+    config: PreTrainedConfig
+    family: Family
+    extractor: Extractor
+
+    def limits(self, length_s: float) -> tuple[int, int]:
+        """Return the shortest and longest clip, in samples, if clips have at most ``length_s``."""
+        rate_hz = int(self.extractor.sampling_rate)
+        return self.family.min_samples(self.config, rate_hz), max(1, round(length_s * rate_hz))
+
+    def limits_for_training(self, length_s: float | None, longest_s: float) -> tuple[int, int]:
+        """Return :meth:`limits` of the model that :func:`build_for_training` would build with these lengths."""
+        return self.limits(length_for_training_s(*self, length_s, longest_s))
+
+
+def load_description(source: ModelSource) -> ModelDescription:
+    """Return the description of a model.
 
     Raises:
         ModelError: see :func:`load_config` and :func:`earmark.models.extractor.load_extractor`.
     """
     folder = source.folder()
     config = load_config(source, folder)
-    return config, load_extractor(source, folder, config)
+    family = find_family(config)
+    return ModelDescription(config, family, load_extractor(source, folder, config, family))
 
 
 def load_config(source: ModelSource, folder: Path | None) -> Any:
@@ -291,7 +303,9 @@ def _random_weights(config: PreTrainedConfig, source: ModelSource) -> Any:
         ) from exc
 
 
-def _load_weights(folder: Path, config: PreTrainedConfig, source: ModelSource, *, fresh_head: bool) -> Loaded:
+def _load_weights(
+    folder: Path, config: PreTrainedConfig, family: Family, source: ModelSource, *, fresh_head: bool
+) -> Loaded:
     """Load the weights of a checkpoint into a classifier.
 
     Raises:
@@ -312,10 +326,10 @@ def _load_weights(folder: Path, config: PreTrainedConfig, source: ModelSource, *
         raise ModelError(
             f"{folder}: the weights cannot be loaded ({first_line(exc)}). Copy them again from the model's source."
         ) from exc
-    head = head_parameters(model)
+    head = head_parameters(model, family)
     missing, mismatched = set(report["missing_keys"]), {key for key, *_ in report["mismatched_keys"]}
     lacking = sorted((missing | mismatched) - (head if fresh_head else set()))
-    lacking = [name for name in lacking if not name.endswith(find_family(config).training_only)]
+    lacking = [name for name in lacking if not name.endswith(family.training_only)]
     if lacking:
         what = "the head" if set(lacking) <= head else f"{len(lacking)} weights"
         raise ModelError(
@@ -326,10 +340,10 @@ def _load_weights(folder: Path, config: PreTrainedConfig, source: ModelSource, *
                 else "Train it first, or give a trained model."
             )
         )
-    return Loaded(model, missing, mismatched)
+    return Loaded(model, family, missing, mismatched)
 
 
-def _load_adapted(source: ModelSource, folder: Path, config: PreTrainedConfig) -> Any:
+def _load_adapted(source: ModelSource, folder: Path, config: PreTrainedConfig, family: Family) -> Any:
     """Return the base model of an adapter, cut to the adapter's clip length, with the adapter merged."""
     name, revision = adapters.adapter_base(folder)
     base = replace(source, name_or_path=name, revision=revision, _found={})
@@ -341,22 +355,18 @@ def _load_adapted(source: ModelSource, folder: Path, config: PreTrainedConfig) -
             "adapter_config.json."
         ) from exc
     of_base = load_config(base, place)
-    find_family(config).restore_length(config, of_base)  # the weights have the base's positions, and are cut below
-    model = _load_weights(place, config, base, fresh_head=True).model
-    cut_to_length(model, load_extractor(base, place, of_base), config.earmark["max_length_seconds"])
-    adapters.load_merged(model, folder)
+    family.restore_length(config, of_base)  # the weights have the base's positions, and are cut below
+    model = _load_weights(place, config, family, base, fresh_head=True).model
+    extractor = load_extractor(base, place, of_base, family)
+    cut_to_length(model, family, extractor, config.earmark["max_length_seconds"])
+    adapters.load_merged(model, family, folder)
     return model
 
 
-def _frontend(extractor: Extractor, config: PreTrainedConfig, length_s: float) -> Frontend:
-    shortest, longest = _limits(extractor, config, length_s)
-    pads_itself = find_family(config).takes_one_length
-    return Frontend(extractor, min_samples=shortest, max_samples=longest, pads_itself=pads_itself)
-
-
-def _limits(extractor: Extractor, config: PreTrainedConfig, length_s: float) -> tuple[int, int]:
-    rate_hz = int(extractor.sampling_rate)
-    return find_family(config).min_samples(config, rate_hz), max(1, round(length_s * rate_hz))
+def _frontend(model: ModelDescription, length_s: float) -> Frontend:
+    shortest, longest = model.limits(length_s)
+    pads_itself = model.family.takes_one_length
+    return Frontend(model.extractor, min_samples=shortest, max_samples=longest, pads_itself=pads_itself)
 
 
 @contextlib.contextmanager

@@ -5,20 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from earmark.errors import ModelError
-from earmark.families.family_registry import find_family
 from earmark.families.frontend_settings import Extractor
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
+    from earmark.families.family import Family
+
 
 def length_for_training_s(
-    config: PreTrainedConfig, extractor: Extractor, length_s: float | None, longest_s: float
+    config: PreTrainedConfig, family: Family, extractor: Extractor, length_s: float | None, longest_s: float
 ) -> float:
     """Return the longest clip of a model to train, in seconds.
 
     Args:
         config: configuration of the model, at the clip length of its checkpoint.
+        family: its family.
         extractor: its feature extractor.
         length_s: requested length in seconds; ``None`` for the longest clip, or the longest that the encoder takes.
         longest_s: duration of the longest clip, in seconds.
@@ -29,7 +31,6 @@ def length_for_training_s(
     Raises:
         ModelError: the requested length exceeds the position table.
     """
-    family = find_family(config)
     native_s = family.native_length_s(config, extractor)
     if native_s is None:
         return longest_s if length_s is None else length_s
@@ -43,18 +44,18 @@ def length_for_training_s(
     return native_s if length_s >= native_s - 1e-6 else family.possible_length_s(config, extractor, length_s)
 
 
-def cut_to_length(model: PreTrainedModel, extractor: Extractor, length_s: float) -> Extractor:
+def cut_to_length(model: PreTrainedModel, family: Family, extractor: Extractor, length_s: float) -> Extractor:
     """Cut an encoder that takes only one length to the clip length; leave other models unchanged.
 
     Args:
         model: classifier, at the clip length of its checkpoint.
+        family: its family.
         extractor: its feature extractor.
         length_s: clip length in seconds, returned by :func:`length_for_training_s`.
 
     Returns:
         The extractor for that length.
     """
-    family = find_family(model.config)
     native_s = family.native_length_s(model.config, extractor)
     if native_s is None or length_s >= native_s - 1e-6:
         return extractor

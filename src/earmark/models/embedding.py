@@ -14,15 +14,13 @@ import numpy as np
 import torch
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from earmark.families.family_registry import find_family
-
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
 def has_embedding(model: PreTrainedModel) -> bool:
     """Return whether a classifier can be split: all except those with a learned sum of layers."""
-    return not find_family(model.config).sums_layers(model.config)
+    return not model.forward.family.sums_layers(model.config)
 
 
 class EmbeddingModel:

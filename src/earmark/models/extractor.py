@@ -17,12 +17,13 @@ import transformers
 from huggingface_hub.errors import StrictDataclassError
 
 from earmark.errors import ModelError, first_line
-from earmark.families.family_registry import find_family, find_frontend
+from earmark.families.family_registry import find_frontend
 from earmark.families.frontend_settings import Extractor, FrontendSettings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
+    from earmark.families.family import Family
     from earmark.models.model_source import ModelSource
 
 logger = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ _TYPE = "feature_extractor_type"
 _DECIDE_PREDICTIONS = ("sampling_rate", "do_normalize")  # warn if a default is assumed for these settings
 
 
-def load_extractor(source: ModelSource, folder: Path | None, config: PreTrainedConfig) -> Extractor:
+def load_extractor(source: ModelSource, folder: Path | None, config: PreTrainedConfig, family: Family) -> Extractor:
     """Return the preprocessor of the checkpoint, of another model, or the architecture's default.
 
     Warn once per source about important settings that are not saved.
@@ -47,7 +48,6 @@ def load_extractor(source: ModelSource, folder: Path | None, config: PreTrainedC
     Raises:
         ModelError: a file of the preprocessor cannot be read, or has an invalid value.
     """
-    family = find_family(config)
     place = source.find(source.feature_extractor) if source.feature_extractor else folder
     saved = None if place is None else saved_settings(place)
     extractor: Extractor
@@ -56,7 +56,7 @@ def load_extractor(source: ModelSource, folder: Path | None, config: PreTrainedC
         assumed = list(_DECIDE_PREDICTIONS)
     else:
         file, settings = saved
-        kind = _frontend_kind(settings, config, trust_remote_code=source.trust_remote_code)
+        kind = _frontend_kind(settings, family, trust_remote_code=source.trust_remote_code)
         extractor = _from_transformers(file, source) if kind is None else _from_json(file, settings, kind)
         assumed = [name for name in _DECIDE_PREDICTIONS if name not in settings]
     _warn_of_assumed(source, place, extractor, assumed)
@@ -70,7 +70,7 @@ def load_extractor(source: ModelSource, folder: Path | None, config: PreTrainedC
 
 
 def _frontend_kind(
-    settings: Mapping[str, Any], config: PreTrainedConfig, *, trust_remote_code: bool
+    settings: Mapping[str, Any], family: Family, *, trust_remote_code: bool
 ) -> type[FrontendSettings] | None:
     """Return the kind of frontend that a file describes; ``None`` if it must be computed by Transformers.
 
@@ -81,7 +81,7 @@ def _frontend_kind(
     # Tensor code supports neither padding on the left, which is for generation, nor random dither.
     if custom or settings.get("padding_side", "right") != "right" or settings.get("dither"):
         return None
-    kind, name = find_family(config).frontend, settings.get(_TYPE)
+    kind, name = family.frontend, settings.get(_TYPE)
     if name is None:
         return kind
     only_known = settings.keys() <= kind.setting_names() | {_TYPE, "processor_class"}

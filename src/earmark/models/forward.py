@@ -17,13 +17,14 @@ from torch import nn
 from torch.func import functional_call
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from earmark.families.family_registry import find_family
 from earmark.models.convolutions import CheckedConvolutions
 from earmark.models.head import CONFIG_KEY, output_layer, saved_unit
 from earmark.models.layer_drop import SelectedLayers, drop_rate
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+    from earmark.families.family import Family
 
 
 class ModelForward:
@@ -42,18 +43,18 @@ class ModelForward:
             so that learning rates suit any unit; the forward converts them to the unit.
     """
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    def __init__(self, model: PreTrainedModel, family: Family) -> None:
         self.model = model
-        self.family = find_family(model.config)
-        self.static = self.family.static_forward(model)
+        self.family = family
+        self.static = family.static_forward(model)
         self.convolutions = CheckedConvolutions(model)
         self.compared: set[tuple[type, torch.dtype]] = set()
         self._training_dtype: torch.dtype | None = None
         self.scoring_weights: dict[str, torch.Tensor] | None = None
         self.temperature = 1.0
         self.unit = saved_unit(model.config)
-        sums = self.family.sums_layers(model.config)
-        self.selected = SelectedLayers(model) if sums and drop_rate(model.config) > 0 else None
+        drops = family.sums_layers(model.config) and drop_rate(model.config, family) > 0
+        self.selected = SelectedLayers(model, family) if drops else None
         self._is_cast = False
 
     @property
@@ -134,12 +135,11 @@ class ModelForward:
 
 def fold_unit(model: PreTrainedModel) -> None:
     """Fold the unit of a regression into the head, so that plain Transformers also outputs numbers in the unit."""
-    # accelerate wraps forward in autocast permanently, and keeps earmark's as _original_forward.
-    forward = getattr(model, "_original_forward", model.forward)
+    forward = _own_forward(model)
     if forward.unit is None:
         return
     mean, deviation = forward.unit
-    last = output_layer(model)
+    last = output_layer(model, forward.family)
     with torch.no_grad():
         last.weight.mul_(deviation)
         last.bias.mul_(deviation).add_(mean)
@@ -147,20 +147,25 @@ def fold_unit(model: PreTrainedModel) -> None:
     getattr(model.config, CONFIG_KEY).pop("unit")
 
 
-def install_forward(model: PreTrainedModel) -> Any:
-    """Install the forward of this module on ``model``, and return ``model``.
+def install_forward(model: PreTrainedModel, family: Family) -> Any:
+    """Install the forward of this module on ``model``, which is of ``family``, and return ``model``.
 
     All code that calls the model then uses it, including Trainer and its wrappers for several devices.
     """
-    model.forward = ModelForward(model)
+    model.forward = ModelForward(model, family)
     return model
 
 
 def pads_exactly(model: PreTrainedModel) -> bool:
     """Whether a clip's logits stay the same when it is padded to the length of another, given an attention mask."""
-    if find_family(model.config).masks_padding:
-        return True
-    return isinstance(model.forward, ModelForward) and model.forward.static is not None
+    forward = _own_forward(model)
+    return forward.family.masks_padding or forward.static is not None
+
+
+def _own_forward(model: PreTrainedModel) -> ModelForward:
+    # accelerate wraps forward in autocast permanently, and keeps earmark's as _original_forward.
+    forward: ModelForward = getattr(model, "_original_forward", model.forward)
+    return forward
 
 
 def cast_in_place(model: nn.Module, dtype: torch.dtype) -> None:

@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from earmark.errors import ModelError
-from earmark.families.family_registry import find_family
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from earmark.families.family import Family
+    from earmark.models.build_model import AudioModel
 
 _CHOICES = "none, feature_encoder, encoder or last-N (train the last N layers and the head)"
 
 
-def find_body(model: nn.Module) -> nn.Module:
+def find_body(model: nn.Module, family: Family) -> nn.Module:
     """Return the pretrained part of a classifier, without its head.
 
     Raises:
         ModelError: the body of the architecture is unknown.
     """
-    body: nn.Module = find_family(model.config).body(model)
+    body: nn.Module = family.body(model)
     if body is model:
         raise ModelError(
             f"{type(model).__name__}: earmark does not know which part of it is the head. Leave --freeze out."
@@ -30,31 +30,31 @@ def find_body(model: nn.Module) -> nn.Module:
     return body
 
 
-def is_body_frozen(model: nn.Module) -> bool:
+def is_body_frozen(audio: AudioModel) -> bool:
     """Return whether only the head is trained."""
-    head = head_parameters(model)
-    return not any(weight.requires_grad for name, weight in model.named_parameters() if name not in head)
+    head = head_parameters(audio.model, audio.family)
+    return not any(weight.requires_grad for name, weight in audio.model.named_parameters() if name not in head)
 
 
-def head_parameters(model: nn.Module) -> set[str]:
+def head_parameters(model: nn.Module, family: Family) -> set[str]:
     """Return the names of the parameters outside the body: projector, classifier, layer weights."""
-    in_body = {id(parameter) for parameter in find_body(model).parameters()}
+    in_body = {id(parameter) for parameter in find_body(model, family).parameters()}
     return {name for name, parameter in model.named_parameters() if id(parameter) not in in_body}
 
 
-def encoder_layers(model: nn.Module) -> nn.ModuleList:
+def encoder_layers(model: nn.Module, family: Family) -> nn.ModuleList:
     """Return the stack of equal layers in the body, first to last."""
-    layers = find_family(model.config).layers(model)
+    layers = family.layers(model)
     if layers is None:
         raise ModelError(f"{type(model).__name__}: no stack of layers to freeze. Use none, feature_encoder or encoder.")
     return layers
 
 
-def freeze(model: PreTrainedModel, what: str | None) -> str:
+def freeze(audio: AudioModel, what: str | None) -> str:
     """Freeze some weights.
 
     Args:
-        model: an audio classifier.
+        audio: an audio classifier.
         what: one of the choices above. ``None`` freezes the convolutional waveform encoder if there is one, as
             Transformers' example does.
 
@@ -64,7 +64,7 @@ def freeze(model: PreTrainedModel, what: str | None) -> str:
     Raises:
         ModelError: the choice is unknown, or names more layers than the model has.
     """
-    family = find_family(model.config)
+    model, family = audio.model, audio.family
     if what is None:
         what = "feature_encoder" if family.freezes_by_default(model) else "none"
     last = re.fullmatch(r"last-(\d+)", what)
@@ -77,13 +77,13 @@ def freeze(model: PreTrainedModel, what: str | None) -> str:
                 "Use none, encoder or last-N."
             )
     elif what == "encoder":
-        find_body(model).requires_grad_(False)
+        find_body(model, family).requires_grad_(False)
     elif last is not None:
-        layers = encoder_layers(model)
+        layers = encoder_layers(model, family)
         count = int(last.group(1))
         if count > len(layers):
             raise ModelError(f"--freeze {what}: the model has {len(layers)} layers. Use at most last-{len(layers)}.")
-        find_body(model).requires_grad_(False)
+        find_body(model, family).requires_grad_(False)
         for layer in list(layers)[len(layers) - count :]:
             layer.requires_grad_(True)
     return what

@@ -26,12 +26,14 @@ from earmark.text import and_more, counted
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
+    from earmark.families.family import Family
+
 # Section of config.json for earmark; plain Transformers keeps it without using it.
 CONFIG_KEY = "earmark"
 _PLACEHOLDER = re.compile(r"LABEL_\d+")  # Transformers' names for unnamed classes
 
 
-def output_layer(model: PreTrainedModel) -> nn.Linear:
+def output_layer(model: PreTrainedModel, family: Family) -> nn.Linear:
     """Return the linear layer whose rows are the classes.
 
     Most heads are this layer, or a projection followed by it; AST has a norm before it.
@@ -39,7 +41,7 @@ def output_layer(model: PreTrainedModel) -> nn.Linear:
     Raises:
         ModelError: the head has no such layer.
     """
-    in_body = {id(module) for module in find_body(model).modules()}
+    in_body = {id(module) for module in find_body(model, family).modules()}
     layers = [module for module in model.modules() if isinstance(module, nn.Linear) and id(module) not in in_body]
     if not layers or layers[-1].out_features != model.config.num_labels:
         raise ModelError(
@@ -50,11 +52,16 @@ def output_layer(model: PreTrainedModel) -> nn.Linear:
 
 
 class Loaded(NamedTuple):
-    """A classifier, and the names of its parameters that the checkpoint lacks or has in another size."""
+    """A classifier, its family, and the names of its parameters that the checkpoint lacks or has in another size."""
 
     model: Any
+    family: Family
     missing: set[str]
     mismatched: set[str]
+
+    def output_layer(self) -> nn.Linear:
+        """See :func:`output_layer`."""
+        return output_layer(self.model, self.family)
 
 
 @dataclass(frozen=True)
@@ -84,7 +91,7 @@ class SavedHead:
 
 
 def saved_head(
-    loaded: Loaded, folder: Path, config: PreTrainedConfig, load_again: Callable[[], Any]
+    loaded: Loaded, folder: Path, config: PreTrainedConfig, load_again: Callable[[], Loaded]
 ) -> SavedHead | None:
     """Return the output layer of a checkpoint; ``None`` if it has none.
 
@@ -94,7 +101,7 @@ def saved_head(
         config: configuration of the checkpoint.
         load_again: returns the classifier with the classes of ``config``.
     """
-    layer = output_layer(loaded.model)
+    layer = loaded.output_layer()
     weight = next(name for name, value in loaded.model.named_parameters() if value is layer.weight)
     if weight in loaded.missing:
         return None
@@ -103,7 +110,7 @@ def saved_head(
         labels = [f"LABEL_{i}" for i in range(layer.out_features)]  # the configuration does not match the weights
 
     def load() -> tuple[torch.Tensor, torch.Tensor]:
-        own = layer if weight not in loaded.mismatched else output_layer(load_again())
+        own = layer if weight not in loaded.mismatched else load_again().output_layer()
         return own.weight.detach(), own.bias.detach()
 
     return SavedHead(folder, labels, task_of_config(config), saved_unit(config), load)
@@ -117,7 +124,7 @@ def saved_unit(config: PreTrainedConfig) -> tuple[float, float] | None:
 
 
 def place_rows(
-    model: PreTrainedModel,
+    loaded: Loaded,
     saved: SavedHead | None,
     labels: Sequence[str],
     task: Task,
@@ -125,12 +132,12 @@ def place_rows(
     *,
     keep: bool,
 ) -> str:
-    """Fill the output layer of ``model`` with rows of a checkpoint, by class name, or with random weights.
+    """Fill the output layer of a classifier with rows of a checkpoint, by class name, or with random weights.
 
     With the same classes in any order, all rows are reused. With other classes, the layer is new unless ``keep``.
 
     Args:
-        model: classifier with an output layer of the right size; changed in place.
+        loaded: classifier with an output layer of the right size; changed in place.
         saved: the output layer of its checkpoint; ``None`` if it has none.
         labels: classes of the recordings in the order of the outputs.
         task: the task to train.
@@ -148,20 +155,20 @@ def place_rows(
         if keep:
             raise ModelError(f"--keep_head: {refused}. Leave --keep_head out to train a new head.")
         if saved is not None:
-            _start_afresh(model)
+            _start_afresh(loaded)
         return f"head: new, because {refused}"
     common = [label for label in labels if label in set(saved.labels)]
     added = [label for label in labels if label not in set(saved.labels)]
     dropped = [label for label in saved.labels if label not in set(labels)]
     if (added or dropped) and not keep:
-        _start_afresh(model)
+        _start_afresh(loaded)
         others = ", ".join(filter(None, [_named("new", added), _named("gone", dropped)]))
         return (
             f"head: new, because {saved.place} has other classes ({others}); "
             f"--keep_head reuses the rows of the {counted(len(common), 'class')} in both"
         )
     if list(labels) != list(saved.labels) or unit != saved.unit:
-        _copy_rows(model, saved, labels, unit)
+        _copy_rows(loaded, saved, labels, unit)
     moved = sum(saved.labels[i] != label for i, label in enumerate(labels[: len(saved.labels)]) if label in common)
     how = f", {moved:,} of them reordered by name" if moved else ""
     news = "".join(f"; {part}" for part in filter(None, [_named("new", added), _named("dropped", dropped)]))
@@ -187,28 +194,26 @@ def _named(what: str, labels: Sequence[str]) -> str:
     return f"{what}: {and_more(list(labels))}" if labels else ""
 
 
-def _start_afresh(model: PreTrainedModel) -> None:
+def _start_afresh(loaded: Loaded) -> None:
     """Initialize the output layer with random weights, as the architecture does."""
-    old = output_layer(model)
+    old = loaded.output_layer()
     fresh = nn.Linear(old.in_features, old.out_features, bias=old.bias is not None, dtype=old.weight.dtype)
-    model._init_weights(fresh)
+    loaded.model._init_weights(fresh)
     with torch.no_grad():
         old.weight.copy_(fresh.weight)
         if old.bias is not None:
             old.bias.copy_(fresh.bias)
 
 
-def _copy_rows(
-    model: PreTrainedModel, saved: SavedHead, labels: Sequence[str], unit: tuple[float, float] | None
-) -> None:
+def _copy_rows(loaded: Loaded, saved: SavedHead, labels: Sequence[str], unit: tuple[float, float] | None) -> None:
     weight, bias = saved.load()
     weight, bias = weight.clone(), bias.clone()  # they may be the weights that are changed below
     if any(label not in saved.labels for label in labels):
-        _start_afresh(model)
+        _start_afresh(loaded)
     rows_by_label = {label: i for i, label in enumerate(saved.labels)}
     (old_mean, old_deviation), (mean, deviation) = saved.unit or (0.0, 1.0), unit or (0.0, 1.0)
     weight, bias = weight * (old_deviation / deviation), (bias * old_deviation + old_mean - mean) / deviation
-    layer = output_layer(model)
+    layer = loaded.output_layer()
     with torch.no_grad():
         for i, label in enumerate(labels):
             if label in rows_by_label:

@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from earmark.families.family_registry import find_family
 from earmark.models.freeze import encoder_layers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
+    from earmark.families.family import Family
 
-def drop_rate(config: PreTrainedConfig) -> float:
+
+def drop_rate(config: PreTrainedConfig, family: Family) -> float:
     """Return the probability that a training step skips a layer; 0 for architectures without LayerDrop."""
-    return float(getattr(config, find_family(config).layer_drop, None) or 0.0)
+    return float(getattr(config, family.layer_drop, None) or 0.0)
 
 
 class SelectedLayers:
@@ -29,15 +30,15 @@ class SelectedLayers:
 
     Args:
         model: classifier. Its layers get hooks, which do nothing outside :meth:`used`.
+        family: its family.
 
     Raises:
         ModelError: the layers of the model are unknown.
     """
 
-    def __init__(self, model: PreTrainedModel) -> None:
-        self._rate = drop_rate(model.config)
+    def __init__(self, model: PreTrainedModel, family: Family) -> None:
+        self._rate = drop_rate(model.config, family)
         self._active = False
-        family = find_family(model.config)
         # The library reads the setting from the configuration, or from a copy in the encoder named `layerdrop`.
         self._places = [
             (place, name)
@@ -45,7 +46,7 @@ class SelectedLayers:
             for name in {family.layer_drop, "layerdrop"}
             if isinstance(vars(place).get(name), (int, float))
         ]
-        for layer in list(encoder_layers(model))[family.first_dropped_layer :]:
+        for layer in list(encoder_layers(model, family))[family.first_dropped_layer :]:
             layer.register_forward_hook(self._select, prepend=True)  # before the hook that collects outputs for the sum
 
     @contextmanager

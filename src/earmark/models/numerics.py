@@ -25,7 +25,6 @@ import torch
 from torch import nn
 
 from earmark.errors import DeviceError
-from earmark.families.family_registry import find_family
 from earmark.models.convolutions import relative_error
 from earmark.models.embedding import EmbeddingModel
 from earmark.models.forward import cast_weights
@@ -310,7 +309,7 @@ def _gradients(model: PreTrainedModel, value: torch.Tensor, dtype: torch.dtype) 
 def _noting_head(model: PreTrainedModel) -> Iterator[list[float]]:
     """Yield a list of the typical size of logits for random weights and inputs of the same size as the head's."""
     noted: list[float] = []
-    head = find_family(model.config).last_layer(model)
+    head = model.forward.family.last_layer(model)
     if not isinstance(head, nn.Linear):
         yield noted
         return

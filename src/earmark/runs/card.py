@@ -8,7 +8,6 @@ from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from earmark.families.family_registry import find_family
 from earmark.models.checkpoint import hub_name
 from earmark.tasks import SINGLE_LABEL, Task
 from earmark.tasks.figures import Figures
@@ -35,6 +34,7 @@ class CardFacts:
         decision: lines about fitted temperature and thresholds, and their quality; empty if nothing was fitted.
         rejects: label that the model gives if it is not sure; ``None`` if it always predicts a class.
         task: task of the model.
+        imported_first: module to import before plain Transformers knows the architecture.
     """
 
     name: str
@@ -50,6 +50,7 @@ class CardFacts:
     decision: Sequence[str] = ()
     rejects: str | None = None
     task: Task = SINGLE_LABEL
+    imported_first: str | None = None
 
 
 def model_card(facts: CardFacts) -> str:
@@ -125,8 +126,8 @@ def _usage(facts: CardFacts) -> str:
     lines += ['classifier = earmark.Classifier.from_pretrained("PATH_OR_NAME_OF_THIS_MODEL")']
     lines += ['classifier.predict("recording.wav", top_k=3)', "```"]
     lines += ["", "Or with Transformers alone:", "", "```python"]
-    if (module := find_family(facts.architecture).imported_by_users) is not None:
-        lines += [f"import {module}  # registers the architecture"]
+    if facts.imported_first is not None:
+        lines += [f"import {facts.imported_first}  # registers the architecture"]
     lines += ["from transformers import pipeline", ""]
     lines += ['classify = pipeline("audio-classification", model="PATH_OR_NAME_OF_THIS_MODEL")']
     rate = f"{facts.sampling_rate_hz:_}"

@@ -46,7 +46,7 @@ def build_model(plan: Plan, prepared: PreparedData) -> AudioModel:
     if plan.data.has_background:  # saved in config.json, for names that do not say it
         audio.model.config.background_class = plan.data.background_class
     few_shot = plan.model.few_shot
-    frozen = f"--freeze {freeze(audio.model, 'encoder' if few_shot else plan.model.freeze)}"
+    frozen = f"--freeze {freeze(audio, 'encoder' if few_shot else plan.model.freeze)}"
     learns = add_adapters(audio, plan.training, plan.model) or ("--few_shot: the head" if few_shot else frozen)
     _log_model(audio, learns)
     check_flags_of_model(plan.training, audio.model)
@@ -104,12 +104,11 @@ def make_trainer(plan: Plan, prepared: PreparedData, audio: AudioModel) -> Audio
 def _with_rates(plan: Plan, audio: AudioModel) -> TrainingArguments:
     if plan.model.few_shot:
         return dataclasses.replace(plan.training, learning_rate=0.0, head_learning_rate=0.0)
-    model_type = audio.model.config.model_type
-    rates = choose_rates(plan.training, model_type, pretrained=plan.pretrained, freeze=plan.model.freeze)
+    rates = choose_rates(plan.training, audio.family, pretrained=plan.pretrained, freeze=plan.model.freeze)
     head = f", of the head {rates.head:g}" if rates.head != rates.body else ""
     logger.info("peak learning rate: %g (%s)%s", rates.body, rates.reason, head)
     training = dataclasses.replace(plan.training, learning_rate=rates.body, head_learning_rate=rates.head)
-    learning_rates(audio.model, training)  # raises before anything is written if the model has no stack of layers
+    learning_rates(audio, training)  # raises before anything is written if the model has no stack of layers
     return training
 
 
@@ -118,12 +117,11 @@ def _with_length(
 ) -> TrainingArguments:
     if plan.model.few_shot:
         return training
-    model_type = audio.model.config.model_type
     return with_length(
         training,
         len(prepared.train.table),
         global_batch_size(training),
-        training_needs(training, model_type, pretrained=plan.pretrained, freeze=plan.model.freeze),
+        training_needs(training, audio.family, pretrained=plan.pretrained, freeze=plan.model.freeze),
         pretrained=plan.pretrained,
         validates=prepared.validation is not None,
     )

@@ -17,7 +17,6 @@ import torch
 from earmark.clips.splits import count_groups, make_folds
 from earmark.clips.targets import table_targets
 from earmark.errors import ModelError
-from earmark.families.family_registry import find_family
 from earmark.models.embedding import EmbeddingModel, has_embedding
 from earmark.scoring.clip_windows import WindowsOfClips
 from earmark.scoring.table import score_table
@@ -27,8 +26,6 @@ from earmark.tasks.linear_fits import FittedHead
 from earmark.tasks.task import LinearProblem
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
     from earmark.models.build_model import AudioModel
     from earmark.train.arguments import EarmarkTrainingArguments
 
@@ -48,8 +45,8 @@ def check_head(audio: AudioModel) -> None:
             "--few_shot: the head of this model takes a learned sum of all layers (use_weighted_layer_sum), so there "
             "is no one embedding of a clip. Train without --few_shot."
         )
-    if find_family(audio.model.config).projector(audio.model) is None:
-        _linear_part(audio.model)
+    if audio.family.projector(audio.model) is None:
+        _linear_part(audio)
 
 
 def fit_few_shot(audio: AudioModel, args: EarmarkTrainingArguments, clips: UsableClips) -> FittedHead:
@@ -65,7 +62,7 @@ def fit_few_shot(audio: AudioModel, args: EarmarkTrainingArguments, clips: Usabl
         clips: to fit on.
     """
     model = audio.model.to(args.device)
-    embeddings = _before_linear(model, _embeddings(audio, args, clips))
+    embeddings = _before_linear(audio, _embeddings(audio, args, clips))
     weights, bias, fitted = audio.task.fit_linear(
         LinearProblem(
             embeddings,
@@ -78,7 +75,7 @@ def fit_few_shot(audio: AudioModel, args: EarmarkTrainingArguments, clips: Usabl
     )
     if (unit := model.forward.unit) is not None:  # the head answers in deviations until it is saved
         weights, bias = weights / unit[1], (bias - unit[0]) / unit[1]
-    put_into_head(model, weights, bias)
+    put_into_head(audio, weights, bias)
     figure = fitted.cross_validated
     logger.info(
         "few shot: a head of %d x %d fitted on %s clips (%s), penalty C %g%s",
@@ -111,9 +108,9 @@ def _embeddings(audio: AudioModel, args: EarmarkTrainingArguments, clips: Usable
     return pool(rows, windows.starts)
 
 
-def _before_linear(model: PreTrainedModel, embeddings: np.ndarray) -> np.ndarray:
+def _before_linear(audio: AudioModel, embeddings: np.ndarray) -> np.ndarray:
     """What the linear part of a head gets, float64 (N, D)."""
-    norm = find_family(model.config).classifier_norm(model)
+    norm = audio.family.classifier_norm(audio.model)
     if norm is None:
         return embeddings
     with torch.inference_mode():
@@ -123,31 +120,33 @@ def _before_linear(model: PreTrainedModel, embeddings: np.ndarray) -> np.ndarray
     return normed
 
 
-def put_into_head(model: PreTrainedModel, weights: np.ndarray, bias: np.ndarray) -> None:
+def put_into_head(audio: AudioModel, weights: np.ndarray, bias: np.ndarray) -> None:
     """Make a linear map the head of a classifier, exactly.
 
     Heads that project before they classify get the map as their projection, of a width of C, and an identity behind it.
 
     Args:
-        model: classifier.
+        audio: classifier.
         weights: (C, D).
         bias: (C,).
 
     """
-    projector = find_family(model.config).projector(model)
+    model = audio.model
+    projector = audio.family.projector(model)
     if projector is not None:
         model.projector = _linear(weights, bias, projector.weight)
         model.classifier = _linear(np.eye(len(bias)), np.zeros(len(bias)), model.classifier.weight)
         model.config.classifier_proj_size = len(bias)
         return
-    _fill(_linear_part(model), weights, bias)
+    _fill(_linear_part(audio), weights, bias)
 
 
-def _linear_part(model: PreTrainedModel) -> torch.nn.Linear:
+def _linear_part(audio: AudioModel) -> torch.nn.Linear:
     """The layer from embeddings to logits, of a head without a projection."""
-    head = find_family(model.config).last_layer(model)
+    head = audio.family.last_layer(audio.model)
     if not isinstance(head, torch.nn.Linear):
-        raise ModelError(f"--few_shot: the head of a {type(model).__name__} is not linear. Train without --few_shot.")
+        kind = type(audio.model).__name__
+        raise ModelError(f"--few_shot: the head of a {kind} is not linear. Train without --few_shot.")
     return head
 
 

@@ -6,22 +6,25 @@ import copy
 from typing import TYPE_CHECKING, Any
 
 from earmark.errors import UsageError
-from earmark.families.family_registry import find_family
 from earmark.models.layer_drop import drop_rate
 from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.cast_weights import cast_while_training, casts_weights, recomputes, set_attention
 from earmark.train.sharded import make_shardable
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedConfig, PreTrainedModel
+    from transformers import PreTrainedConfig
+
+    from earmark.families.family import Family
+    from earmark.models.build_model import AudioModel
 
 
-def settings_for_trainer(model: PreTrainedModel, args: Any) -> EarmarkTrainingArguments:
+def settings_for_trainer(audio: AudioModel, args: Any) -> EarmarkTrainingArguments:
     """Set a model up for its precision and for spread weights, and return the settings that go with it.
 
     Raises:
         UsageError: see :func:`finding_unused`.
     """
+    model = audio.model
     if args.fsdp or args.deepspeed:
         # both hang on the calls of the library's own modules, to gather their weights in time
         model.forward.static = None
@@ -32,7 +35,7 @@ def settings_for_trainer(model: PreTrainedModel, args: Any) -> EarmarkTrainingAr
         args = copy.copy(args)
         args.bf16, args.mixed_precision = False, "no"  # to Trainer they mean autocast
     if recomputes(args):
-        args = finding_unused(args, model.config)
+        args = finding_unused(args, model.config, audio.family)
     if args.device.type != "cpu" and args.dataloader_pin_memory:
         args.accelerator_config.non_blocking = True  # the next step need not wait for the copy of its batch
     return args
@@ -52,7 +55,7 @@ def check_spread(args: EarmarkTrainingArguments, *, fsdp: bool, deepspeed: bool)
         )
 
 
-def finding_unused(args: Any, config: PreTrainedConfig) -> Any:
+def finding_unused(args: Any, config: PreTrainedConfig, family: Family) -> Any:
     """Have several processes look for weights without a gradient, such as those of a layer that LayerDrop leaves out.
 
     Trainer switches that off under gradient checkpointing, which it breaks only in the reentrant form.
@@ -62,11 +65,12 @@ def finding_unused(args: Any, config: PreTrainedConfig) -> Any:
     """
     settings = args.gradient_checkpointing_kwargs or getattr(args, "activation_checkpointing_kwargs", None) or {}
     reentrant = bool(settings.get("use_reentrant", False))
-    if args.world_size > 1 and drop_rate(config) > 0 and (reentrant or args.ddp_find_unused_parameters is False):
+    drops = drop_rate(config, family) > 0
+    if args.world_size > 1 and drops and (reentrant or args.ddp_find_unused_parameters is False):
         why = "use_reentrant" if reentrant else "--ddp_find_unused_parameters False"
         raise UsageError(
             f"--gradient_checkpointing with {why} and LayerDrop cannot train in several processes. Leave {why} out, or "
-            f"switch LayerDrop off with --config_overrides {find_family(config).layer_drop}=0."
+            f"switch LayerDrop off with --config_overrides {family.layer_drop}=0."
         )
     if args.ddp_find_unused_parameters is not None or reentrant:
         return args

@@ -66,7 +66,7 @@ def stage_to_keep(audio: AudioModel, clips: TrainingClips, num_epochs: float, *,
         small_only: keep embeddings but no features, which take more room than the recordings.
     """
     model = audio.model
-    frozen_body = is_body_frozen(model)
+    frozen_body = is_body_frozen(audio)
     static = model.forward.static
     frozen_encoder = static is not None and static.features_are_frozen
     if not (frozen_body or frozen_encoder):

@@ -6,16 +6,15 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from earmark.errors import ModelError, UsageError
-from earmark.families.family_registry import find_family
 from earmark.models.freeze import encoder_layers, find_body, head_parameters
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from earmark.models.build_model import AudioModel
 
 logger = logging.getLogger(__name__)
 
 
-def depths(model: PreTrainedModel) -> dict[str, int]:
+def depths(audio: AudioModel) -> dict[str, int]:
     """Return the depth of each parameter: 0 before the layers (feature extractor, positions), then 1 to L by layer, L +
     1
     for the norm behind them and the head.
@@ -23,38 +22,39 @@ def depths(model: PreTrainedModel) -> dict[str, int]:
     Raises:
         ModelError: the body has no stack of layers.
     """
-    layers = encoder_layers(model)
-    body = find_body(model)
+    model, family = audio.model, audio.family
+    layers = encoder_layers(model, family)
+    body = find_body(model, family)
     depth_by_weight = {id(weight): i for i, layer in enumerate(layers, 1) for weight in layer.parameters()}
-    behind = find_family(model.config).parts_behind_layers(model.config)
+    behind = family.parts_behind_layers(model.config)
     for name, weight in body.named_parameters():
         last = any(name.startswith(f"{part}.") for part in behind)
         depth_by_weight.setdefault(id(weight), len(layers) + 1 if last else 0)
     return {name: depth_by_weight.get(id(weight), len(layers) + 1) for name, weight in model.named_parameters()}
 
 
-def learning_rates(model: PreTrainedModel, args: Any) -> dict[str, float]:
+def learning_rates(audio: AudioModel, args: Any) -> dict[str, float]:
     """Return the peak learning rate of each parameter, by name.
 
     A layer learns ``layer_decay`` times as fast as the one above it (Clark et al. 2020, arXiv:2003.10555, and for
     vision Bao et al. 2021, arXiv:2106.08254): low layers are general and change least. The head keeps its full rate.
 
     Args:
-        model: classifier.
+        audio: classifier.
         args: its ``learning_rate``, ``head_learning_rate`` and ``layer_decay``.
 
     Raises:
         UsageError: a decay by layer of a model without layers.
     """
-    head = head_parameters(model)
+    head = head_parameters(audio.model, audio.family)
     of_head = args.learning_rate if args.head_learning_rate is None else args.head_learning_rate
-    names = [name for name, _ in model.named_parameters()]
+    names = [name for name, _ in audio.model.named_parameters()]
     if args.layer_decay is None:
         return {name: of_head if name in head else args.learning_rate for name in names}
     try:
-        depth_by_weight = depths(model)
+        depth_by_weight = depths(audio)
     except ModelError as exc:
-        raise UsageError(f"--layer_decay: {model.config.model_type} has no stack of layers. Leave it out.") from exc
+        raise UsageError(f"--layer_decay: {audio.architecture} has no stack of layers. Leave it out.") from exc
     top = max(depth_by_weight.values())
     return {
         name: of_head if name in head else args.learning_rate * args.layer_decay ** (top - depth)
@@ -62,7 +62,7 @@ def learning_rates(model: PreTrainedModel, args: Any) -> dict[str, float]:
     }
 
 
-def give_rates(optimizer: Any, model: PreTrainedModel, args: Any) -> Any:
+def give_rates(optimizer: Any, audio: AudioModel, args: Any) -> Any:
     """Split each parameter group, which has its weight decay, by :func:`learning_rates`; returns ``optimizer``.
 
     The highest rate of the body comes first in each group: the first is the one that is logged.
@@ -70,8 +70,8 @@ def give_rates(optimizer: Any, model: PreTrainedModel, args: Any) -> Any:
     Raises:
         UsageError: the optimizer's weights are not those of the model, because they are spread over the ranks.
     """
-    by_name = learning_rates(model, args)
-    rate_by_weight = {id(weight): by_name[name] for name, weight in model.named_parameters()}
+    by_name = learning_rates(audio, args)
+    rate_by_weight = {id(weight): by_name[name] for name, weight in audio.model.named_parameters()}
     if args.layer_decay is None and len(set(by_name.values())) == 1:
         return optimizer
     for group in list(optimizer.param_groups):

@@ -27,7 +27,7 @@ from earmark.train.recipe import global_batch_size, is_wav2vec2_base, warn_of_co
 from earmark.train.trainer import AudioTrainer
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedConfig
+    from earmark.models.build_model import AudioModel
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ def learn(plan: Plan, trainer: AudioTrainer, prepared: PreparedData) -> Finished
         fitted = fit_few_shot(trainer.audio, trainer.args, prepared.train)
         trainer.clock.add(time.perf_counter() - began_s, fitted.clips)
         return _finished(trainer, fitted)
-    _log_schedule(plan, trainer.args, trainer.audio.model.config, prepared)
+    _log_schedule(plan, trainer.args, trainer.audio, prepared)
     with ExitStack() as stack:
         root = Path(plan.data.store_dir) if plan.data.store_dir else default_store_root()
         trainer.keep_frozen(stack, root, small_only=plan.data.store == "off")
@@ -108,7 +108,7 @@ def _train(trainer: AudioTrainer, checkpoint: str | None) -> None:
         logger.info("%s", why_stopped_early(args, state))
 
 
-def _log_schedule(plan: Plan, args: Any, config: PreTrainedConfig, prepared: PreparedData) -> None:
+def _log_schedule(plan: Plan, args: Any, audio: AudioModel, prepared: PreparedData) -> None:
     global_batch, num_clips = global_batch_size(args), len(prepared.train.table)
     if prepared.validation is not None and args.eval_strategy != "no" and not args.load_best_model_at_end:
         logger.info("the model of the last step is kept, not the best one (--load_best_model_at_end is off)")
@@ -118,7 +118,7 @@ def _log_schedule(plan: Plan, args: Any, config: PreTrainedConfig, prepared: Pre
         )
     steps = _total_steps(args, num_clips, global_batch)
     logger.info("training: %s of %s, seed %d", counted(steps, "step"), counted(global_batch, "clip"), args.seed)
-    is_base = is_wav2vec2_base(config, args, plan.model.freeze)
+    is_base = is_wav2vec2_base(audio.model.config, audio.family, args, plan.model.freeze)
     warning = warn_of_collapse(Schedule(steps, args.learning_rate, global_batch, plan.pretrained, is_base))
     if warning:
         logger.warning("%s", warning)

@@ -49,7 +49,7 @@ def add_adapters(audio: AudioModel, training: Any, model: ModelArguments) -> str
     if model.freeze is not None:
         raise UsageError(f"--freeze {model.freeze}: --lora trains only adapters and head. Leave --freeze out.")
     alpha = _ALPHA_FOR_EACH_RANK * rank if alpha is None else alpha
-    kinds = adapters.attach(audio.model, rank, alpha, training.lora_target_modules)
+    kinds = adapters.attach(audio, rank, alpha, training.lora_target_modules)
     return f"--lora {rank}, alpha {alpha:g}, on {', '.join(kinds)}, and the head"
 
 
@@ -78,7 +78,7 @@ def _save_apart(audio: AudioModel, folder: Path, model: ModelArguments) -> None:
     except ModelError:  # a run folder ``org/...`` that was made since the weights of ``org/name`` were loaded
         local = None
     base = hub_name(name) if local is None else str(local.resolve())
-    adapters.save(audio.model, folder, base, model.model_revision)
+    adapters.save(audio, folder, base, model.model_revision)
     audio.model.config.save_pretrained(folder)
     audio.frontend.save(folder)
     let_others_read(folder)

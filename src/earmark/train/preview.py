@@ -20,7 +20,7 @@ from earmark.batch.dataset import TrainingClips
 from earmark.clips.clip import Clip, ClipTable
 from earmark.errors import DataError, OutputError
 from earmark.io.atomic import no_empty_folder
-from earmark.models.build_model import limits_for_training, load_description
+from earmark.models.build_model import ModelDescription, load_description
 from earmark.models.hidden_spans import hide_bins
 from earmark.models.model_source import model_source
 from earmark.runs.folder import prepare_folder
@@ -90,7 +90,7 @@ def preview(options: AugmentPreviewOptions) -> Preview:
 
 def _preview(options: AugmentPreviewOptions, folder: Path) -> Preview:
     model = _configured(options)
-    rate_hz = int(model[1].sampling_rate) if model else options.sampling_rate or _RATE_HZ
+    rate_hz = int(model.extractor.sampling_rate) if model else options.sampling_rate or _RATE_HZ
     splits = load_unlabelled(options, seed=options.seed) or load_splits(
         options, seed=options.seed, hub=HubAccess.from_flags(options)
     )
@@ -123,8 +123,8 @@ def _preview(options: AugmentPreviewOptions, folder: Path) -> Preview:
     return Preview(splits.notes, "\n".join(lines), versions)
 
 
-def _configured(options: AugmentPreviewOptions) -> tuple[Any, Any] | None:
-    """Return configuration and feature extractor of the named model; ``None`` if none is named."""
+def _configured(options: AugmentPreviewOptions) -> ModelDescription | None:
+    """Return the description of the named model; ``None`` if none is named."""
     if not options.names_a_model:
         logger.info(
             "no model is named, so clips keep their length. To see them at the fixed length of a model such as "
@@ -135,14 +135,14 @@ def _configured(options: AugmentPreviewOptions) -> tuple[Any, Any] | None:
 
 
 def _training_clips(
-    usable: UsableClips, options: AugmentPreviewOptions, rate_hz: int, model: tuple[Any, Any] | None
+    usable: UsableClips, options: AugmentPreviewOptions, rate_hz: int, model: ModelDescription | None
 ) -> TrainingClips:
     longest_s = min(float(usable.waveforms.num_samples.max() / rate_hz), DEFAULT_LONGEST_S)
     if model is None:
         length_s = options.max_length_seconds or longest_s
         shortest, longest = round(_SHORTEST_S * rate_hz), max(1, round(length_s * rate_hz))
     else:
-        shortest, longest = limits_for_training(*model, options.max_length_seconds, longest_s)
+        shortest, longest = model.limits_for_training(options.max_length_seconds, longest_s)
     labels = np.zeros(len(usable.table), dtype=np.int64)  # they are read off the table
     return TrainingClips(usable.waveforms, labels, min_samples=shortest, max_samples=longest, seed=options.seed)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from earmark.errors import UsageError
-from earmark.families.family import Recipe
+from earmark.families.family import Family, Recipe
 from earmark.scoring.diagnosis import COLLAPSED_RATE_SUM, Schedule
 from earmark.settings.training_flags import TrainingArguments
 
@@ -44,7 +44,7 @@ class Rates:
     reason: str
 
 
-def choose_rates(training: TrainingArguments, model_type: str, *, pretrained: bool, freeze: str | None) -> Rates:
+def choose_rates(training: TrainingArguments, family: Family, *, pretrained: bool, freeze: str | None) -> Rates:
     """Return the peak learning rates: those that were given, else those of the model family, scaled with the batch.
 
     A batch of k times the clips that a rate was found at takes k times the rate (linear scaling with warm-up, Goyal et
@@ -54,7 +54,7 @@ def choose_rates(training: TrainingArguments, model_type: str, *, pretrained: bo
     Args:
         training: its ``learning_rate`` and ``head_learning_rate`` take precedence; its batch size, accumulation and
             world size count.
-        model_type: architecture.
+        family: family of the model.
         pretrained: whether the body starts from a checkpoint.
         freeze: what ``--freeze`` says.
     """
@@ -62,7 +62,7 @@ def choose_rates(training: TrainingArguments, model_type: str, *, pretrained: bo
     if training.learning_rate is not None:
         body, factor, reason = training.learning_rate, 1.0, "as given"
     else:
-        found = _found(training, model_type, pretrained=pretrained, freeze=freeze)
+        found = _found(training, family, pretrained=pretrained, freeze=freeze)
         factor = _batch_factor(batch, found)
         factor = factor if pretrained else math.sqrt(factor)
         body = found.rate * factor
@@ -89,17 +89,17 @@ class Needs:
     ema: float | None
 
 
-def training_needs(training: TrainingArguments, model_type: str, *, pretrained: bool, freeze: str | None) -> Needs:
+def training_needs(training: TrainingArguments, family: Family, *, pretrained: bool, freeze: str | None) -> Needs:
     """Return how long this model trains: fewer steps only if the learning rate is higher, because the batch is larger.
 
     Args:
         training: its batch size, accumulation, world size, ``lora`` and peak ``learning_rate``; without a rate,
             the one of :func:`choose_rates` is assumed.
-        model_type: architecture.
+        family: family of the model.
         pretrained: whether the body starts from a checkpoint.
         freeze: what ``--freeze`` says.
     """
-    found = _found(training, model_type, pretrained=pretrained, freeze=freeze)
+    found = _found(training, family, pretrained=pretrained, freeze=freeze)
     factor = _batch_factor(global_batch_size(training), found)
     if training.learning_rate is not None:
         raised = training.learning_rate / found.rate
@@ -112,16 +112,11 @@ def _batch_factor(batch: int, found: Recipe) -> float:
     return min(max(1.0, batch / found.clips), _MOST_SCALING)
 
 
-def _found(training: TrainingArguments, model_type: str, *, pretrained: bool, freeze: str | None) -> Recipe:
+def _found(training: TrainingArguments, family: Family, *, pretrained: bool, freeze: str | None) -> Recipe:
     if training.lora is not None:
         return _ADAPTERS
     if pretrained and freeze == "encoder":
         return _FROZEN_ENCODER
-    from earmark.families.family_registry import (
-        find_family,  # not at the top: it imports torch, which a plan does without
-    )
-
-    family = find_family(model_type)
     return family.pretrained if pretrained else family.from_scratch
 
 
@@ -155,20 +150,17 @@ def with_global_batch(training: T, world_size: int | None = None) -> T:
     return replace(training, per_device_train_batch_size=batch, gradient_accumulation_steps=wanted // (batch * world))
 
 
-def is_wav2vec2_base(config: PreTrainedConfig, training: TrainingArguments, freeze: str | None) -> bool:
+def is_wav2vec2_base(config: PreTrainedConfig, family: Family, training: TrainingArguments, freeze: str | None) -> bool:
     """Return whether all of a wav2vec2-base is trained, as in the runs that :class:`Schedule` judges by.
 
     Args:
         config: of the model.
+        family: family of the model.
         training: its ``lora``.
         freeze: what ``--freeze`` says.
     """
-    from earmark.families.family_registry import (
-        find_family,  # not at the top: it imports torch, which a plan does without
-    )
-
     trains_all = training.lora is None and freeze in (None, "none", "feature_encoder")
-    return trains_all and find_family(config).is_collapse_measured(config)
+    return trains_all and family.is_collapse_measured(config)
 
 
 def warn_of_collapse(schedule: Schedule) -> str | None:

@@ -100,7 +100,7 @@ def _warnings(results: RunResults) -> list[str]:
         figures.learning_rate,
         figures.global_batch_size,
         results.plan.pretrained,
-        is_wav2vec2_base(training.audio.model.config, training.args, model.freeze),
+        is_wav2vec2_base(training.audio.model.config, training.audio.family, training.args, model.freeze),
         stopped_early(training.args, training.state),
     )
     leaks = [f"{name}: {line}" for name, one in results.judged.items() for line in one.warnings()]
@@ -171,7 +171,7 @@ def _results_row(results: RunResults) -> ResultsRow:
     split = next((name for name in ("test", "validation") if name in judged), "none")
     headline = judged[split].metrics.headline if judged else None
     return ResultsRow(
-        architecture=training.audio.model.config.model_type,
+        architecture=training.audio.architecture,
         pretrained=Path(name).name if name else "from scratch",
         recipe=results.plan.folder.path.name,
         device=f"{world} x {results.device_name}" if world > 1 else results.device_name,
@@ -203,7 +203,7 @@ def _card_facts(results: RunResults) -> CardFacts:
     assert isinstance(packages, dict)
     return CardFacts(
         name=plan.folder.path.resolve().name,
-        architecture=training.audio.model.config.model_type,
+        architecture=training.audio.architecture,
         base_model=plan.model.model_name_or_path,
         dataset=dataset_name(plan.data),
         labels=training.audio.labels,
@@ -215,6 +215,7 @@ def _card_facts(results: RunResults) -> CardFacts:
         decision=_decision_lines(training, judged),
         rejects=training.audio.decision.reject_label if training.audio.decision.rejects else None,
         task=training.audio.task,
+        imported_first=training.audio.family.imported_by_users,
     )
 
 

@@ -108,7 +108,7 @@ def _decide(settings: TrainSettings, ranks: Ranks, metrics: Mapping[str, MetricF
 
 def _load_data(plan: Plan, custom: CustomParts, *, with_test: bool) -> PreparedData:
     """Load the clips, and before them the recordings for augmentation, because these are fewer."""
-    rate_hz = int(load_description(plan.source)[1].sampling_rate)
+    rate_hz = int(load_description(plan.source).extractor.sampling_rate)
     sounds = on_each_machine(load_augmentation, plan.training, plan.data, rate_hz, custom.augmentations)
     prepared = on_each_machine(
         prepare_data,

@@ -107,7 +107,7 @@ class AudioTrainer(transformers.Trainer):
     ) -> None:
         check_transformers()
         precision = "bf16" if args.bf16 else "fp16" if args.fp16 else "fp32"
-        args = settings_for_trainer(audio.model, args)
+        args = settings_for_trainer(audio, args)
         dataset = augmented(training_clips(audio, train_clips, seed=args.seed), audio, args, sounds)
         fill_buckets(dataset, audio, bucket_waste)
         with warnings.catch_warnings():
@@ -126,7 +126,7 @@ class AudioTrainer(transformers.Trainer):
         self.audio = audio
         self.given = args  # training tells Trainer less, see :meth:`_told`
         self._whole = WholeModel(audio.model) if args.fsdp else None
-        self._body_is_frozen = is_body_frozen(audio.model)
+        self._body_is_frozen = is_body_frozen(audio)
         self._num_parameters = int(audio.model.num_parameters(exclude_embeddings=True))
         self.facts = RunFacts(
             audio, args, train_clips, precision, {"bucket_waste": bucket_waste, **(settings or {})}, sounds
@@ -209,7 +209,7 @@ class AudioTrainer(transformers.Trainer):
 
     def create_optimizer(self, model: PreTrainedModel = None) -> object:
         """AdamW as Trainer makes it, with the rates that the head and the layers have of their own."""
-        optimizer = give_rates(super().create_optimizer(model), self.audio.model, self.args)
+        optimizer = give_rates(super().create_optimizer(model), self.audio, self.args)
         if not self.is_deepspeed_enabled:
             self.resumed.ask_for(optimizer)
         return optimizer
@@ -262,7 +262,7 @@ class AudioTrainer(transformers.Trainer):
         if self._body_is_frozen:
             # Trainer has just put all of the model into training mode; a body that does not learn answers as it will
             # when it is used, without dropout, masks and moving batch statistics
-            find_body(self.audio.model).eval()
+            find_body(self.audio.model, self.audio.family).eval()
         skips = self.args.on_nan_loss == "skip"
         averages = [(buffer, buffer.clone()) for buffer in model.buffers()] if skips else []  # of batch norms
         loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
