@@ -2,7 +2,7 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const number = (value) => value.toLocaleString("en");
 const at = (id) => document.getElementById(id);
 function row(cells, tag = "td") {
-  // numbers, and texts given as {n: ...}, stand at the right
+  // numbers, and texts given as {n: ...}, are aligned right
   return make("tr", {}, ...cells.map((cell) => {
     const text = typeof cell === "number" ? number(cell) : cell.n ?? cell;
     const element = make(text === "" ? "td" : tag, { className: typeof cell === "number" || "n" in Object(cell) ? "n" : "" }, text);

@@ -18,7 +18,7 @@ from earmark.clips.clip import ClipTable
 from earmark.tasks.report_section import ACCURACY, Measure
 from earmark.text import counted, five_digits
 
-_MOST_VALUES = 24  # most values of a column that are all shown
+_MOST_VALUES = 24  # all values are shown of a column with at most this many
 _LOWEST = 12  # worst values shown for a column with more values
 _FEWEST_CLIPS = 10  # fewest clips of such a value
 _PARTS = 4  # parts of a column of numbers
