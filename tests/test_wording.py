@@ -24,7 +24,7 @@ PACKAGE = ROOT / "src" / "earmark"
 BANNED = {
     r"\bmend(s|ed|ing)?\b": "fix, repair",
     r"\banew\b": "again",
-    r"\b(gone|goes|going) on with\b": "resume, continue",
+    r"\b(goes|go|gone|going|went) on\b": "continue, resume",
     r"\btold of\b": "report, pass to",
     r"\bwr(ite|ites|itten|iting|ote) over\b": "overwrite",
     r"\bso many\b": "that many, or the number",
@@ -40,13 +40,12 @@ BANNED = {
 }
 # the same for words that are still written; these numbers only fall
 STILL_WRITTEN = {
-    r"\b(hear|hears|heard|unheard)\b(?![.(])": ("listen to, play, see", 8),
-    r"\btold\b": ("report, show, log", 5),
-    r"\b(goes|go|gone|went) on\b": ("continue, resume", 1),
-    r"\b(a|the|as|its) shares?\b|\bshares? of (the )?(clips|samples|labels)\b": ("fraction", 11),
-    r"\bsays? so\b": ("say what is shown or logged", 16),
-    r"\bknow(s|ing) nothing\b": ("by chance, constant prediction", 15),
-    r"\blies? (in|beside|below|at|behind|there|on)\b": ("is in", 2),
+    r"\b(hear|hears|heard|unheard)\b(?![.(,])": ("listen to, play, see", 1),
+    r"\btold\b": ("report, show, log", 0),
+    r"\b(a|the|as|its) shares?\b|\bshares? of (the )?(clips|samples|labels)\b": ("fraction", 0),
+    r"\bsays? so\b": ("say what is shown or logged", 15),
+    r"\bknow(s|ing) nothing\b": ("by chance, constant prediction", 3),
+    r"\blies? (in|beside|below|at|behind|there|on)\b": ("is in", 0),
 }
 
 USER_ERRORS = {
@@ -90,7 +89,7 @@ def texts() -> list[tuple[str, str]]:
     """Where each text stands, and the text in one line."""
     paths = [PACKAGE, ROOT / "docs", ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
     return [
-        (f"{path.relative_to(ROOT)}:{text.line}", re.sub(r"\s+", " ", text.text))
+        (f"{path.relative_to(ROOT)}:{text.line}", re.sub(r"\s+", " ", re.sub(r"\{[^{}]*\}", "{}", text.text)))
         for path in sample_text.files(paths)
         for text in sample_text.texts(path)
     ]

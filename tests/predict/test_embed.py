@@ -114,7 +114,7 @@ def test_rows_that_do_not_fit_are_one_line(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--output", "x.csv"], "End it in .npy or .parquet"),
+        (["--output", "x.csv"], "x.csv: unknown file format. End it in .npy or .parquet"),
         ([], "name a model, recordings and a file"),
         (
             ["--output", "e.npy", "--window_seconds", "9"],

@@ -264,4 +264,6 @@ class EmbedOptions(InferenceOptions):
         if not self.output:
             raise UsageError(self.USAGE)
         if Path(self.output).suffix.lower() not in EMBEDDING_SUFFIXES:
-            raise UsageError(f"--output {self.output}: end it in {alternatives(EMBEDDING_SUFFIXES)}")
+            raise UsageError(
+                f"--output {self.output}: unknown file format. End it in {alternatives(EMBEDDING_SUFFIXES)}"
+            )

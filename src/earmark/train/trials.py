@@ -91,7 +91,7 @@ class Trials:
                 number = len(self.latest())
                 if not waiting and number >= most:
                     return None
-                # another sampler for each: one that goes on would begin with the draws of the first trial again
+                # another sampler for each: a continued one would begin again with the draws of the first trial
                 self.study.sampler = self.optuna.samplers.TPESampler(seed=(self.seed * 1_000_003 + number) % 2**32)
                 trial = self._current = self.study.ask(self._distributions)
                 name = trial.user_attrs.get("run", f"trial_{number}")
