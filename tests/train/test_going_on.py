@@ -130,12 +130,14 @@ def test_a_checkpoint_of_another_folder_begins_a_new_run(trained: GalleryRun, tm
         torch.testing.assert_close(value, there[name], rtol=1e-4, atol=1e-6)  # maybe trained by other threads
 
 
-def test_a_finished_run_that_ends_in_mid_epoch_is_left_as_it_is(tones: Path, tmp_path: Path) -> None:
+def test_a_finished_run_that_ends_in_mid_epoch_is_left_as_it_is(tones: Path, tmp_path: Path, capsys) -> None:
     run = tmp_path / "run"
     flags = ["--max_steps", "6", "--lr_scheduler_type", "constant"]
     assert train(tones, run, *flags) == 0
     before = load_file(run / "model.safetensors")
+    capsys.readouterr()
     assert train(tones, run, *flags, "--resume") == 0
+    assert "no training step was left to do" in capsys.readouterr().err
     assert max(checkpoints(run)) == 6
     after = load_file(run / "model.safetensors")
     assert all(torch.equal(value, after[name]) for name, value in before.items())

@@ -267,10 +267,11 @@ def same_weights(one: Path, other: Path) -> None:
     assert not [name for name, value in first.items() if not torch.equal(value, second[name])]
 
 
-def test_a_finished_run_is_left_as_it_is(gallery: Gallery, tmp_path: Path) -> None:
+def test_a_finished_run_is_left_as_it_is(gallery: Gallery, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     trained = gallery["single_label tc_resnet"]
     run = trained.copy(tmp_path / "run")
     assert main(trained.command(run, "--resume")) == 0
+    assert "no training step was left to do" in capsys.readouterr().err
     assert (run / "model.safetensors").read_bytes() == (trained.folder / "model.safetensors").read_bytes()
     assert (run / "metrics.json").is_file()
 
