@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import io
 import json
+import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -262,3 +263,5 @@ PROBES: dict[str, Callable[..., None]] = {
 
 if __name__ == "__main__":
     PROBES[sys.argv[1]](*sys.argv[2:])
+    sys.stdout.flush()
+    os._exit(0)  # threads of a backend can abort the interpreter when it ends, after all results are complete
