@@ -172,7 +172,7 @@ def _keep_once(
 
 
 def _keep_last_copy(rows: Sequence[_Row], sources: Sequence[LoadedSource], changes: _Changes) -> None:
-    """Keep the last source's copy in the most held-out split (test, validation, training); drop the others."""
+    """Keep the last source's copy in test, else in validation, else in training; drop the others."""
     best = max(rows, key=lambda row: (SPLIT_NAMES.index(row.split), row.source))
     kept = [row for row in rows if (row.split, row.source) == (best.split, best.source)]
     dropped = [row for row in rows if row not in kept]

@@ -76,7 +76,7 @@ class Espeak:
                 f"eSpeak NG cannot read its voices in {data_path}. "
                 "Reinstall it: pip install --force-reinstall 'earmark[synth]'"
             )
-        self._library.espeak_ng_SetRandSeed(0)  # instead of the clock
+        self._library.espeak_ng_SetRandSeed(0)  # by default, the clock seeds the engine
         self._lock = threading.Lock()
         self._chunks: list[np.ndarray] = []
         self._callback = _Callback(self._collect)  # a reference, because ctypes does not keep one
