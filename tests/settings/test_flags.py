@@ -12,7 +12,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import pytest
 import yaml
@@ -26,7 +26,7 @@ from earmark.errors import UsageError
 from earmark.settings import transformers_flags
 from earmark.settings.config_files import read_config_file, resolved_config, save_config
 from earmark.settings.data_flags import DataArguments
-from earmark.settings.flags import Flag, Scope, Settings, above, at_least, declared_flags, flag, names_with
+from earmark.settings.flags import Flag, Scope, Settings, above, at_least, changed, declared_flags, flag, names_with
 from earmark.settings.given_values import _OTHER_NAMES, make_settings, read_file, read_values, read_words
 from earmark.settings.kinds import shown
 from earmark.settings.model_flags import ModelArguments
@@ -75,6 +75,32 @@ def test_every_flag_has_help_a_type_and_a_scope() -> None:
         # numbers that are counts or lengths say so; -1 and None stand for "no limit"
         if one.default is not None and one.kind.base in (int, float) and not one.kind.is_list:
             assert one.read(one.default) == one.default, name
+
+
+@dataclass
+class Shared(Settings):
+    """Flags that affect the same, but for one."""
+
+    SCOPE: ClassVar[Scope] = Scope.TRAINED
+
+    first: int = flag(1, "First number.")
+    other: int = flag(2, "Other number.", scope=Scope.MACHINE)
+
+
+@dataclass
+class Derived(Shared):
+    """Declares a flag beside them, and one of them again."""
+
+    own: int = flag(3, "Own number.")
+    first: int = changed(Shared, "first", 4)
+
+
+def test_a_flag_without_a_scope_has_that_of_the_class_that_declares_it() -> None:
+    assert {name: one.scope for name, one in declared_flags(Derived).items()} == {
+        "first": Scope.TRAINED,
+        "other": Scope.MACHINE,
+        "own": Scope.NONE,
+    }
 
 
 def test_all_pages_together_show_every_flag() -> None:

@@ -70,6 +70,7 @@ class AugmentArguments(Settings):
     """How training clips are changed at random, clip by clip and epoch by epoch. Off unless ``augment`` is given."""
 
     PAGE: ClassVar[str | None] = "augmentation"
+    SCOPE: ClassVar[Scope] = Scope.TRAINED
 
     augment: str | None = flag(
         None,
@@ -77,13 +78,11 @@ class AugmentArguments(Settings):
         "with commas between, each optionally with its own probability: noise:0.8,gain,spec:1 (default: none).",
         metavar="KINDS",
         commas=True,
-        scope=Scope.TRAINED,
     )
     augment_probability: float = flag(
         0.5,
         "Probability of each of them for each clip, unless it has one of its own.",
         check=within(0, 1, "above 0, at most 1", low_open=True),
-        scope=Scope.TRAINED,
     )
     augment_noise: str | None = flag(
         None,
@@ -91,19 +90,12 @@ class AugmentArguments(Settings):
         scope=Scope.RESULT | Scope.MACHINE | Scope.EPOCHS,
         metavar="DIR",
     )
-    augment_snr_db: str = flag(
-        "5,20", "noise: lowest and highest ratio of clip to noise, in decibels.", commas=True, scope=Scope.TRAINED
-    )
-    augment_gain_db: str = flag("-6,6", "gain: lowest and highest, in decibels.", commas=True, scope=Scope.TRAINED)
+    augment_snr_db: str = flag("5,20", "noise: lowest and highest ratio of clip to noise, in decibels.", commas=True)
+    augment_gain_db: str = flag("-6,6", "gain: lowest and highest, in decibels.", commas=True)
     augment_shift_seconds: float = flag(
-        0.1,
-        "shift: longest shift either way, in seconds; at most a quarter of the clip.",
-        check=above(0),
-        scope=Scope.TRAINED,
+        0.1, "shift: longest shift either way, in seconds; at most a quarter of the clip.", check=above(0)
     )
-    augment_speed: str = flag(
-        "0.9,1.1", "speed: slowest and fastest factor; the pitch changes with it.", commas=True, scope=Scope.TRAINED
-    )
+    augment_speed: str = flag("0.9,1.1", "speed: slowest and fastest factor; the pitch changes with it.", commas=True)
     augment_reverb: str | None = flag(
         None,
         "reverb: folder of impulse responses, of rooms or of microphones.",
@@ -114,19 +106,16 @@ class AugmentArguments(Settings):
         0.2,
         "mixup: parameter of the Beta distribution that weights two clips and their labels; 1 mixes all ratios alike.",
         check=above(0),
-        scope=Scope.TRAINED,
     )
     augment_spec_time: float = flag(
         0.1,
         "spec: longest of two hidden stretches, as a fraction of the clip.",
         check=within(0, 0.5, "above 0, at most 0.5", low_open=True),
-        scope=Scope.TRAINED,
     )
     augment_spec_band: float = flag(
         0.15,
         "spec: widest of two hidden bands, as a fraction of the mel bins (of the mel scale up to half the rate).",
         check=within(0, 0.5, "above 0, at most 0.5", low_open=True),
-        scope=Scope.TRAINED,
     )
 
     def validate(self) -> None:

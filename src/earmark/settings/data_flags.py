@@ -49,14 +49,13 @@ class DataArguments(Settings):
     """
 
     PAGE: ClassVar[str | None] = "data"
+    SCOPE: ClassVar[Scope] = Scope.SPLITS
 
     dataset_name: str | None = flag(
         None, "Data set on the hub, or a local snapshot or save_to_disk folder.", scope=_SOURCE
     )
-    dataset_config_name: str | None = flag(
-        None, "Configuration of the data set, for example ks for superb.", scope=Scope.SPLITS
-    )
-    dataset_revision: str | None = flag(None, "Branch, tag or commit of the data set.", scope=Scope.SPLITS)
+    dataset_config_name: str | None = flag(None, "Configuration of the data set, for example ks for superb.")
+    dataset_revision: str | None = flag(None, "Branch, tag or commit of the data set.")
     data_dir: Paths = flag(
         None,
         "Folder of recordings: class folders, with or without train/validation/test above them, an audiofolder, or "
@@ -73,18 +72,13 @@ class DataArguments(Settings):
     eval_file: Paths = flag(None, "Manifest of validation clips.", repeated=True, scope=_SOURCE)
     test_file: Paths = flag(None, "Manifest of test clips.", repeated=True, scope=_SOURCE)
     train_split_name: str = flag(
-        "train",
-        "Name of the training split; none if the data has none, so that a folder called train is a class.",
-        scope=Scope.SPLITS,
+        "train", "Name of the training split; none if the data has none, so that a folder called train is a class."
     )
-    eval_split_name: str = flag(
-        "validation", "Name of the validation split; none if the data has none.", scope=Scope.SPLITS
-    )
-    test_split_name: str = flag("test", "Name of the test split; none if the data has none.", scope=Scope.SPLITS)
+    eval_split_name: str = flag("validation", "Name of the validation split; none if the data has none.")
+    test_split_name: str = flag("test", "Name of the test split; none if the data has none.")
     audio_column_name: str = flag(
         "audio",
         "Column with the recording: a path or bytes (default: the first of audio, path, file and other usual names).",
-        scope=Scope.SPLITS,
     )
     audio_dir: str | None = flag(
         None,
@@ -94,16 +88,14 @@ class DataArguments(Settings):
     start_column_name: str | None = flag(
         None,
         "Column with the start of each event in its recording (default: by name, e.g. onset); none: whole recordings.",
-        scope=Scope.SPLITS,
     )
     end_column_name: str | None = flag(
-        None, "Column with the end of each event (default: by name, e.g. offset beside onset).", scope=Scope.SPLITS
+        None, "Column with the end of each event (default: by name, e.g. offset beside onset)."
     )
     label_column_name: str = flag(
         "label",
         "Column with the class name, the labels or the number (default: label, or else the only one of class, category "
         "and other usual names).",
-        scope=Scope.SPLITS,
     )
     task: str | None = flag(
         None,
@@ -116,7 +108,6 @@ class DataArguments(Settings):
         ",",
         "Separator of the labels in a cell of text, with --task multi_label.",
         check=Check(bool, "a character or more"),
-        scope=Scope.SPLITS,
     )
     group_column: str | None = flag(
         None,

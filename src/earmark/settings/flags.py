@@ -103,7 +103,7 @@ def flag(
     help: str,
     *,
     check: Check | None = None,
-    scope: Scope = Scope.NONE,
+    scope: Scope | None = None,
     page: str = "",
     metavar: str | None = None,
     aliases: tuple[str, ...] = (),
@@ -119,7 +119,7 @@ def flag(
         help: one or two lines that start with a noun phrase or an imperative. The default is added unless the text has
             "(default: ...)".
         check: what every value but ``None`` has to meet, beyond its type.
-        scope: what it affects.
+        scope: what it affects; by default ``SCOPE`` of the class that declares it.
         page: title of its group on the help page; by default ``PAGE`` of the class that declares it.
         metavar: stands for its value on the page; by default its type or the end of its name.
         aliases: other spellings, without dashes.
@@ -132,7 +132,7 @@ def flag(
         "help": help, "check": check, "scope": scope, "page": page, "metavar": metavar, "aliases": aliases,
         "repeated": repeated, "mapping": mapping, "commas": commas, "choices": choices,
     }  # fmt: skip
-    shown = Scope.SECRET not in scope  # a token must not get into a log by way of repr()
+    shown = scope is None or Scope.SECRET not in scope  # no token in a log by way of repr(); no class has this SCOPE
     if isinstance(default, (list, dict)):
         return field(default_factory=lambda: type(default)(default), metadata=declared, repr=shown)
     return field(default=default, metadata=declared, repr=shown)
@@ -150,6 +150,7 @@ def changed(base: type, name: str, default: Any, help: str = "", **other: Any) -
     """
     declared = dict(base.__dataclass_fields__[name].metadata)  # type: ignore[attr-defined]  # a dataclass
     declared["page"] = declared["page"] or base.PAGE or HIDDEN  # type: ignore[attr-defined]  # settings classes have it
+    declared["scope"] = _scope(base, declared)
     return flag(default, **{**declared, **({"help": help} if help else {}), **other})
 
 
@@ -235,15 +236,23 @@ def _flags_of_class(cls: Any) -> Mapping[str, Flag]:
         if "scope" not in one.metadata or one.name in unused:
             continue
         owner = next(base for base in cls.__mro__ if one.name in vars(base).get("__annotations__", {}))
-        declared = {name: one.metadata[name] for name in ("help", "check", "scope", "metavar", "aliases", "repeated")}
+        declared = {name: one.metadata[name] for name in ("help", "check", "metavar", "aliases", "repeated")}
         kind = find_kind(hints[one.name], takes_mapping=one.metadata["mapping"], takes_commas=one.metadata["commas"])
         if one.metadata["choices"] is not None:
             kind = dataclasses.replace(kind, choices=one.metadata["choices"]())
         default = one.default if one.default_factory is dataclasses.MISSING else one.default_factory()
         page = one.metadata["page"] or owner.PAGE
         page = None if page == HIDDEN else page
-        found[one.name] = Flag(name=one.name, kind=kind, default=default, page=page, **declared)
+        found[one.name] = Flag(
+            name=one.name, kind=kind, default=default, scope=_scope(owner, one.metadata), page=page, **declared
+        )
     return found
+
+
+def _scope(owner: type, declared: Mapping[str, Any]) -> Scope:
+    """Return the scope of a flag that a class declares. A default of a base class is for its own flags only."""
+    scope: Scope | None = declared["scope"]
+    return vars(owner).get("SCOPE", Scope.NONE) if scope is None else scope
 
 
 def names_with(scope: Scope, *classes: type) -> tuple[str, ...]:
@@ -263,6 +272,7 @@ class Settings:
     """
 
     PAGE: ClassVar[str | None] = "settings"  # title of its flags on help pages; None: only --help_all shows them
+    SCOPE: ClassVar[Scope] = Scope.NONE  # of the flags that the class itself declares without a scope
     UNUSED: ClassVar[tuple[str, ...]] = ()  # flags of base classes that would have no effect here, so they do not exist
 
     given: frozenset[str] = field(default=frozenset(), repr=False, compare=False, kw_only=True)

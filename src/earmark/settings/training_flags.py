@@ -26,6 +26,7 @@ class LossArguments(Settings):
     """
 
     PAGE: ClassVar[str | None] = "loss"
+    SCOPE: ClassVar[Scope] = Scope.TRAINED
 
     class_weights: str | None = flag(
         None,
@@ -37,14 +38,12 @@ class LossArguments(Settings):
     sampler: Literal["random", "balanced"] = flag(
         "random",
         "Clips of an epoch: random is each of them once; balanced is the same number, each class equally often.",
-        scope=Scope.TRAINED,
     )
     focal_gamma: float = flag(
         0.0,
         "Focal loss: weight clips by (1 - probability) to this power, so that clips predicted well count less; 2 is "
         "usual.",
         check=not_negative(),
-        scope=Scope.TRAINED,
     )
 
     def validate(self) -> None:
@@ -64,36 +63,32 @@ class DecisionArguments(Settings):
     """Temperature and thresholds to fit on validation clips; see :mod:`earmark.scoring.decide`."""
 
     PAGE: ClassVar[str | None] = "decision"
+    SCOPE: ClassVar[Scope] = Scope.TRAINING
 
     calibrate: bool = flag(
         False,
         "Fit a temperature on the validation clips, so that predictions are right as often as their probabilities say.",
-        scope=Scope.TRAINING,
     )
     target_precision: float | None = flag(
         None,
         "Fit a threshold for each class: the lowest probability at which its predictions have this precision.",
         check=_PRECISION,
-        scope=Scope.TRAINING,
     )
     reject_target_precision: float | None = flag(
         None,
         "Fit one threshold for all classes: predictions with at least this probability are right this often.",
         check=_PRECISION,
-        scope=Scope.TRAINING,
     )
     reject_false_accept_rate: float | None = flag(
         None,
         "Also keep that threshold so high that at most this fraction of the --reject_class clips is predicted as "
         "another class.",
         check=within(0, 1, "from 0 to below 1", high_open=True),
-        scope=Scope.TRAINING,
     )
     reject_class: str | None = flag(
         None,
         "Prediction below the thresholds: a class of the model or another word (default: unknown).",
         check=Check(lambda value: bool(str(value).strip()), "a word"),
-        scope=Scope.TRAINING,
     )
 
     @property
@@ -132,6 +127,7 @@ class TrainingArguments(LossArguments, DecisionArguments, AugmentArguments, Tran
     """
 
     PAGE: ClassVar[str | None] = "training"
+    SCOPE: ClassVar[Scope] = Scope.TRAINED
 
     # adamw_torch in Transformers before torch 2.8: the same update in one kernel, for all weights at once.
     optim: str = _changed("optim", "adamw_torch_fused", page="training")
@@ -149,7 +145,6 @@ class TrainingArguments(LossArguments, DecisionArguments, AugmentArguments, Tran
         "Stop after this many evaluations without a better --metric_for_best_model; 0: never (default: a third to half "
         "of all evaluations if the number of epochs is chosen, else 0).",
         check=not_negative("a number of evaluations, or 0 for no early stopping"),
-        scope=Scope.TRAINED,
     )
     eval_epochs: int | None = flag(
         None,
@@ -167,39 +162,33 @@ class TrainingArguments(LossArguments, DecisionArguments, AugmentArguments, Tran
         None,
         "Clips per optimizer step over all devices; sets the accumulation, so that 1 card and 8 cards learn the same.",
         check=COUNT,
-        scope=Scope.TRAINED,
     )
     bucket_waste: float = flag(
         0.1,
         "Largest fraction of padding in a batch: batches are made of clips of similar length to stay below it; 1 draws "
         "batches without regard to length.",
         check=within(0, 1, "between 0 and 1"),
-        scope=Scope.TRAINED,
     )
     head_learning_rate: float | None = flag(
         None,
         "Peak learning rate of the head (default: the same; 5 times it if a batch was scaled up).",
         check=not_negative(),
-        scope=Scope.TRAINED,
     )
     layer_decay: float | None = flag(
         None,
         "Ratio of the learning rates of a layer and the one above it, e.g. 0.75 (default: 1).",
         check=within(0, 1, "a number above 0, at most 1", low_open=True),
-        scope=Scope.TRAINED,
     )
     ema: float | None = flag(
         None,
         "Evaluate and keep a moving average of the weights with this decay, e.g. 0.999; 0: none (default: 0.99 for "
         "tc_resnet and random weights if the number of epochs is chosen, else none).",
         check=within(0, 1, "a number between 0 and 1, e.g. 0.999, or 0 for none", high_open=True),
-        scope=Scope.TRAINED,
     )
     lora: int | None = flag(
         None,
         "Train adapters of this rank beside layers of the body, and the head; needs earmark[lora].",
         check=at_least(1, "a rank, a whole number"),
-        scope=Scope.TRAINED,
     )
     lora_alpha: float | None = flag(
         None,
@@ -214,7 +203,7 @@ class TrainingArguments(LossArguments, DecisionArguments, AugmentArguments, Tran
         scope=Scope.LEARNED,
     )
     lora_save: Literal["merged", "separate"] = flag(
-        "merged", "merged: save a plain model; separate: save adapters and head in peft's files."
+        "merged", "merged: save a plain model; separate: save adapters and head in peft's files.", scope=Scope.NONE
     )
     on_nan_loss: Literal["stop", "skip"] = flag(
         "stop",
