@@ -25,7 +25,7 @@ def test_the_printed_command_parses(name: str, tmp_path: Path, capsys: pytest.Ca
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["esc51", "x", "--output", "y"], "no data set called esc51"),
+        (["esc51", "x", "--output", "y"], "esc51: unknown data set"),
         (["esc50", "x"], "earmark prepare NAME FOLDER_OR_ARCHIVE --output DIR"),
         (["esc50", "--output", "y"], "earmark prepare NAME"),
         (["esc50", "x", "--output", "y", "--on_missing", "maybe"], "--on_missing maybe: expected fail or skip"),

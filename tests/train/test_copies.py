@@ -64,7 +64,7 @@ def test_copies_with_other_labels_in_training(data: Path, caplog: pytest.LogCapt
     assert "1 recording is in the training split more than once, with different labels" in conflict
     assert "wrong.wav 'high'" in conflict
     assert "train_3.wav 'low'" in conflict
-    assert conflict.endswith("Correct the labels or remove the copies")
+    assert conflict.endswith("Correct the labels or remove the copies.")
     (alike,) = (text for text in caplog.messages if "than others" in text)
     assert "again.wav = " in alike
 
