@@ -37,15 +37,12 @@ BANNED = {
     r"\bbut for\b": "except for",
     r"\bhence\b": "so",
     r"\b(what|which) \w+( \w+)? (came|comes) to\b(?! train)": "the result",
-}
-# the same for words that are still written; these numbers only fall
-STILL_WRITTEN = {
-    r"\b(hear|hears|heard|unheard)\b(?![.(,])": ("listen to, play, see", 1),
-    r"\btold\b": ("report, show, log", 0),
-    r"\b(a|the|as|its) shares?\b|\bshares? of (the )?(clips|samples|labels)\b": ("fraction", 0),
-    r"\bsays? so\b": ("say what is shown or logged", 15),
-    r"\bknow(s|ing) nothing\b": ("by chance, constant prediction", 3),
-    r"\blies? (in|beside|below|at|behind|there|on)\b": ("is in", 0),
+    r"(?<!see and )\b(hear|hears|heard|unheard)\b(?![.(,])": "listen to, play, see",
+    r"\btold\b": "report, show, log",
+    r"\b(a|the|as|its) shares?\b|\bshares? of (the )?(clips|samples|labels)\b": "fraction",
+    r"\bsays? so\b": "say what is shown or logged",
+    r"\bknow(s|ing) nothing\b": "by chance, constant prediction",
+    r"\blies? (in|beside|below|at|behind|there|on)\b": "is in",
 }
 
 USER_ERRORS = {
@@ -102,13 +99,6 @@ def found(pattern: str) -> list[str]:
 @pytest.mark.parametrize("pattern", BANNED, ids=BANNED.values())
 def test_no_banned_word_is_written(pattern: str) -> None:
     assert not found(pattern), f"write: {BANNED[pattern]}"
-
-
-@pytest.mark.parametrize("pattern", STILL_WRITTEN, ids=[word for word, _ in STILL_WRITTEN.values()])
-def test_other_words_become_rare(pattern: str) -> None:
-    word, most = STILL_WRITTEN[pattern]
-    places = found(pattern)
-    assert len(places) <= most, f"write: {word}"
 
 
 def raised_messages(path: Path) -> Iterator[tuple[int, str]]:

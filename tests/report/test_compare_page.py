@@ -186,8 +186,8 @@ def test_runs_of_numbers_stand_side_by_side(numbers: Any) -> None:
     assert "−0.85" in numbers.locator("#pairs").inner_text()
     assert "better than plain (p " in numbers.locator("#verdicts").inner_text()
     text = numbers.locator("figure").inner_text()
-    assert "nearer in 0.950 of the clips, plain in 0.025, both alike in 0.025; the median difference is −1" in text
-    assert "nearer in 38 clips, plain in 1" in numbers.locator("figure svg").get_attribute("aria-label")
+    assert "closer in 0.950 of the clips, plain in 0.025, equal in 0.025; the median difference is −1" in text
+    assert "closer in 38 clips, plain in 1" in numbers.locator("figure svg").get_attribute("aria-label")
     assert numbers.locator("#per_label, #per_class").count() == 0
     assert numbers.locator("figure text.name").all_text_contents() == ["difference of absolute errors", "clips"]
     counts = numbers.locator("figure svg title").all_text_contents()

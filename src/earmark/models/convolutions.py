@@ -4,12 +4,12 @@ oneDNN, which computes torch's convolutions on a CPU, has kernels that return ga
 on an Intel Xeon with AMX, bfloat16 convolutions with 2 to 24 input channels per group and a kernel width of 8, 16 or
 128 have relative errors of 40 to 130 %; all others have 0.2 %. Observations:
 
-* Only forward passes of ``Conv1d`` and ``Conv2d`` are wrong, dense and grouped. The gradients of their inputs and
-  weights are right. A transposed convolution has a wrong gradient of its input, which is a convolution. Depthwise and
-  dilated convolutions, linear layers, matrix products, norms, attention and activations are right. The memory layout
-  does not matter.
+* Only forward passes of ``Conv1d`` and ``Conv2d`` return wrong values, dense and grouped. The gradients of their
+  inputs and weights are correct. A transposed convolution has a wrong gradient of its input, because that gradient is a
+  convolution. Depthwise and dilated convolutions, linear layers, matrix products, norms, attention and activations are
+  correct. The memory layout does not matter.
 * Errors depend on the length, with a period of 8 samples (kernel 8, stride 8: five lengths of eight are wrong, and all
-  are right below 5 output frames), and rarely on the batch size.
+  are correct below 5 output frames), and rarely on the batch size.
 
 So every distinct convolution of a model is run once per process on small seeded inputs of :data:`_NUM_LENGTHS`
 consecutive lengths, forward and, for training, backward. If one error exceeds :data:`TOLERANCE`, the layer runs in

@@ -24,7 +24,7 @@ _AT_ONCE = 1 << 22  # numbers in memory at a time
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure, or the difference of two, with its 95 % interval; without an interval that would take minutes."""
+    """A figure, or the difference of two, with its 95 % interval, unless that takes minutes to compute."""
 
     value: float
     interval: Interval | None

@@ -59,7 +59,7 @@ class ReportedTask(ABC):
         ShownFigure("median_mae", "MAE of the median"),
     )
     report_template: ClassVar[str] = "regression.html"
-    better: ClassVar[str] = "is nearer"
+    better: ClassVar[str] = "is closer"
     digits: ClassVar[str] = ".4g"
     paired_test: ClassVar[tuple[str, str]] = ("Wilcoxon", "Wilcoxon's signed-rank test")
     tested_clips: ClassVar[str] = ""

@@ -248,7 +248,7 @@ def _record_failure(trials: Trials | None, job: TrialJob, most: int, watch: _Wat
 
 
 class _Watch(TrainerCallback):
-    """Tells Optuna each evaluation, and ends the trial when Optuna says so.
+    """Reports each evaluation to Optuna, and ends the trial if Optuna prunes it.
 
     Attributes:
         metric: the figure that counts.
