@@ -38,7 +38,7 @@ class Explanation:
 
 @dataclass(frozen=True)
 class Fault:
-    """An error that the table knows.
+    """A known error, recognized by its text.
 
     Attributes:
         pattern: matches part of the error's text.
@@ -231,7 +231,7 @@ _CUDA = (
     _fault(
         r"NVIDIA driver on your system is too old|CUDA driver version is insufficient",
         "the NVIDIA driver is older than the CUDA that torch was built for",
-        "update the driver, or install a torch built for an older CUDA (nvidia-smi shows the newest the driver takes)",
+        "update the driver, or install a torch built for an older CUDA (nvidia-smi shows the newest supported one)",
     ),
     _fault(
         r"Driver/library version mismatch",

@@ -1,4 +1,4 @@
-"""Choose the folder of an evaluation, so that it overwrites none of other clips or of another model."""
+"""Choose the folder of an evaluation, so that evaluations of other clips or models are kept."""
 
 from __future__ import annotations
 

@@ -25,8 +25,8 @@ def overlapping_frames(samples: torch.Tensor, window: int, hop: int) -> torch.Te
     """Return whole frames (B, F, W) of samples (B, T), ``hop`` apart: a view normally, a gather in an export."""
     if not torch.compiler.is_compiling():
         return samples.unfold(-1, window, hop)
-    # In torch.export, `unfold` fails on the question whether its overlapping rows are contiguous, which depends on T,
-    # and in ONNX it becomes a loop. Indexing becomes one gather.
+    # torch.export cannot trace `unfold`: whether its overlapping rows are contiguous depends on T. In ONNX it is a
+    # loop. Indexing becomes one gather.
     count = (samples.shape[-1] - window) // hop + 1
     starts = torch.arange(count, device=samples.device)[:, None] * hop
     return samples[:, starts + torch.arange(window, device=samples.device)]

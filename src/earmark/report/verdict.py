@@ -18,7 +18,7 @@ def p_text(p: float) -> str:
 
 
 def p_title(task: Task, units: Units) -> str:
-    """Return the heading of p in a table: the test and the letter."""
+    """Return the heading of the p-values in a table: the name of the test and ``p``."""
     return "Sign-flip p" if units.are_groups else f"{task.paired_test[0]} p"
 
 
