@@ -19,6 +19,7 @@ from earmark.errors import DeviceError, MissingExtraError
 from earmark.faults import explain
 from earmark.formats.format_registry import writers
 from earmark.settings.train_settings import parse_example
+from tests.docs.markdown import fenced, prose, shell_lines
 from tests.tiny import RATE_HZ, tone
 
 ROOT = Path(__file__).parents[1]
@@ -37,19 +38,8 @@ def name(document: Path) -> str:
     return document.relative_to(ROOT).as_posix()
 
 
-def fenced(document: Path) -> list[tuple[str, str]]:
-    """The language and the text of each code block."""
-    return re.findall(r"^```([^\n]*)\n(.*?)^```", document.read_text(encoding="utf-8"), flags=re.M | re.S)
-
-
 def blocks(document: Path, language: str) -> list[str]:
     return [text for fence, text in fenced(document) if fence == language]
-
-
-def shell_lines(text: str) -> list[str]:
-    """The commands of a code block, without prompts, with continued lines joined."""
-    joined = re.sub(r" *\\\n *", " ", text)
-    return [line.removeprefix("$ ") for line in joined.splitlines()]
 
 
 def words_after(start: re.Pattern[str], document: Path) -> list[list[str]]:
@@ -132,13 +122,12 @@ def test_the_readme_is_short() -> None:
 
 def outline(document: Path) -> dict[str, list[object]]:
     """What a translation keeps: levels of headings, pictures, code without comments, sizes of tables, links."""
-    text = document.read_text(encoding="utf-8")
-    prose = re.sub(r"^```.*?^```", "", text, flags=re.M | re.S)
-    tables = re.findall(r"(?:^\|.*\|\n)+", prose, flags=re.M)
-    links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)]+)\)", prose)]
+    text = prose(document)
+    tables = re.findall(r"(?:^\|.*\|\n)+", text, flags=re.M)
+    links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)]+)\)", text)]
     return {
-        "headings": [len(level) for level in re.findall(r"^(#+) ", prose, flags=re.M)],
-        "pictures": re.findall(r"!\[[^\]]*\]\(([^)]+)\)", prose),
+        "headings": [len(level) for level in re.findall(r"^(#+) ", text, flags=re.M)],
+        "pictures": re.findall(r"!\[[^\]]*\]\(([^)]+)\)", text),
         "code": [
             (language, [line for line in shell_lines(block) if not line.startswith("# ")])
             for language, block in fenced(document)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import re
 import shutil
 import subprocess
 import sys
@@ -16,16 +15,16 @@ import numpy as np
 import pytest
 import soundfile
 
+from tests.docs.markdown import fenced
 from tests.patience import PATIENCE_S
 from tests.tiny import RATE_HZ, tone
 
 ROOT = Path(__file__).parents[2]
-BLOCK = re.compile(r"^```(python|text)\n(.*?)^```", re.M | re.S)
 
 
-def pairs(page: str) -> Iterator[tuple[str, str]]:
+def pairs(page: Path) -> Iterator[tuple[str, str]]:
     """Code and the output that the page shows for it; empty without one."""
-    found = BLOCK.findall(page)
+    found = [(kind, text) for kind, text in fenced(page) if kind in ("python", "text")]
     for (kind, code), (next_kind, output) in zip(found, [*found[1:], ("", "")], strict=True):
         if kind == "python":
             yield code, output if next_kind == "text" else ""
@@ -40,7 +39,7 @@ def test_the_page_prints_what_it_says(tmp_path: Path, monkeypatch: pytest.Monkey
             soundfile.write(tmp_path / "recordings" / label / f"{i}.wav", wave, RATE_HZ)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(logging.root, "handlers", list(logging.root.handlers))
-    code_and_output = list(pairs((ROOT / "docs" / "python.md").read_text(encoding="utf-8")))
+    code_and_output = list(pairs(ROOT / "docs" / "python.md"))
     assert len(code_and_output) >= 10
     names: dict[str, object] = {}
     for code, output in code_and_output:

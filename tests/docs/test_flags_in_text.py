@@ -12,6 +12,7 @@ from earmark.cli.command_table import COMMANDS
 from earmark.settings.flags import declared_flags
 from earmark.settings.kinds import shown
 from earmark.settings.legacy import LEGACY_FLAGS
+from tests.docs.markdown import prose
 
 ROOT = Path(__file__).parents[2]
 GENERATED = ROOT / "docs" / "reference"
@@ -28,10 +29,6 @@ OF_OTHER_PROGRAMS = {  # named alone in a sentence; command lines of these progr
 
 def name(page: Path) -> str:
     return page.relative_to(ROOT).as_posix()
-
-
-def prose(page: Path) -> str:
-    return re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
 
 
 def named_flags(text: str) -> Iterator[str]:
