@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-from earmark.cli.command import Command, HelpPage
+from earmark.cli.command import Command, HelpPage, print_summary
 from earmark.settings.bench_flags import BenchOptions
-
-
-def _bench(options: BenchOptions) -> None:
-    from earmark.bench.run_benchmark import bench
-
-    print(bench(options).summary)
-
 
 _PAGE = HelpPage(
     summary="measure this machine: data, training or inference",
@@ -29,4 +22,5 @@ earmark bench data --num_clips 5000
 earmark bench train --model_type wav2vec2 --lengths lognormal:2.0,0.8,0.5,16 --json train.json
 earmark bench infer --model_name_or_path runs/first --data_dir recordings""",
 )
-COMMAND = Command("bench", _bench, (BenchOptions,), _PAGE, words=("work",), needs_files=False)
+_RUN = print_summary("earmark.bench.run_benchmark", "bench")
+COMMAND = Command("bench", _RUN, (BenchOptions,), _PAGE, words=("work",), needs_files=False)

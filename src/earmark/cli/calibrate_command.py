@@ -2,17 +2,8 @@
 
 from __future__ import annotations
 
-from earmark.cli.command import Command, HelpPage
-from earmark.distributed.launched import is_main_process
+from earmark.cli.command import Command, HelpPage, print_summary
 from earmark.settings.evaluation_flags import CalibrateOptions
-
-
-def _calibrate(options: CalibrateOptions) -> None:
-    from earmark.evaluate.calibrate import calibrate
-
-    if is_main_process():
-        print(calibrate(options).summary)
-
 
 _PAGE = HelpPage(
     summary="fit a model's temperature and the thresholds below which it names no class",
@@ -29,6 +20,5 @@ earmark calibrate runs/first --data_dir recordings
 earmark calibrate runs/first --data_dir recordings --target_precision 0.95
 earmark calibrate runs/first --data_dir recordings --reject_class background --reject_false_accept_rate 0.05""",
 )
-COMMAND = Command(
-    "calibrate", _calibrate, (CalibrateOptions,), _PAGE, words=("model_name_or_path",), training_file=True
-)
+_RUN = print_summary("earmark.evaluate.calibrate", "calibrate")
+COMMAND = Command("calibrate", _RUN, (CalibrateOptions,), _PAGE, words=("model_name_or_path",), training_file=True)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any
 
+from earmark.distributed.launched import is_main_process
 from earmark.errors import UsageError
 from earmark.settings.config_files import read_config_file
 from earmark.settings.flags import Scope, Settings, declared_flags
@@ -119,6 +121,19 @@ class Command:
         given = read_file(path, {name: value for name, value in settings.items() if name not in unused}, own)
         given.notes.append(f"{path}: a training configuration; {counted(len(unused), 'setting')} not for this command")
         return given
+
+
+def print_summary(module: str, function: str) -> Callable[[Any], None]:
+    """Return a function that calls ``function`` of ``module`` with its settings and prints the summary of the result.
+
+    The module is imported when the command runs, because most import torch, which takes seconds.
+    """
+
+    def does(options: Any) -> None:
+        if is_main_process():  # the others of a launcher would compute and write the same
+            print(getattr(import_module(module), function)(options).summary)
+
+    return does
 
 
 def _find_model_folder(made: object) -> None:

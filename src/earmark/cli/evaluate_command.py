@@ -2,17 +2,8 @@
 
 from __future__ import annotations
 
-from earmark.cli.command import Command, HelpPage
-from earmark.distributed.launched import is_main_process
+from earmark.cli.command import Command, HelpPage, print_summary
 from earmark.settings.evaluation_flags import EvaluateOptions
-
-
-def _evaluate(options: EvaluateOptions) -> None:
-    from earmark.evaluate.evaluate_model import evaluate
-
-    if is_main_process():  # the others of a launcher would score and write the same
-        print(evaluate(options).summary)
-
 
 _PAGE = HelpPage(
     summary="score a trained model on labelled recordings",
@@ -32,4 +23,5 @@ the test split of the folder it was trained on:
 with the data settings of its training:
   earmark evaluate runs/first --config recipes/superb_ks_wav2vec2_base.yaml --split test""",
 )
-COMMAND = Command("evaluate", _evaluate, (EvaluateOptions,), _PAGE, words=("model_name_or_path",), training_file=True)
+_RUN = print_summary("earmark.evaluate.evaluate_model", "evaluate")
+COMMAND = Command("evaluate", _RUN, (EvaluateOptions,), _PAGE, words=("model_name_or_path",), training_file=True)

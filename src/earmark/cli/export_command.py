@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-from earmark.cli.command import Command, HelpPage
+from earmark.cli.command import Command, HelpPage, print_summary
 from earmark.settings.export_flags import ExportOptions
-
-
-def _export(options: ExportOptions) -> None:
-    from earmark.export.export_model import export
-
-    print(export(options).summary)
-
 
 _PAGE = HelpPage(
     summary="export a trained model as ONNX or torch.export, checked against PyTorch",
@@ -27,4 +20,5 @@ earmark export runs/first --output first_onnx
 earmark export runs/first --format onnx-int8 --calibration recordings/validation --output first_int8
 earmark export runs/first --fixed_shape 1x1.0 --soc_version Ascend310P3 --output first_1x1""",
 )
-COMMAND = Command("export", _export, (ExportOptions,), _PAGE, words=("model_name_or_path",))
+_RUN = print_summary("earmark.export.export_model", "export")
+COMMAND = Command("export", _RUN, (ExportOptions,), _PAGE, words=("model_name_or_path",))
