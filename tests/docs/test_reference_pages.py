@@ -6,7 +6,6 @@ import inspect
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 import earmark
 from docs import reference_pages
@@ -21,9 +20,7 @@ from earmark.sources.source_registry import SOURCES
 
 
 @dataclass
-class ToySettings(Settings):
-    PAGE: ClassVar[str | None] = "hearing"
-
+class ToySettings(Settings, page="hearing"):
     pitch_hz: float = flag(440.0, "Pitch to listen for, as in --format toy.", check=above(0), aliases=("pitch",))
     birds: list[str] = flag([], "Birds to listen for.", metavar="BIRD")
 

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import pytest
 import yaml
@@ -78,10 +78,8 @@ def test_every_flag_has_help_a_type_and_a_scope() -> None:
 
 
 @dataclass
-class Shared(Settings):
+class Shared(Settings, scope=Scope.TRAINED):
     """Flags that affect the same, but for one."""
-
-    SCOPE: ClassVar[Scope] = Scope.TRAINED
 
     first: int = flag(1, "First number.")
     other: int = flag(2, "Other number.", scope=Scope.MACHINE)

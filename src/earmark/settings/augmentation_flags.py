@@ -66,11 +66,8 @@ class Augmentation:
 
 
 @dataclass
-class AugmentArguments(Settings):
+class AugmentArguments(Settings, page="augmentation", scope=Scope.TRAINED):
     """How training clips are changed at random, clip by clip and epoch by epoch. Off unless ``augment`` is given."""
-
-    PAGE: ClassVar[str | None] = "augmentation"
-    SCOPE: ClassVar[Scope] = Scope.TRAINED
 
     augment: str | None = flag(
         None,
@@ -185,14 +182,13 @@ def _number(text: str) -> float:
 
 
 @dataclass
-class AugmentPreviewOptions(AugmentArguments, NetworkArguments, DataArguments):
+class AugmentPreviewOptions(AugmentArguments, NetworkArguments, DataArguments, page="preview"):
     """``earmark augment-preview``: recordings, their augmentation for a model, and a folder for the pages.
 
     Raises:
         UsageError: nothing to do, no folder, or a number is out of range.
     """
 
-    PAGE: ClassVar[str | None] = "preview"
     UNUSED: ClassVar[tuple[str, ...]] = ("max_eval_samples",)  # only training clips are shown
 
     output_dir: str | None = flag(None, "Folder for preview.html, spectrograms.svg and the wav files (required).")

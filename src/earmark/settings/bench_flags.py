@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 from earmark.errors import UsageError
 from earmark.settings.flags import COUNT, SEED, at_least, changed, declared_flags, flag, within
@@ -27,14 +27,12 @@ _JOBS_OF_FLAGS = {
 
 
 @dataclass
-class BenchOptions(NetworkArguments):
+class BenchOptions(NetworkArguments, page="measurement"):
     """``earmark bench data|train|infer``: what to measure, on which clips, with which model.
 
     Raises:
         UsageError: nothing to measure, no model, a flag of another job, or a number out of range.
     """
-
-    PAGE: ClassVar[str | None] = "measurement"
 
     work: Literal["data", "train", "infer"] | None = flag(None, "What to measure.")
     data_dir: str | None = flag(None, "Folder of recordings, as for `earmark train`; its training clips are used.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 from earmark.errors import UsageError
 from earmark.formats.format_registry import readable_suffixes
@@ -41,15 +41,12 @@ BACKGROUND_CUTS = ("background_class", "background_ratio", "background_margin_se
 
 
 @dataclass
-class DataArguments(Settings):
+class DataArguments(Settings, page="data", scope=Scope.SPLITS):
     """Which recordings, in which splits, with which labels.
 
     Raises:
         UsageError: a number is out of range, or settings contradict each other.
     """
-
-    PAGE: ClassVar[str | None] = "data"
-    SCOPE: ClassVar[Scope] = Scope.SPLITS
 
     dataset_name: str | None = flag(
         None, "Data set on the hub, or a local snapshot or save_to_disk folder.", scope=_SOURCE

@@ -14,14 +14,13 @@ from earmark.settings.training_flags import DecisionArguments
 
 
 @dataclass
-class EvaluateOptions(TrainedModelArguments, DataArguments):
+class EvaluateOptions(TrainedModelArguments, DataArguments, page="evaluation"):
     """``earmark evaluate``: the data settings, a checkpoint, and these.
 
     Raises:
         UsageError: no checkpoint, or a number is out of range.
     """
 
-    PAGE: ClassVar[str | None] = "evaluation"
     UNUSED: ClassVar[tuple[str, ...]] = ("max_train_samples", "shots")  # training clips are not scored
     NO_MODEL: ClassVar[str] = "no model. Name its folder first: earmark evaluate MODEL --data_dir DIR."
 
@@ -49,14 +48,13 @@ class EvaluateOptions(TrainedModelArguments, DataArguments):
 
 
 @dataclass
-class CalibrateOptions(DecisionArguments, EvaluateOptions):
+class CalibrateOptions(DecisionArguments, EvaluateOptions, page="decision"):
     """``earmark calibrate``: a run, labelled recordings, and what is fitted on them.
 
     Raises:
         UsageError: no model, nothing to fit, or a number out of range.
     """
 
-    PAGE: ClassVar[str | None] = "decision"
     UNUSED: ClassVar[tuple[str, ...]] = ("output_dir", "metric", "report")  # decision.json goes into the model's folder
     NO_MODEL: ClassVar[str] = "no model. Name its folder first: earmark calibrate RUN --data_dir DIR."
 
@@ -73,10 +71,8 @@ class CalibrateOptions(DecisionArguments, EvaluateOptions):
 
 
 @dataclass
-class InspectOptions(DataArguments):
+class InspectOptions(DataArguments, page="inspection"):
     """``earmark inspect``: which recordings, and where the findings go."""
-
-    PAGE: ClassVar[str | None] = "inspection"
 
     output_dir: str | None = flag(
         None, "Folder for inspect.html (to look at and listen to), inspect.json and findings.csv (default: print only)."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 from earmark.errors import UsageError
 from earmark.settings.flags import COUNT, Scope, Settings, flag, matching
@@ -11,14 +11,12 @@ from earmark.settings.model_flags import TrainedModelArguments
 
 
 @dataclass
-class ExportOptions(TrainedModelArguments):
+class ExportOptions(TrainedModelArguments, page="export"):
     """``earmark export``: a checkpoint, a format, a folder, and recordings to check the export on.
 
     Raises:
         UsageError: no checkpoint or output, or a value that does not fit.
     """
-
-    PAGE: ClassVar[str | None] = "export"
 
     format: Literal["onnx", "onnx-int8", "pt2"] = flag(
         "onnx", "onnx; onnx-int8: the same with weights of matrix products in 8 bits; pt2: torch.export."
@@ -54,14 +52,12 @@ class ExportOptions(TrainedModelArguments):
 
 
 @dataclass
-class PushOptions(Settings):
+class PushOptions(Settings, page="upload"):
     """``earmark push``: a run folder and its name on the hub.
 
     Raises:
         UsageError: the folder or the name is missing.
     """
-
-    PAGE: ClassVar[str | None] = "upload"
 
     model_name_or_path: str | None = flag(None, "Run folder.")
     repo: str | None = flag(None, "Name on the hub: ORG/NAME, or NAME for your own.")

@@ -119,8 +119,8 @@ def flag(
         help: one or two lines that start with a noun phrase or an imperative. The default is added unless the text has
             "(default: ...)".
         check: what every value but ``None`` has to meet, beyond its type.
-        scope: what it affects; by default ``SCOPE`` of the class that declares it.
-        page: title of its group on the help page; by default ``PAGE`` of the class that declares it.
+        scope: what it affects; by default the ``scope`` of the class that declares it.
+        page: title of its group on the help page; by default the ``page`` of the class that declares it.
         metavar: stands for its value on the page; by default its type or the end of its name.
         aliases: other spellings, without dashes.
         repeated: whether it is given once for each of its values (``--data_dir a --data_dir b``).
@@ -132,13 +132,13 @@ def flag(
         "help": help, "check": check, "scope": scope, "page": page, "metavar": metavar, "aliases": aliases,
         "repeated": repeated, "mapping": mapping, "commas": commas, "choices": choices,
     }  # fmt: skip
-    shown = scope is None or Scope.SECRET not in scope  # no token in a log by way of repr(); no class has this SCOPE
+    shown = scope is None or Scope.SECRET not in scope  # no token in a log by way of repr(); no class has this scope
     if isinstance(default, (list, dict)):
         return field(default_factory=lambda: type(default)(default), metadata=declared, repr=shown)
     return field(default=default, metadata=declared, repr=shown)
 
 
-def changed(base: type, name: str, default: Any, help: str = "", **other: Any) -> Any:
+def changed(base: type[Settings], name: str, default: Any, help: str = "", **other: Any) -> Any:
     """Declare a flag of a base class again, with another default, help or place on the page.
 
     Args:
@@ -148,8 +148,8 @@ def changed(base: type, name: str, default: Any, help: str = "", **other: Any) -
         help: its help text; that of the base class if empty.
         **other: other arguments of :func:`flag` that differ.
     """
-    declared = dict(base.__dataclass_fields__[name].metadata)  # type: ignore[attr-defined]  # a dataclass
-    declared["page"] = declared["page"] or base.PAGE or HIDDEN  # type: ignore[attr-defined]  # settings classes have it
+    declared = dict(base.__dataclass_fields__[name].metadata)
+    declared["page"] = declared["page"] or base.PAGE
     declared["scope"] = _scope(base, declared)
     return flag(default, **{**declared, **({"help": help} if help else {}), **other})
 
@@ -249,10 +249,8 @@ def _flags_of_class(cls: Any) -> Mapping[str, Flag]:
     return found
 
 
-def _scope(owner: type, declared: Mapping[str, Any]) -> Scope:
-    """Return the scope of a flag that a class declares. A default of a base class is for its own flags only."""
-    scope: Scope | None = declared["scope"]
-    return vars(owner).get("SCOPE", Scope.NONE) if scope is None else scope
+def _scope(owner: type[Settings], declared: Mapping[str, Any]) -> Scope:
+    return owner.SCOPE if declared["scope"] is None else declared["scope"]
 
 
 def names_with(scope: Scope, *classes: type) -> tuple[str, ...]:
@@ -264,6 +262,10 @@ def names_with(scope: Scope, *classes: type) -> tuple[str, ...]:
 class Settings:
     """Base of all settings classes: reads, checks and remembers what was given.
 
+    A class names what its flags share: ``class LossArguments(Settings, page="loss", scope=Scope.TRAINED)``. ``page`` is
+    the title of their group on help pages; a class without one has that of its base. ``scope`` is for flags that the
+    class itself declares without a scope.
+
     Attributes:
         given: names of the settings that a person gave, also with the value that they have by default.
 
@@ -271,11 +273,16 @@ class Settings:
         UsageError: a value is of the wrong type or out of range, or two settings contradict each other.
     """
 
-    PAGE: ClassVar[str | None] = "settings"  # title of its flags on help pages; None: only --help_all shows them
-    SCOPE: ClassVar[Scope] = Scope.NONE  # of the flags that the class itself declares without a scope
+    PAGE: ClassVar[str] = "settings"
+    SCOPE: ClassVar[Scope] = Scope.NONE
     UNUSED: ClassVar[tuple[str, ...]] = ()  # flags of base classes that would have no effect here, so they do not exist
 
     given: frozenset[str] = field(default=frozenset(), repr=False, compare=False, kw_only=True)
+
+    def __init_subclass__(cls, *, page: str = "", scope: Scope = Scope.NONE) -> None:
+        """Keep what the flags of the class share."""
+        super().__init_subclass__()
+        cls.PAGE, cls.SCOPE = page or cls.PAGE, scope
 
     def __new__(cls, *args: Any, **values: Any) -> Any:
         """Remember the names of the keywords, before ``__init__`` fills in the others."""

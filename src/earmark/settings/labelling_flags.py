@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 from earmark.errors import UsageError
 from earmark.settings.flags import COUNT, flag
@@ -13,14 +13,12 @@ from earmark.settings.serving_flags import PORT
 
 
 @dataclass
-class LabelOptions(TrainedModelArguments):
+class LabelOptions(TrainedModelArguments, page="labelling"):
     """``earmark label``: recordings, the model that proposes labels for them, and where these go.
 
     Raises:
         UsageError: no recordings, no model, or a number is out of range.
     """
-
-    PAGE: ClassVar[str | None] = "labelling"
 
     inputs: list[str] = flag([], "Recordings and folders of recordings.", metavar="FILE_OR_FOLDER")
     model_name_or_path: str | None = flag(None, "Run folder, model folder or hub name (required).", aliases=("model",))

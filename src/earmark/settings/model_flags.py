@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from earmark.errors import UsageError
 from earmark.settings.flags import Check, Scope, Settings, flag, matching
@@ -22,10 +21,8 @@ def may_be_model_type(name: str) -> bool:
 
 
 @dataclass
-class PretrainedArguments(Settings):
+class PretrainedArguments(Settings, page="model"):
     """Where a checkpoint comes from and what loading it may do."""
-
-    PAGE: ClassVar[str | None] = "model"
 
     model_name_or_path: str | None = flag(
         None, "Local folder or hub name of the checkpoint.", scope=Scope.MACHINE | Scope.TRAINING
@@ -53,10 +50,8 @@ TASK = Check(_is_task, "single_label, multi_label or regression")
 
 
 @dataclass
-class TrainedModelArguments(PretrainedArguments):
+class TrainedModelArguments(PretrainedArguments, page="model"):
     """A trained model, and what it answers."""
-
-    PAGE: ClassVar[str | None] = "model"
 
     task: str | None = flag(
         None,

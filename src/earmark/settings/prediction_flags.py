@@ -34,10 +34,9 @@ _WITH_FILES = _named(lambda writer: writer.table_ending)  # a file for each reco
 
 
 @dataclass
-class InferenceOptions(PretrainedArguments):
+class InferenceOptions(PretrainedArguments, page="inference"):
     """Recordings, and how a model computes on them."""
 
-    PAGE: ClassVar[str | None] = "inference"
     USAGE: ClassVar[str] = ""
 
     inputs: list[str] = flag([], "Recordings and folders of recordings.", metavar="FILE_OR_FOLDER")
@@ -70,7 +69,7 @@ class InferenceOptions(PretrainedArguments):
 
 
 @dataclass
-class PredictOptions(TrainedModelArguments, InferenceOptions):
+class PredictOptions(TrainedModelArguments, InferenceOptions, page="prediction"):
     """``earmark predict``: a checkpoint, recordings, and the format of the results.
 
     A recording that cannot be read does not stop the job: the reason goes to a table beside the output.
@@ -79,7 +78,6 @@ class PredictOptions(TrainedModelArguments, InferenceOptions):
         UsageError: no checkpoint, no inputs, a number is out of range, or a setting has no effect.
     """
 
-    PAGE: ClassVar[str | None] = "prediction"
     USAGE: ClassVar[str] = "name a model and recordings: earmark predict MODEL FILES_OR_FOLDERS..."
 
     output: str | None = flag(
@@ -239,14 +237,13 @@ _ROWS_OF_FLAGS: dict[str, tuple[str, ...]] = {
 
 
 @dataclass
-class EmbedOptions(InferenceOptions):
+class EmbedOptions(InferenceOptions, page="embeddings"):
     """``earmark embed``: a checkpoint, recordings, and the file for their embeddings.
 
     Raises:
         UsageError: no checkpoint, no inputs, no output, or a number is out of range.
     """
 
-    PAGE: ClassVar[str | None] = "embeddings"
     USAGE: ClassVar[str] = "name a model, recordings and a file: earmark embed MODEL FILES_OR_FOLDERS... --output FILE"
 
     output: str | None = flag(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 from earmark.errors import UsageError
 from earmark.settings.flags import COUNT, Scope, Settings, flag
@@ -13,14 +13,12 @@ DEVICE_HELP = "auto, npu, cuda, xpu, mps or cpu; auto takes the first accelerato
 
 
 @dataclass
-class RunArguments(Settings):
+class RunArguments(Settings, page="run"):
     """How and where this one run happens.
 
     Raises:
         UsageError: ``seeds`` are not whole numbers.
     """
-
-    PAGE: ClassVar[str | None] = "run"
 
     device: str = flag("auto", f"Device: {DEVICE_HELP}", scope=Scope.MACHINE)
     precision: Literal["auto", "bf16", "fp16", "fp32"] = flag(

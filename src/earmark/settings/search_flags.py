@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from earmark.settings.flags import COUNT, Scope, Settings, flag
 
 
 @dataclass
-class SearchOptions(Settings):
+class SearchOptions(Settings, page="search"):
     """``earmark search``: what to search, beside the flags of ``earmark train``."""
-
-    PAGE: ClassVar[str | None] = "search"
 
     search_space: list[str] = flag(
         [],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 from earmark.errors import UsageError
 from earmark.settings.flags import COUNT, above, flag, within
@@ -15,14 +15,12 @@ PORT = within(0, 65535, "0 to 65535")
 
 
 @dataclass
-class ServeOptions(TrainedModelArguments):
+class ServeOptions(TrainedModelArguments, page="serving"):
     """``earmark serve``: a checkpoint, where to listen, and the limits of requests.
 
     Raises:
         UsageError: no checkpoint, or a number is out of range.
     """
-
-    PAGE: ClassVar[str | None] = "serving"
 
     host: str = flag("127.0.0.1", "Address to listen on; one that other machines can reach needs a token.")
     port: int = flag(8000, "Port to listen on; 0 takes a free one, which the first log line names.", check=PORT)

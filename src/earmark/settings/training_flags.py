@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from earmark.distributed.launched import launched_processes
 from earmark.errors import MissingExtraError, UsageError
@@ -18,15 +18,12 @@ from earmark.settings.transformers_flags import TransformersFlags
 
 
 @dataclass
-class LossArguments(Settings):
+class LossArguments(Settings, page="loss", scope=Scope.TRAINED):
     """Weights of classes and clips in training; see :mod:`earmark.train.losses`.
 
     Raises:
         UsageError: a value out of range, or two settings that do the same twice.
     """
-
-    PAGE: ClassVar[str | None] = "loss"
-    SCOPE: ClassVar[Scope] = Scope.TRAINED
 
     class_weights: str | None = flag(
         None,
@@ -59,11 +56,8 @@ _PRECISION = within(0, 1, "above 0 and at most 1", low_open=True)
 
 
 @dataclass
-class DecisionArguments(Settings):
+class DecisionArguments(Settings, page="decision", scope=Scope.TRAINING):
     """Temperature and thresholds to fit on validation clips; see :mod:`earmark.scoring.decide`."""
-
-    PAGE: ClassVar[str | None] = "decision"
-    SCOPE: ClassVar[Scope] = Scope.TRAINING
 
     calibrate: bool = flag(
         False,
@@ -118,16 +112,15 @@ _changed = partial(changed, TransformersFlags)
 
 
 @dataclass
-class TrainingArguments(LossArguments, DecisionArguments, AugmentArguments, TransformersFlags):
+class TrainingArguments(
+    LossArguments, DecisionArguments, AugmentArguments, TransformersFlags, page="training", scope=Scope.TRAINED
+):
     """All flags of training. Those that Transformers has, too, differ in their default, for the reason above each.
 
     Raises:
         UsageError: a value is out of range, or two settings contradict each other.
         MissingExtraError: a package that a setting needs is not installed.
     """
-
-    PAGE: ClassVar[str | None] = "training"
-    SCOPE: ClassVar[Scope] = Scope.TRAINED
 
     # adamw_torch in Transformers before torch 2.8: the same update in one kernel, for all weights at once.
     optim: str = _changed("optim", "adamw_torch_fused", page="training")

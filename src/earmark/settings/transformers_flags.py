@@ -7,10 +7,11 @@ Edit help, check, scope and page here: the script keeps them.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 from earmark.settings.flags import (
     COUNT,
+    HIDDEN,
     SEED,
     Scope,
     Settings,
@@ -97,10 +98,8 @@ _OPTIM = (
 
 
 @dataclass
-class TransformersFlags(Settings):
+class TransformersFlags(Settings, page=HIDDEN):
     """Flags of Transformers' trainer; those without a ``page`` are in ``--help_all`` only."""
-
-    PAGE: ClassVar[str | None] = None
 
     output_dir: str | None = flag(
         None,
