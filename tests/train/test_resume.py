@@ -230,7 +230,7 @@ def test_a_second_command_is_told_of_the_first_and_leaves_it_alone(clips: Path, 
             for words in ((), ("--overwrite_output_dir",), ("--resume",)):
                 second = train(clips, output, "--max_steps", "4", *words)
                 assert second.returncode == 2, second.stderr
-                told = f"earmark: error: {output}: process {started.pid} on {socket.gethostname()} works in it; "
+                told = f"earmark: error: {output}: process {started.pid} on {socket.gethostname()} works in it. "
                 assert second.stderr.splitlines()[-1].startswith(told)
             assert started.poll() is None
         finally:
