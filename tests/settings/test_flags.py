@@ -101,6 +101,26 @@ def test_a_flag_without_a_scope_has_that_of_the_class_that_declares_it() -> None
     }
 
 
+@dataclass
+class Birds(Settings):
+    """A setting, and a flag that has an effect with one of its values."""
+
+    sound: str = flag("song", "Sound to look for.")
+    pitch_hz: float | None = flag(440.0, "pitch to look for.", only="song, call")
+
+    def validate(self) -> None:
+        self.reject_without([self.sound], lambda one: f"--{one.name} needs --sound {' or '.join(one.only)}.")
+
+
+def test_a_flag_for_some_values_of_another_is_refused_with_others() -> None:
+    assert declared_flags(Birds)["pitch_hz"].help == "song, call: pitch to look for."
+    assert Birds(sound="call", pitch_hz=300.0).pitch_hz == 300.0
+    assert Birds(sound="drumming").pitch_hz == 440.0
+    for pitch_hz in (300.0, 440.0):  # given, also with its default
+        with pytest.raises(UsageError, match="--pitch_hz needs --sound song or call"):
+            Birds(sound="drumming", pitch_hz=pitch_hz)
+
+
 def test_all_pages_together_show_every_flag() -> None:
     for command in COMMANDS.values():
         page = help_page(command, everything=True)

@@ -23,7 +23,7 @@ import torch
 from earmark.batch import transforms
 from earmark.batch.dataset import TrainingClips, rows_and_labels
 from earmark.batch.sample_functions import SampleFunction, function_seed
-from earmark.settings.augmentation_flags import Augmentation
+from earmark.settings.augmentation_flags import KINDS, Augmentation
 from earmark.sources.sounds import Sounds
 from earmark.tasks.task import NO_LABEL
 from earmark.text import counted
@@ -31,7 +31,6 @@ from earmark.text import counted
 logger = logging.getLogger(__name__)
 
 _OF_AUGMENTATION = 0xA06  # makes these draws independent of crops and of the order, which use the same seed
-_KINDS = ("speed", "reverb", "shift", "noise", "gain", "mixup", "spec")
 # One uniform number per kind, always drawn, so that enabling one kind does not change the others.
 _NUMBERS = ("speed", "response", "shift", "noise", "place", "snr", "gain", "partner")
 _HIDDEN = 4  # masks: two in time and two in frequency
@@ -82,8 +81,7 @@ def draw(settings: Augmentation, seed: tuple[int, ...], num_clips: int, num_nois
     """
     rng = np.random.default_rng((*seed[:3], _OF_AUGMENTATION, *seed[3:]))
     happens = {
-        kind: chance < settings.chances.get(kind, 0)
-        for kind, chance in zip(_KINDS, rng.random(len(_KINDS)), strict=True)
+        kind: chance < settings.chances.get(kind, 0) for kind, chance in zip(KINDS, rng.random(len(KINDS)), strict=True)
     }
     number = dict(zip(_NUMBERS, rng.random(len(_NUMBERS)).tolist(), strict=True))
     hidden = rng.random((_HIDDEN, 2)).astype(np.float32)  # start, width

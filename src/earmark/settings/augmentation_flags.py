@@ -10,18 +10,10 @@ from typing import ClassVar
 from earmark.errors import UsageError
 from earmark.settings.data_flags import DataArguments
 from earmark.settings.flags import SEED, Scope, Settings, above, at_least, flag, within
+from earmark.settings.kinds import alternatives
 from earmark.settings.model_flags import NetworkArguments
 
-# kind -> flags that have an effect with it only
-KINDS: dict[str, tuple[str, ...]] = {
-    "speed": ("augment_speed",),
-    "reverb": ("augment_reverb",),
-    "shift": ("augment_shift_seconds",),
-    "noise": ("augment_noise", "augment_snr_db"),
-    "gain": ("augment_gain_db",),
-    "mixup": ("augment_mixup_alpha",),
-    "spec": ("augment_spec_time", "augment_spec_band"),
-}
+KINDS = ("speed", "reverb", "shift", "noise", "gain", "mixup", "spec")  # in the order they are applied
 _LOUDEST_DB, _FASTEST = 60.0, 4.0  # beyond these is a typing error
 
 
@@ -83,36 +75,45 @@ class AugmentArguments(Settings, page="augmentation", scope=Scope.TRAINED):
     )
     augment_noise: str | None = flag(
         None,
-        "noise: folder of recordings that are mixed in.",
+        "folder of recordings that are mixed in.",
         scope=Scope.RESULT | Scope.MACHINE | Scope.EPOCHS,
         metavar="DIR",
+        only="noise",
     )
-    augment_snr_db: str = flag("5,20", "noise: lowest and highest ratio of clip to noise, in decibels.", commas=True)
-    augment_gain_db: str = flag("-6,6", "gain: lowest and highest, in decibels.", commas=True)
+    augment_snr_db: str = flag(
+        "5,20", "lowest and highest ratio of clip to noise, in decibels.", commas=True, only="noise"
+    )
+    augment_gain_db: str = flag("-6,6", "lowest and highest, in decibels.", commas=True, only="gain")
     augment_shift_seconds: float = flag(
-        0.1, "shift: longest shift either way, in seconds; at most a quarter of the clip.", check=above(0)
+        0.1, "longest shift either way, in seconds; at most a quarter of the clip.", check=above(0), only="shift"
     )
-    augment_speed: str = flag("0.9,1.1", "speed: slowest and fastest factor; the pitch changes with it.", commas=True)
+    augment_speed: str = flag(
+        "0.9,1.1", "slowest and fastest factor; the pitch changes with it.", commas=True, only="speed"
+    )
     augment_reverb: str | None = flag(
         None,
-        "reverb: folder of impulse responses, of rooms or of microphones.",
+        "folder of impulse responses, of rooms or of microphones.",
         metavar="DIR",
         scope=Scope.RESULT | Scope.MACHINE | Scope.EPOCHS,
+        only="reverb",
     )
     augment_mixup_alpha: float = flag(
         0.2,
-        "mixup: parameter of the Beta distribution that weights two clips and their labels; 1 mixes all ratios alike.",
+        "parameter of the Beta distribution that weights two clips and their labels; 1 mixes all ratios alike.",
         check=above(0),
+        only="mixup",
     )
     augment_spec_time: float = flag(
         0.1,
-        "spec: longest of two hidden stretches, as a fraction of the clip.",
+        "longest of two hidden stretches, as a fraction of the clip.",
         check=within(0, 0.5, "above 0, at most 0.5", low_open=True),
+        only="spec",
     )
     augment_spec_band: float = flag(
         0.15,
-        "spec: widest of two hidden bands, as a fraction of the mel bins (of the mel scale up to half the rate).",
+        "widest of two hidden bands, as a fraction of the mel bins (of the mel scale up to half the rate).",
         check=within(0, 0.5, "above 0, at most 0.5", low_open=True),
+        only="spec",
     )
 
     def validate(self) -> None:
@@ -127,10 +128,9 @@ class AugmentArguments(Settings, page="augmentation", scope=Scope.TRAINED):
             UsageError: an unknown kind, a value out of range, a folder that is missing, or a flag without effect.
         """
         chances = self._chances()
-        for kind, names in KINDS.items():
-            given = [name for name in names if self.is_set(name) and getattr(self, name) is not None]
-            if given and kind not in chances:
-                raise UsageError(f"--{given[0]} has no effect without {kind}. Add it to --augment.")
+        self.reject_without(
+            chances, lambda one: f"--{one.name} has no effect without {alternatives(one.only)}. Add it to --augment."
+        )
         if not chances:
             if self.is_set("augment_probability"):
                 raise UsageError("--augment_probability has no effect without --augment. Add --augment KINDS.")
@@ -164,7 +164,7 @@ class AugmentArguments(Settings, page="augmentation", scope=Scope.TRAINED):
             if not 0 < value <= 1:
                 raise UsageError(f"--augment {self.augment}: expected a probability above 0, at most 1, for {kind}")
             given[kind] = value
-        return {kind: given[kind] for kind in KINDS if kind in given}  # in the order they are applied
+        return {kind: given[kind] for kind in KINDS if kind in given}
 
 
 def _range(name: str, text: str, least: float, most: float) -> tuple[float, float]:

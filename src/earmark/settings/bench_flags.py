@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,21 +10,6 @@ from earmark.errors import UsageError
 from earmark.settings.flags import COUNT, SEED, at_least, changed, declared_flags, flag, within
 from earmark.settings.model_flags import ModelArguments, NetworkArguments
 from earmark.settings.run_flags import DEVICE_HELP
-
-# flags that have an effect on some of the three jobs only
-_JOBS_OF_FLAGS = {
-    "num_workers": ("data",),
-    "steps": ("train",),
-    "skipped_steps": ("train",),
-    "freeze": ("train",),
-    "keep_frozen": ("train",),
-    "bucket_waste": ("data", "train"),
-    "passes": ("infer",),
-    "precision": ("infer",),
-    "attention_mask": ("train", "infer"),
-    "device": ("train", "infer"),
-    **dict.fromkeys(declared_flags(NetworkArguments), ("train", "infer")),
-}
 
 
 @dataclass
@@ -51,20 +37,21 @@ class BenchOptions(NetworkArguments, page="measurement"):
     batch_size: int | None = flag(None, "Clips per batch (default: 128 for data, else 32).", check=COUNT)
     bucket_waste: float = flag(
         0.1,
-        "data, train: largest fraction of padding in a batch, as for `earmark train`.",
+        "largest fraction of padding in a batch, as for `earmark train`.",
         check=within(0, 1, "between 0 and 1"),
+        only="data, train",
     )
-    num_workers: int = flag(1, "data: processes that make batches.", check=COUNT)
-    attention_mask: bool = changed(ModelArguments, "attention_mask", True)
-    freeze: str | None = changed(ModelArguments, "freeze", None)
-    steps: int = flag(10, "train: optimizer steps that are timed.", check=COUNT)
-    skipped_steps: int = flag(3, "train: steps before those, which are not timed.", check=COUNT)
+    num_workers: int = flag(1, "processes that make batches.", check=COUNT, only="data")
+    attention_mask: bool = changed(ModelArguments, "attention_mask", True, only="train, infer")
+    freeze: str | None = changed(ModelArguments, "freeze", None, only="train")
+    steps: int = flag(10, "optimizer steps that are timed.", check=COUNT, only="train")
+    skipped_steps: int = flag(3, "steps before those, which are not timed.", check=COUNT, only="train")
     keep_frozen: bool = flag(
-        True, "train: compute the frozen part of the model once, before the steps, as `earmark train` does."
+        True, "compute the frozen part of the model once, before the steps, as `earmark train` does.", only="train"
     )
-    passes: int = flag(1, "infer: passes over the clips.", check=COUNT)
-    precision: Literal["fp32", "bf16"] = flag("fp32", "infer: number format of the computation.")
-    device: str = flag("auto", f"Device: {DEVICE_HELP}")
+    passes: int = flag(1, "passes over the clips.", check=COUNT, only="infer")
+    precision: Literal["fp32", "bf16"] = flag("fp32", "number format of the computation.", only="infer")
+    device: str = flag("auto", f"device: {DEVICE_HELP}", only="train, infer")
     json: str | None = flag(None, "File for all figures, settings and versions; replaced if it exists.", metavar="FILE")
 
     def validate(self) -> None:
@@ -72,11 +59,10 @@ class BenchOptions(NetworkArguments, page="measurement"):
         super().validate()
         if self.work is None:
             raise UsageError("nothing to measure. Name a job: earmark bench data, train or infer.")
-        self.reject_without(
-            _JOBS_OF_FLAGS,
-            self.work,
-            lambda name: f"--{name} is for earmark bench {' and '.join(_JOBS_OF_FLAGS[name])}, not for {self.work}",
-        )
+        self.reject_without([self.work], lambda one: self._misplaced(one.name, one.only))
+        for name in declared_flags(NetworkArguments):
+            if self.work == "data" and self.is_set(name):
+                raise UsageError(self._misplaced(name, ("train", "infer")))
         if self.work != "data" and not self.names_a_model:
             raise UsageError(
                 f"earmark bench {self.work} needs a model. Add --model_name_or_path FOLDER_OR_NAME, or --model_type "
@@ -84,3 +70,6 @@ class BenchOptions(NetworkArguments, page="measurement"):
             )
         if self.batch_size is None:
             self.batch_size = 128 if self.work == "data" else 32
+
+    def _misplaced(self, name: str, jobs: Sequence[str]) -> str:
+        return f"--{name} is for earmark bench {' and '.join(jobs)}, not for {self.work}"

@@ -15,7 +15,7 @@ import enum
 import functools
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, get_type_hints
 
@@ -111,6 +111,7 @@ def flag(
     mapping: bool = False,
     commas: bool = False,
     choices: Callable[[], tuple[str, ...]] | None = None,
+    only: str = "",
 ) -> Any:
     """Declare a flag.
 
@@ -127,10 +128,12 @@ def flag(
         mapping: whether a flag of text also takes a mapping in files and in Python, kept as JSON.
         commas: whether a flag of text also takes a list there, kept as text with commas.
         choices: returns the only values of a flag of text, if they are not a ``Literal`` because a registry has them.
+        only: values of another setting with which it has an effect, with commas between; the help text starts with
+            them, and :meth:`Settings.reject_without` refuses it with others.
     """
     declared = {
         "help": help, "check": check, "scope": scope, "page": page, "metavar": metavar, "aliases": aliases,
-        "repeated": repeated, "mapping": mapping, "commas": commas, "choices": choices,
+        "repeated": repeated, "mapping": mapping, "commas": commas, "choices": choices, "only": only,
     }  # fmt: skip
     shown = scope is None or Scope.SECRET not in scope  # no token in a log by way of repr(); no class has this scope
     if isinstance(default, (list, dict)):
@@ -169,6 +172,7 @@ class Flag:
         metavar: see :func:`flag`.
         aliases: see :func:`flag`.
         repeated: see :func:`flag`.
+        only: see :func:`flag`; empty if it has an effect with all values.
     """
 
     name: str
@@ -181,6 +185,7 @@ class Flag:
     metavar: str | None
     aliases: tuple[str, ...]
     repeated: bool
+    only: tuple[str, ...] = ()
 
     @property
     def choices(self) -> tuple[str, ...]:
@@ -237,6 +242,8 @@ def _flags_of_class(cls: Any) -> Mapping[str, Flag]:
             continue
         owner = next(base for base in cls.__mro__ if one.name in vars(base).get("__annotations__", {}))
         declared = {name: one.metadata[name] for name in ("help", "check", "metavar", "aliases", "repeated")}
+        if only := one.metadata["only"]:
+            declared.update(help=f"{only}: {one.metadata['help']}", only=tuple(only.split(", ")))
         kind = find_kind(hints[one.name], takes_mapping=one.metadata["mapping"], takes_commas=one.metadata["commas"])
         if one.metadata["choices"] is not None:
             kind = dataclasses.replace(kind, choices=one.metadata["choices"]())
@@ -312,17 +319,13 @@ class Settings:
         defaults = {name: flags[name].default for name in self.given & flags.keys()}
         return sorted(name for name, value in defaults.items() if value is not None and getattr(self, name) == value)
 
-    def reject_without(self, names: Mapping[str, tuple[str, ...]], value: str, reason: Callable[[str], str]) -> None:
-        """Refuse settings that would have no effect.
-
-        Args:
-            names: setting to the values of another setting with which it has an effect.
-            value: the value of that other setting.
-            reason: from the name of a setting to the message.
+    def reject_without(self, values: Collection[str], reason: Callable[[Flag], str]) -> None:
+        """Refuse flags that have an effect only with other values than these of another setting.
 
         Raises:
-            UsageError: one of them is set.
+            UsageError: one of them is set, with the message that ``reason`` returns.
         """
-        for name, values in names.items():
-            if value not in values and self.is_set(name):
-                raise UsageError(reason(name))
+        for name, one in declared_flags(type(self)).items():
+            without = bool(one.only) and not any(value in one.only for value in values)
+            if without and self.is_set(name) and getattr(self, name) is not None:
+                raise UsageError(reason(one))

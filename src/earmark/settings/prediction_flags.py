@@ -103,32 +103,33 @@ class PredictOptions(TrainedModelArguments, InferenceOptions, page="prediction")
         "What gets a row: clips is a whole recording, windows each window of it, segments each stretch in which a "
         "class is detected (default: segments with --window_seconds or --hop_seconds, else clips).",
     )
-    top_k: int = flag(1, "Number of classes to name for each clip or window, most likely first.", check=COUNT)
+    top_k: int = flag(1, "number of classes to name, most likely first.", check=COUNT, only="clips, windows")
     aggregate: Literal["mean", "max"] = flag(
-        "mean", "clips: mean or highest probability of the windows; max finds short sounds in long recordings."
+        "mean", "mean or highest probability of the windows; max finds short sounds in long recordings.", only="clips"
     )
     threshold: float = flag(
         DEFAULT_THRESHOLD,
-        "segments: start one at the window whose probability reaches this and the model's own threshold of the class, "
+        "start one at the window whose probability reaches this and the model's own threshold of the class, "
         "if it has one (earmark calibrate).",
         check=PROBABILITY,
+        only="segments",
     )
     release_threshold: float | None = flag(
         None,
-        "segments: end one before the window below this (default: --threshold); a lower value keeps a sound in one "
-        "segment.",
+        "end one before the window below this (default: --threshold); a lower value keeps a sound in one segment.",
         check=PROBABILITY,
+        only="segments",
     )
     smooth_windows: int = flag(
-        1, "segments: average probabilities over this many neighbouring windows, an odd number.", check=ODD
+        1, "average probabilities over this many neighbouring windows, an odd number.", check=ODD, only="segments"
     )
     merge_gap_seconds: float = flag(
-        0.0, "segments: join those of a class that are at most this far apart, in seconds.", check=SECONDS
+        0.0, "join those of a class that are at most this far apart, in seconds.", check=SECONDS, only="segments"
     )
-    min_duration_seconds: float = flag(0.0, "segments: drop those shorter than this, in seconds.", check=SECONDS)
-    only_labels: list[str] | None = flag(None, "segments: look for these classes only.")
+    min_duration_seconds: float = flag(0.0, "drop those shorter than this, in seconds.", check=SECONDS, only="segments")
+    only_labels: list[str] | None = flag(None, "look for these classes only.", only="segments")
     include_background: bool = flag(
-        False, "segments: also write those of background classes (silence, noise, unknown and the like)."
+        False, "also write those of background classes (silence, noise, unknown and the like).", only="segments"
     )
     engine: Literal["local", "ray"] = flag("local", "ray distributes the recordings over the workers of a Ray cluster.")
     ray_workers: int = flag(
@@ -213,27 +214,12 @@ class PredictOptions(TrainedModelArguments, InferenceOptions, page="prediction")
             )
         assert self.rows is not None
         self.reject_without(
-            _ROWS_OF_FLAGS,
-            self.rows,
-            lambda name: (
-                f"--{name} has no effect with --rows {self.rows}. Leave it out, or use --rows "
-                f"{alternatives(_ROWS_OF_FLAGS[name])}."
+            [self.rows],
+            lambda one: (
+                f"--{one.name} has no effect with --rows {self.rows}. Leave it out, or use --rows "
+                f"{alternatives(one.only)}."
             ),
         )
-
-
-# flags of ``earmark predict`` that have an effect with some rows only
-_ROWS_OF_FLAGS: dict[str, tuple[str, ...]] = {
-    "threshold": ("segments",),
-    "release_threshold": ("segments",),
-    "smooth_windows": ("segments",),
-    "merge_gap_seconds": ("segments",),
-    "min_duration_seconds": ("segments",),
-    "only_labels": ("segments",),
-    "include_background": ("segments",),
-    "aggregate": ("clips",),
-    "top_k": ("clips", "windows"),
-}
 
 
 @dataclass
