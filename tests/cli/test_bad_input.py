@@ -375,9 +375,8 @@ def test_a_network_fault_is_called_that(
     if "--push_to_hub" in asked:
         one_line(line, "--push_to_hub", "Connection refused")
     else:
-        one_line(
-            line, "no/such", f"{endpoint} {'is unreachable' if '--dataset_name' in asked else 'cannot be reached'}"
-        )
+        fault = "is unreachable" if "--dataset_name" in asked else "cannot be reached"
+        one_line(line, "no/such", f"{endpoint} {fault}")
 
 
 # settings
