@@ -116,4 +116,4 @@ def test_a_model_without_layers_is_one_line() -> None:
 def test_a_decay_out_of_range_is_one_line(decay: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["train", "--data_dir", str(tmp_path), "--model_type", "tc_resnet", "--output_dir", "y"]
     assert main([*words, f"--layer_decay={decay}"]) == 2
-    assert f"--layer_decay {decay}: expected a number above 0, at most 1" in capsys.readouterr().err
+    assert f"--layer_decay {decay}: expected above 0 and at most 1" in capsys.readouterr().err

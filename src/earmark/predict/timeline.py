@@ -13,7 +13,8 @@ import numpy as np
 
 from earmark.errors import UsageError
 from earmark.formats.segments import Segment, Window
-from earmark.settings.prediction_flags import DEFAULT_THRESHOLD, ODD, PROBABILITY, SECONDS
+from earmark.settings.flags import PROBABILITY
+from earmark.settings.prediction_flags import DEFAULT_THRESHOLD, ODD, SECONDS
 from earmark.tasks.decision import PLAIN, Decision
 from earmark.text import suggestion
 

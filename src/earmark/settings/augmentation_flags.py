@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from earmark.errors import UsageError
 from earmark.settings.data_flags import DataArguments
-from earmark.settings.flags import SEED, Scope, Settings, above, at_least, flag, within
+from earmark.settings.flags import PROBABILITY, SEED, Scope, Settings, above, at_least, flag, within
 from earmark.settings.kinds import alternatives
 from earmark.settings.model_flags import NetworkArguments
 
@@ -69,9 +69,7 @@ class AugmentArguments(Settings, page="augmentation", scope=Scope.TRAINED):
         commas=True,
     )
     augment_probability: float = flag(
-        0.5,
-        "Probability of each of them for each clip, unless it has one of its own.",
-        check=within(0, 1, "above 0, at most 1", low_open=True),
+        0.5, "Probability of each of them for each clip, unless it has one of its own.", check=PROBABILITY
     )
     augment_noise: str | None = flag(
         None,

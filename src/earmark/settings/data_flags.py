@@ -8,6 +8,7 @@ from typing import Literal
 from earmark.errors import UsageError
 from earmark.formats.format_registry import readable_suffixes
 from earmark.settings.flags import (
+    BELOW_ONE,
     COUNT,
     NOT_EMPTY,
     Check,
@@ -18,7 +19,6 @@ from earmark.settings.flags import (
     declared_flags,
     flag,
     not_negative,
-    within,
 )
 from earmark.settings.model_flags import TASK
 
@@ -29,6 +29,7 @@ Paths = list[str] | str | None
 
 _SPLIT = Scope.RESULT | Scope.SPLITS
 _SOURCE = Scope.MACHINE | Scope.SPLITS
+_LOADED = Scope.RESULT | Scope.AFTER_LOADING
 
 
 def paths_in(value: Paths) -> list[str]:
@@ -41,12 +42,8 @@ BACKGROUND_CUTS = ("background_class", "background_ratio", "background_margin_se
 
 
 @dataclass
-class DataArguments(Settings, page="data", scope=Scope.SPLITS):
-    """Which recordings, in which splits, with which labels.
-
-    Raises:
-        UsageError: a number is out of range, or settings contradict each other.
-    """
+class SourceArguments(Settings, page="data", scope=Scope.SPLITS):
+    """Where recordings and labels are."""
 
     dataset_name: str | None = flag(
         None, "Data set on the hub, or a local snapshot or save_to_disk folder.", scope=_SOURCE
@@ -106,15 +103,21 @@ class DataArguments(Settings, page="data", scope=Scope.SPLITS):
         "Separator of the labels in a cell of text, with --task multi_label.",
         check=Check(bool, "a character or more"),
     )
+
+
+@dataclass
+class DataArguments(SourceArguments, scope=_SPLIT):
+    """Which recordings, in which splits, with which labels.
+
+    Raises:
+        UsageError: a number is out of range, or settings contradict each other.
+    """
+
     group_column: str | None = flag(
-        None,
-        "Column whose values (speaker, recording, site) must not be in two splits when a split is made.",
-        scope=_SPLIT,
+        None, "Column whose values (speaker, recording, site) must not be in two splits when a split is made."
     )
     fold_column: str | None = flag(
-        None,
-        "Column of folds for cross-validation: one run for each fold, tested on it and trained on the others.",
-        scope=_SPLIT,
+        None, "Column of folds for cross-validation: one run for each fold, tested on it and trained on the others."
     )
     folds: int | None = flag(
         None,
@@ -132,7 +135,7 @@ class DataArguments(Settings, page="data", scope=Scope.SPLITS):
         0.1,
         "Fraction of training clips held out for validation if the data has no validation split; 0: none, to train on "
         "all clips with --eval_strategy no.",
-        check=within(0, 1, "from 0 to below 1", high_open=True),
+        check=BELOW_ONE,
         scope=_SPLIT | Scope.AFTER_LOADING,
     )
     max_length_seconds: float | None = flag(
@@ -143,10 +146,7 @@ class DataArguments(Settings, page="data", scope=Scope.SPLITS):
         scope=Scope.LEARNED | Scope.AFTER_LOADING,
     )
     max_train_samples: int | None = flag(
-        None,
-        "Use only this many training clips, drawn with --seed.",
-        check=COUNT,
-        scope=Scope.RESULT | Scope.AFTER_LOADING,
+        None, "Use only this many training clips, drawn with --seed.", check=COUNT, scope=_LOADED
     )
     shots: int | None = flag(
         None,
@@ -156,10 +156,7 @@ class DataArguments(Settings, page="data", scope=Scope.SPLITS):
         scope=Scope.LEARNED | Scope.AFTER_LOADING,
     )
     max_eval_samples: int | None = flag(
-        None,
-        "Use only this many validation clips, drawn with --seed.",
-        check=COUNT,
-        scope=Scope.RESULT | Scope.AFTER_LOADING,
+        None, "Use only this many validation clips, drawn with --seed.", check=COUNT, scope=_LOADED
     )
     on_bad_audio: Literal["fail", "skip"] = flag(
         "fail",
@@ -168,16 +165,13 @@ class DataArguments(Settings, page="data", scope=Scope.SPLITS):
         scope=_SPLIT | Scope.AFTER_LOADING,
     )
     on_missing_label: Literal["fail", "skip"] = flag(
-        "fail",
-        "Rows of a manifest without a label (empty, nan, None): fail names the first, skip leaves them out.",
-        scope=_SPLIT,
+        "fail", "Rows of a manifest without a label (empty, nan, None): fail names the first, skip leaves them out."
     )
     silence_percentage: float | None = flag(
         None,
         "Speech Commands only: silence clips cut from _background_noise_, in percent of the training clips (default: "
         "as many as in SUPERB).",
         check=not_negative(),
-        scope=_SPLIT,
     )
     background_dir: Paths = flag(
         None,
@@ -189,25 +183,17 @@ class DataArguments(Settings, page="data", scope=Scope.SPLITS):
         False,
         "Cut the background class from the stretches of annotated recordings (offset, duration in a manifest) that are "
         "outside every annotation.",
-        scope=_SPLIT,
     )
     background_class: str = flag(
-        "background",
-        "Name of the background class; with --task multi_label its clips have no label.",
-        check=NOT_EMPTY,
-        scope=_SPLIT,
+        "background", "Name of the background class; with --task multi_label its clips have no label.", check=NOT_EMPTY
     )
     background_ratio: float = flag(
-        1.0,
-        "Number of background clips, as a multiple of the clips that the average class has.",
-        check=above(0),
-        scope=_SPLIT,
+        1.0, "Number of background clips, as a multiple of the clips that the average class has.", check=above(0)
     )
     background_margin_seconds: float = flag(
         1.0,
         "Least distance of --background_gaps from an annotation, in seconds.",
         check=not_negative("seconds from 0 on"),
-        scope=_SPLIT,
     )
     preprocessing_num_workers: int | None = flag(
         None,
@@ -219,7 +205,7 @@ class DataArguments(Settings, page="data", scope=Scope.SPLITS):
         "int16",
         "Decode every recording once and keep its samples on disk, as numbers of this type (one second at 16 kHz takes "
         "32 kB as int16); off decodes again in every epoch.",
-        scope=Scope.RESULT | Scope.AFTER_LOADING,
+        scope=_LOADED,
     )
     store_dir: str | None = flag(
         None,
@@ -253,12 +239,13 @@ class DataArguments(Settings, page="data", scope=Scope.SPLITS):
         given = f"--fold_column {self.fold_column}" if self.fold_column is not None else f"--folds {self.folds}"
         if self.fold_column is not None and self.folds is not None:
             raise UsageError(f"{given} and --folds {self.folds} contradict each other. Keep one of them.")
-        for name in ("eval_file", "test_file"):
-            if getattr(self, name):
-                raise UsageError(
-                    f"{given} with --{name}: each fold is the test split in turn, and validation clips are held out "
-                    f"from the others. Leave --{name} out."
-                )
+        self.reject(
+            ("eval_file", "test_file"),
+            lambda name: (
+                f"{given} with --{name}: each fold is the test split in turn, and validation clips are held out "
+                f"from the others. Leave --{name} out."
+            ),
+        )
 
 
 def path_settings() -> tuple[str, ...]:

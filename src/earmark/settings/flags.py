@@ -95,6 +95,8 @@ def matching(pattern: str, expected: str) -> Check:
 
 COUNT = at_least(1)
 SEED = within(0, 2**32, "a whole number from 0 to 4294967295", high_open=True)
+PROBABILITY = within(0, 1, "above 0 and at most 1", low_open=True)
+BELOW_ONE = within(0, 1, "from 0 to below 1", high_open=True)
 NOT_EMPTY = Check(lambda value: bool(str(value).strip()), "a name")
 
 
@@ -318,6 +320,16 @@ class Settings:
         flags = declared_flags(type(self))
         defaults = {name: flags[name].default for name in self.given & flags.keys()}
         return sorted(name for name, value in defaults.items() if value is not None and getattr(self, name) == value)
+
+    def reject(self, names: Sequence[str], reason: Callable[[str], str]) -> None:
+        """Refuse settings that contradict others.
+
+        Raises:
+            UsageError: one of them has a value, with the message that ``reason`` returns for its name.
+        """
+        for name in names:
+            if getattr(self, name):
+                raise UsageError(reason(name))
 
     def reject_without(self, values: Collection[str], reason: Callable[[Flag], str]) -> None:
         """Refuse flags that have an effect only with other values than these of another setting.

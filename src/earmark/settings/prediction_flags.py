@@ -11,14 +11,13 @@ from earmark.errors import UsageError
 from earmark.formats.format import Writer
 from earmark.formats.format_registry import DEFAULT_WRITER, readable_suffixes, writers, writers_with
 from earmark.formats.parquet import PARQUET
-from earmark.settings.flags import COUNT, Check, flag, not_negative, within
+from earmark.settings.flags import COUNT, PROBABILITY, Check, flag, not_negative
 from earmark.settings.kinds import alternatives
 from earmark.settings.model_flags import PretrainedArguments, TrainedModelArguments
 from earmark.settings.run_flags import DEVICE_HELP
 
 DEFAULT_THRESHOLD = 0.5  # of segments
 # what the rules for segments may be; SegmentRules of the Python API checks the same
-PROBABILITY = within(0, 1, "above 0 and at most 1", low_open=True)
 ODD = Check(lambda value: value >= 1 and value % 2 == 1, "an odd number from 1 on")
 SECONDS = not_negative("0 or more")
 EMBEDDING_SUFFIXES = (".npy", *PARQUET.suffixes)
@@ -92,8 +91,7 @@ class PredictOptions(TrainedModelArguments, InferenceOptions, page="prediction")
         choices=lambda: tuple(writers()),
     )
     one_table: bool = flag(
-        False,
-        f"{_named(lambda writer: writer.table_ending and writer.has_path)}: write one table for all recordings.",
+        False, f"{_named(lambda writer: writer.table_ending and writer.has_path)}: write one table for all recordings."
     )
     append_score: bool = flag(
         False, f"{_named(lambda writer: not writer.has_score)}: write the score after each label."

@@ -13,7 +13,20 @@ from earmark.distributed.launched import launched_processes
 from earmark.errors import MissingExtraError, UsageError
 from earmark.extras import require_tracker
 from earmark.settings.augmentation_flags import AugmentArguments
-from earmark.settings.flags import COUNT, Check, Scope, Settings, above, at_least, changed, flag, not_negative, within
+from earmark.settings.flags import (
+    BELOW_ONE,
+    COUNT,
+    NOT_EMPTY,
+    PROBABILITY,
+    Scope,
+    Settings,
+    above,
+    at_least,
+    changed,
+    flag,
+    not_negative,
+    within,
+)
 from earmark.settings.transformers_flags import TransformersFlags
 
 
@@ -52,9 +65,6 @@ class LossArguments(Settings, page="loss", scope=Scope.TRAINED):
             raise UsageError("--sampler balanced and --class_weights balanced balance classes twice. Keep one of them.")
 
 
-_PRECISION = within(0, 1, "above 0 and at most 1", low_open=True)
-
-
 @dataclass
 class DecisionArguments(Settings, page="decision", scope=Scope.TRAINING):
     """Temperature and thresholds to fit on validation clips; see :mod:`earmark.scoring.decide`."""
@@ -66,23 +76,23 @@ class DecisionArguments(Settings, page="decision", scope=Scope.TRAINING):
     target_precision: float | None = flag(
         None,
         "Fit a threshold for each class: the lowest probability at which its predictions have this precision.",
-        check=_PRECISION,
+        check=PROBABILITY,
     )
     reject_target_precision: float | None = flag(
         None,
         "Fit one threshold for all classes: predictions with at least this probability are right this often.",
-        check=_PRECISION,
+        check=PROBABILITY,
     )
     reject_false_accept_rate: float | None = flag(
         None,
         "Also keep that threshold so high that at most this fraction of the --reject_class clips is predicted as "
         "another class.",
-        check=within(0, 1, "from 0 to below 1", high_open=True),
+        check=BELOW_ONE,
     )
     reject_class: str | None = flag(
         None,
         "Prediction below the thresholds: a class of the model or another word (default: unknown).",
-        check=Check(lambda value: bool(str(value).strip()), "a word"),
+        check=NOT_EMPTY,
     )
 
     @property
@@ -168,9 +178,7 @@ class TrainingArguments(
         check=not_negative(),
     )
     layer_decay: float | None = flag(
-        None,
-        "Ratio of the learning rates of a layer and the one above it, e.g. 0.75 (default: 1).",
-        check=within(0, 1, "a number above 0, at most 1", low_open=True),
+        None, "Ratio of the learning rates of a layer and the one above it, e.g. 0.75 (default: 1).", check=PROBABILITY
     )
     ema: float | None = flag(
         None,

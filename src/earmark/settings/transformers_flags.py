@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from earmark.settings.flags import (
+    BELOW_ONE,
     COUNT,
     HIDDEN,
     SEED,
@@ -147,12 +148,8 @@ class TransformersFlags(Settings, page=HIDDEN):
     weight_decay: float = flag(
         0.0, "Decoupled weight decay of AdamW.", check=not_negative(), scope=Scope.TRAINED, page="training"
     )
-    adam_beta1: float = flag(
-        0.9, "First beta of Adam.", check=within(0, 1, "from 0 to below 1", high_open=True), scope=Scope.TRAINED
-    )
-    adam_beta2: float = flag(
-        0.999, "Second beta of Adam.", check=within(0, 1, "from 0 to below 1", high_open=True), scope=Scope.TRAINED
-    )
+    adam_beta1: float = flag(0.9, "First beta of Adam.", check=BELOW_ONE, scope=Scope.TRAINED)
+    adam_beta2: float = flag(0.999, "Second beta of Adam.", check=BELOW_ONE, scope=Scope.TRAINED)
     adam_epsilon: float = flag(1e-08, "Epsilon of Adam.", check=not_negative(), scope=Scope.TRAINED)
     optim_target_modules: str | list[str] | None = flag(
         None, "Names of the layers that GaLore, APOLLO and similar optimizers project.", scope=Scope.LEARNED
@@ -176,7 +173,7 @@ class TransformersFlags(Settings, page=HIDDEN):
     label_smoothing_factor: float = flag(
         0.0,
         "Fraction of each target that is spread over all classes; 0.1 is usual.",
-        check=within(0, 1, "from 0 to below 1", high_open=True),
+        check=BELOW_ONE,
         scope=Scope.TRAINED,
         page="loss",
     )

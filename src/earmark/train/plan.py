@@ -224,15 +224,16 @@ def _check_flags_of_task(training: TrainingArguments, data: DataArguments, task:
         raise UsageError(
             f"--shots {data.shots}: a number has no classes. Use --max_train_samples with --task regression."
         )
-    for name in ("class_weights", "focal_gamma", "label_smoothing_factor"):
-        if getattr(training, name):
-            raise UsageError(f"--{name}: {task.in_words} has no classes. Leave it out with --task {task.name}.")
-    for name in ("fsdp", "deepspeed"):
-        if getattr(training, name):
-            raise UsageError(
-                f"--task {task.name} and --{name} cannot be combined, because it spreads the head. "
-                f"Leave one of them out."
-            )
+    training.reject(
+        ("class_weights", "focal_gamma", "label_smoothing_factor"),
+        lambda name: f"--{name}: {task.in_words} has no classes. Leave it out with --task {task.name}.",
+    )
+    training.reject(
+        ("fsdp", "deepspeed"),
+        lambda name: (
+            f"--task {task.name} and --{name} cannot be combined, because it spreads the head. Leave one of them out."
+        ),
+    )
 
 
 def judged_by(training: TrainingArguments, task: Task, has_more_metrics: bool = False) -> TrainingArguments:
