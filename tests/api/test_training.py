@@ -219,7 +219,7 @@ def test_what_cannot_work_is_one_line(
 
 def test_few_shot_refuses_what_it_would_ignore(run: earmark.Run, recordings: Path, tmp_path: Path) -> None:
     for name, value in (("callbacks", [Listening()]), ("augmentations", [hiss])):
-        with pytest.raises(UsageError, match=f"no epochs are trained, so {name} have no effect"):
+        with pytest.raises(UsageError, match=f"trains no epochs, so {name} have no effect"):
             earmark.train(recordings, model=run, output_dir=tmp_path, few_shot=True, device="cpu", **{name: value})
 
 

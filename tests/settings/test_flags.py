@@ -297,7 +297,7 @@ def test_settings_of_one_machine_are_not_compared_between_ranks() -> None:
 
 @pytest.mark.parametrize("name", ["fsdp", "ddp_backend", "lora_save", "few_shot", "seed", "data_dir", "report_to"])
 def test_settings_that_do_not_make_trials_differ_are_not_searched(name: str) -> None:
-    with pytest.raises(UsageError, match="trials are only comparable if it is the same"):
+    with pytest.raises(UsageError, match="must be the same for all trials"):
         parse_space([f"{name}=a|b"], TRAIN_CLASSES)
 
 

@@ -114,11 +114,11 @@ def test_the_draw_is_by_class_and_by_seed(base: Path, tones: Path, tmp_path: Pat
     out = capsys.readouterr()
     assert "4 of 12 training clips drawn (--shots 2, seed 0)" in out.err
     assert "4 of 12 training clips drawn (--shots 2, seed 1)" in out.err
-    assert "chose each run's best model" not in out.out
+    assert "selected the best model of each run" not in out.out
     results = json.loads((tmp_path / "runs" / "cross_validation.json").read_text())
     assert [row["run"] for row in results["runs"]] == ["seed_0", "seed_1"]
     assert train(base, tones, tmp_path / "runs", "--shots", "2", "--seeds", "0,1") == 0  # finished: nothing is redone
-    assert "finished before" in capsys.readouterr().err
+    assert "finished already" in capsys.readouterr().err
 
 
 def test_folds(base: Path, tones: Path, tmp_path: Path) -> None:

@@ -168,7 +168,7 @@ def test_weights_alone_are_not_gone_on_with(tones: Path, tmp_path: Path, capsys)
     for flag in (["--resume"], ["--resume_from_checkpoint", str(run / "checkpoint-2")]):
         capsys.readouterr()
         assert train(tones, run, "--max_steps", "6", *flag) == 2
-        assert "holds the model only (--save_only_model)" in capsys.readouterr().err
+        assert "holds only the model (--save_only_model)" in capsys.readouterr().err
 
 
 def test_evaluating_more_often_than_saving_keeps_the_last_model(tones: Path, tmp_path: Path, capsys) -> None:
@@ -176,7 +176,9 @@ def test_evaluating_more_often_than_saving_keeps_the_last_model(tones: Path, tmp
         run = tmp_path / "-".join(steps)
         flags = ["--eval_strategy", "steps", "--eval_steps", steps[0], "--save_steps", steps[1]]
         assert train(tones, run, *flags, "--max_steps", "4") == 0
-        assert "is kept, not the best one (--load_best_model_at_end is off)" in capsys.readouterr().err
+        assert (
+            "the model of the last step, not the best one (--load_best_model_at_end is off)" in capsys.readouterr().err
+        )
         assert train(tones, tmp_path / "asked", *flags, "--max_steps", "4", "--load_best_model_at_end", "True") == 2
         assert f"the best model at --eval_steps {steps[0]} is not saved at --save_steps" in capsys.readouterr().err
 

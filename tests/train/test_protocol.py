@@ -123,10 +123,10 @@ def test_a_fold_of_one_class_is_named(manifest: Path, tmp_path: Path, capsys) ->
     manifest.write_text("\n".join([header, *map(",".join, cells)]) + "\n")
     assert main(words(manifest, tmp_path / "run", "--fold_column", "fold")) == 0
     out, err = capsys.readouterr()
-    said = "all clips of one class in {}: macro-F1 and majority rate say nothing there"
-    (before,) = [line for line in err.splitlines() if "all clips of one class" in line]
+    said = "all clips have one class in {}, so macro-F1 and majority rate say nothing"
+    (before,) = [line for line in err.splitlines() if "all clips have one class" in line]
     assert before.startswith(said.format("fold 3"))
-    (after,) = [line for line in out.splitlines() if "all clips of one class" in line]
+    (after,) = [line for line in out.splitlines() if "all clips have one class" in line]
     assert after.startswith(said.format("fold_3"))
 
 
@@ -215,7 +215,7 @@ def test_seeds_and_folds_with_seeds(recordings: Path, tmp_path: Path, capsys) ->
     chosen = ("--seeds", "0", "--eval_strategy", "epoch", "--save_strategy", "epoch")
     assert main(words(recordings / "all.csv", tmp_path / "chosen", *chosen)) == 0
     assert results(tmp_path / "chosen")["kept"] == "best"
-    assert "chose each run's best model" in capsys.readouterr().out
+    assert "selected the best model of each run" in capsys.readouterr().out
     one, two = (load_file(tmp_path / "seeds" / name / "model.safetensors") for name in ("seed_0", "seed_7"))
     assert not all(torch.equal(value, two[name]) for name, value in one.items())
 
@@ -254,8 +254,8 @@ def test_what_cannot_work_is_known_before_the_first_run(manifest: Path, tmp_path
         (text, ["--folds", "7", "--group_column", "speaker"], "6 groups cannot be divided over 7 folds"),
         (text, ["--fold_column", "split"], "no column 'split'"),
         (text, ["--folds", "3", "--eval_file", str(manifest)], "--folds 3 with --eval_file"),
-        (text, ["--folds", "3", "--resume_from_checkpoint", "True"], "--resume_from_checkpoint is for one run"),
-        (text, ["--folds", "3", "--push_to_hub", "True"], "--push_to_hub is for one run"),
+        (text, ["--folds", "3", "--resume_from_checkpoint", "True"], "--resume_from_checkpoint: only for a single run"),
+        (text, ["--folds", "3", "--push_to_hub", "True"], "--push_to_hub: only for a single run"),
         (text, ["--seeds", "0,x"], "--seeds 0,x: expected whole numbers"),
         (re.sub(r"high,([23])", r"High,\1", text), ["--folds", "2"], "letter case"),
     ]

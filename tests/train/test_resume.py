@@ -155,7 +155,7 @@ def test_a_signal_saves_and_the_run_goes_on(told: signal.Signals, clips: Path, t
     started.send_signal(told)
     rest = started.communicate(timeout=PATIENCE_S)[1]
     assert started.returncode == 75, rest
-    assert f"{told.name}: saving after this step" in rest
+    assert f"{told.name}: saving a checkpoint after this step" in rest
     assert rest.splitlines()[-1].startswith(f"earmark: stopped by {told.name} after step ")
     assert rest.splitlines()[-1].endswith("saved. Run the same command with --resume to continue.")
     (checkpoint,) = checkpoints_in(tmp_path / "run")
@@ -196,7 +196,7 @@ def test_what_does_not_fit_leaves_the_last_good_checkpoint(
     )  # fmt: skip
     assert full.returncode == 2, full.stderr
     last = full.stderr.splitlines()[-1]
-    reason = "(File too large); earlier checkpoints are complete: fix the cause, then continue with --resume"
+    reason = "(File too large). Fix the cause, then run again with --resume."
     assert last == f"earmark: error: {tmp_path / 'run' / 'checkpoint-8'}: cannot be written {reason}"
     assert why_not_whole(good) is None
     assert not (tmp_path / "run" / UNFINISHED).exists()
@@ -207,13 +207,13 @@ def test_what_does_not_fit_leaves_the_last_good_checkpoint(
 def test_a_full_disk_is_told_from_other_faults(tmp_path: Path) -> None:
     with (
         pytest.raises(
-            OutputError, match=r"x: cannot be written \(No space left on device\); make room, then start again"
+            OutputError, match=r"x: cannot be written \(No space left on device\). Free disk space, then start again"
         ),
         translated_save_errors(tmp_path / "x", tmp_path),
     ):
         Path("/dev/full").write_bytes(b"1")
     with (
-        pytest.raises(OutputError, match=r"y: cannot be written \(No such file .*\); fix the cause, then start again"),
+        pytest.raises(OutputError, match=r"y: cannot be written \(No such file .*\). Fix the cause, then start again"),
         translated_save_errors(tmp_path / "y", tmp_path),
     ):
         save_file({"weights": torch.zeros(1)}, tmp_path / "no" / "y")

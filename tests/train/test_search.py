@@ -130,7 +130,7 @@ def test_a_trial_that_diverges_is_recorded_and_the_search_goes_on(
         if row["values"]["freeze"] == "last-9":
             assert (row["state"], "the model has 2 layers" in row["why"]) == ("failed", True)
         elif row["values"]["learning_rate"] > 1:
-            assert (row["state"], "the loss is NaN or infinite" in row["why"]) == ("failed", True)
+            assert (row["state"], "the loss of these clips is NaN or infinite" in row["why"]) == ("failed", True)
         else:
             assert row["state"] in ("done", "pruned")
     assert {row["state"] for row in rows} >= {"done", "failed"}
@@ -213,7 +213,7 @@ def test_a_trial_that_never_gets_further_is_given_up(data: Path, tmp_path: Path,
     words = command(data, tmp_path / "s", "--search_space", SPACE, "--trials", "2", "--max_steps", "2")
     assert [main(words) for _ in range(4)] == [130, 130, 130, 0]
     rows = results(tmp_path / "s")["trials"]
-    assert rows[0]["why"] == "interrupted 3 times at the same place"
+    assert rows[0]["why"] == "interrupted 3 times at the same step"
     assert rows[1]["state"] == "done"
 
 

@@ -81,15 +81,15 @@ def test_choices_of_nothing_are_what_they_say(tmp_path: Path) -> None:
         ("sampler=random|sorted", "sorted is not a valid value: expected random or balanced"),
         ("learning_rate=1e-3", "two or more different choices"),
         ("learning_rate=1e-3|0.001", "two or more different choices"),
-        ("report=true|false", "trials are only comparable if it is the same"),
-        ("task=single_label|multi_label", "trials are only comparable if it is the same"),
-        ("calibrate=true|false", "trials are only comparable if it is the same"),
-        ("target_precision=0.5:0.9", "trials are only comparable if it is the same"),
-        ("seed=0|1", "trials are only comparable if it is the same"),
+        ("report=true|false", "must be the same for all trials"),
+        ("task=single_label|multi_label", "must be the same for all trials"),
+        ("calibrate=true|false", "must be the same for all trials"),
+        ("target_precision=0.5:0.9", "must be the same for all trials"),
+        ("seed=0|1", "must be the same for all trials"),
         # validation clips of the background class, too
-        ("background_ratio=0.5:2", "trials are only comparable if it is the same"),
-        ("data_dir=a|b", "only comparable"),
-        ("model_name_or_path=a|b", "only comparable"),
+        ("background_ratio=0.5:2", "must be the same for all trials"),
+        ("data_dir=a|b", "must be the same for all trials"),
+        ("model_name_or_path=a|b", "must be the same for all trials"),
     ],
 )
 def test_what_cannot_be_searched_is_one_line(text: str, said: str) -> None:

@@ -4,4 +4,4 @@ import sys
 
 from earmark import CallablePackage
 
-sys.modules[__name__].__class__ = CallablePackage  # the name is also that of a public function
+sys.modules[__name__].__class__ = CallablePackage  # because earmark.train is also a public function

@@ -16,10 +16,10 @@ from earmark.tasks.figures import higher_is_better, metric_key
 
 @dataclass
 class EarmarkTrainingArguments(TrainingArguments, transformers.TrainingArguments):
-    """Training settings in the form that Transformers' Trainer takes.
+    """Training settings for Transformers' Trainer.
 
     Raises:
-        UsageError: see :class:`~earmark.settings.training_flags.TrainingArguments`; also what Transformers refuses.
+        UsageError: see :class:`~earmark.settings.training_flags.TrainingArguments`; or Transformers rejects a setting.
     """
 
     def __post_init__(self) -> None:
@@ -31,27 +31,27 @@ class EarmarkTrainingArguments(TrainingArguments, transformers.TrainingArguments
         except (ValueError, TypeError, ImportError, OSError) as exc:
             text = re.sub(r"\b\w+Strategy\.([A-Z]+)", lambda match: match[1].lower(), str(exc))
             raise UsageError(" ".join(text.split())) from exc
-        self.do_eval = do_eval  # Transformers switches it on with any --eval_strategy, also with our default
+        self.do_eval = do_eval  # Transformers switches it on with any --eval_strategy, even with earmark's default
         self.greater_is_better = direction  # Transformers maximizes every metric whose name does not end with "loss"
 
     @classmethod
     def of(cls, settings: TrainingArguments, **changes: object) -> EarmarkTrainingArguments:
-        """Return training settings, with changes, in the form that Trainer takes."""
+        """Return training settings, with changes, for Trainer."""
         values = {name: getattr(settings, name) for name in declared_flags(TrainingArguments)}
         return cls(**{**values, **changes}, given=settings.given)
 
     def to_dict(self) -> dict[str, object]:
-        """Return all settings as trackers show them."""
+        """Return all settings, for trackers."""
         settings: dict[str, Any] = super().to_dict()
         del settings["given"]
         return settings
 
     @property
     def world_size(self) -> int:
-        """Number of processes that train together, from accelerate."""
+        """Number of training processes, from accelerate."""
         return int(transformers.TrainingArguments.world_size.fget(self))
 
     @property
     def n_gpu(self) -> int:
-        """Devices of this process, at most one: Trainer would split each batch over more."""
+        """Number of devices of this process: at most one, because Trainer would split each batch over several."""
         return min(super().n_gpu, 1)

@@ -35,15 +35,15 @@ def build_model(plan: Plan, prepared: PreparedData) -> AudioModel:
     """Build the model, with its frozen part and its adapters.
 
     Raises:
-        ModelError: a checkpoint that cannot be loaded, or a head that cannot be fitted.
-        UsageError: flags that the model does not support.
+        ModelError: the checkpoint cannot be loaded, or the head cannot be fitted.
+        UsageError: the model does not support a flag.
     """
     transformers.set_seed(plan.training.seed)  # before the head's random weights are drawn
     longest_s = min(prepared.longest_s, DEFAULT_LONGEST_S)
     unit = plan.task.unit(table_targets(prepared.train.table, prepared.labels, plan.task))
     length_s = plan.data.max_length_seconds
     audio = build_for_training(plan.source, prepared.labels, length_s, longest_s, plan.task, unit)
-    if plan.data.has_background:  # saved in config.json, for names that do not say it
+    if plan.data.has_background:  # saved in config.json, because the name of the class may not show it
         audio.model.config.background_class = plan.data.background_class
     few_shot = plan.model.few_shot
     frozen = f"--freeze {freeze(audio, 'encoder' if few_shot else plan.model.freeze)}"
@@ -72,9 +72,9 @@ def make_trainer(plan: Plan, prepared: PreparedData, audio: AudioModel) -> Audio
     """Choose learning rates, number of epochs and precision, which depend on clips and model, and make the trainer.
 
     Raises:
-        UsageError: settings that Transformers refuses together.
+        UsageError: Transformers rejects a combination of settings.
         DeviceError: the device computes the model wrongly.
-        NetworkError: the repository of ``--push_to_hub`` cannot be made.
+        NetworkError: the repository of ``--push_to_hub`` cannot be created.
     """
     training = _with_length(plan, _with_rates(plan, audio), prepared, audio)
     arguments = EarmarkTrainingArguments.of(training)
@@ -91,11 +91,11 @@ def make_trainer(plan: Plan, prepared: PreparedData, audio: AudioModel) -> Audio
             extra_metrics=plan.extra_metrics,
             settings=result_settings(plan.data, plan.model, plan.run),
         )
-    except (OSError, HTTPError) as exc:  # with --push_to_hub it makes the repository
+    except (OSError, HTTPError) as exc:  # with --push_to_hub, Trainer creates the repository
         raise NetworkError(
             f"--push_to_hub: {first_line(exc)}. Check network and token, or leave the flag out."
         ) from exc
-    except (ValueError, RuntimeError, ImportError) as exc:  # Transformers refuses contradictory settings so
+    except (ValueError, RuntimeError, ImportError) as exc:  # Transformers rejects contradictory settings with these
         raise UsageError(first_line(exc)) from exc
     set_tensorboard_folder(trainer.trackers, plan.run.logging_dir)
     return trainer

@@ -19,7 +19,7 @@ from earmark.store.scan import BadClip
 logger = logging.getLogger(__name__)
 
 
-# for functions without a built-in kind
+# used if there are only functions of the caller
 _NO_KIND = Augmentation({}, (1.0, 1.0), 0.0, (0.0, 0.0), (0.0, 0.0), 1.0, 0.0, 0.0)
 
 
@@ -38,17 +38,17 @@ class AugmentationSounds:
     functions: tuple[SampleFunction, ...] = ()
 
     def facts(self) -> dict[str, str]:
-        """Describe sounds and functions, to compare machines, and a resumed run with its checkpoint."""
+        """Describe recordings and functions, to compare ranks, and a resumed run with its checkpoint."""
         named = {"noise recordings": self.noise, "impulse responses": self.rooms}
         facts = {name: sounds.fingerprint() for name, sounds in named.items() if sounds is not None}
         return {**facts, "augmentation functions": self.function_names() or "none"}
 
     def function_names(self) -> str:
-        """Names of the functions, with commas between."""
+        """Return the names of the functions, separated by commas."""
         return ", ".join(function.name for function in self.functions)
 
     def bad(self) -> list[tuple[str, BadClip]]:
-        """``(flag, clip)`` for every recording that is left out."""
+        """Return ``(flag, clip)`` for every recording that is left out."""
         return [bad for sounds in (self.noise, self.rooms) if sounds is not None for bad in sounds.bad]
 
 
@@ -64,10 +64,12 @@ def load_augmentation(
     """Decode the recordings in the folders that the settings name.
 
     Args:
-        settings: which kinds of augmentation, and the folders of their sounds.
-        data: how recordings are read.
-        sampling_rate_hz: rate of the training clips.
-        functions: functions of the caller. Raises:
+        settings: kinds of augmentation, and the folders of their recordings.
+        data: settings for reading recordings.
+        sampling_rate_hz: sampling rate of the training clips.
+        functions: functions of the caller.
+
+    Raises:
         UsageError: see :meth:`AugmentArguments.augmentation`.
         DataError: see :func:`earmark.sources.sounds.load_sounds`.
     """
@@ -90,7 +92,7 @@ def describe_settings(settings: AugmentArguments, sounds: AugmentationSounds | N
 def augmented(
     clips: TrainingClips, audio: AudioModel, settings: AugmentArguments, sounds: AugmentationSounds | None
 ) -> TrainingClips:
-    """Return the training clips with augmentation, or as they are if none is asked for; log what is done.
+    """Return the training clips with the augmentation of the settings, if any, and log it.
 
     Raises:
         UsageError: SpecAugment does not support the inputs of this model.

@@ -22,42 +22,42 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_SLOW_STEPS = 3  # kernels are chosen and memory is allocated in the first ones
-# Steps of several length buckets, or fewer where each takes long.
+_SLOW_STEPS = 3  # the first steps also choose kernels and allocate memory
+# The estimate uses this many steps, so that several length buckets are among them, or this many seconds.
 _TIMED_STEPS = 10
 _TIMED_S = 10.0
 
 
 class EvaluateEveryEpochs(TrainerCallback):
-    """Evaluate and save at the end of every ``eval_epochs``-th epoch, and of the last one; or only save."""
+    """Evaluates and saves only after every ``eval_epochs``-th epoch and the last one."""
 
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
-        """Take back what Transformers plans for every epoch."""
+        """Cancel the evaluation and the checkpoint that Transformers plans after every epoch."""
         every = args.eval_epochs or 1
         is_due = round(state.epoch) % every == 0 or state.global_step >= state.max_steps
         if args.eval_strategy == IntervalStrategy.STEPS or is_due:
             return
         control.should_evaluate = False
-        stopped_by_signal = control.should_training_stop  # which is saved wherever it stops
+        stopped_by_signal = control.should_training_stop  # such a run is saved after any epoch
         if args.save_strategy == SaveStrategy.EPOCH and not stopped_by_signal:
             control.should_save = False
 
 
 class EarlyStopping(TrainerCallback):
-    """Stop after ``early_stopping_patience`` evaluations without a better metric."""
+    """Stops training after ``early_stopping_patience`` evaluations without a better metric."""
 
     def on_evaluate(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
-        """Stop after this evaluation, whose model is saved as after any other."""
+        """Stop after this evaluation; its model is saved as usual."""
         if has_stopped_early(args, state):
             control.should_training_stop = True
 
 
 def has_stopped_early(args: Any, state: TrainerState) -> bool:
-    """Return whether the evaluations so far end training; the history of a checkpoint gives the same answer."""
+    """Return whether early stopping ends training after the evaluations in ``state``, also for a checkpoint's state."""
     if not args.early_stopping_patience:
         return False
     metric, higher = args.metric_for_best_model, bool(args.greater_is_better)
@@ -65,10 +65,10 @@ def has_stopped_early(args: Any, state: TrainerState) -> bool:
 
 
 def wins_by_loss(args: Any, state: TrainerState, figures: Mapping[str, float]) -> bool:
-    """Return whether an evaluation is better than the best one so far by its loss, at an equal metric.
+    """Return whether an evaluation has the best metric so far and a lower loss than the earlier evaluation with it.
 
-    With early stopping, which is made for few clips, the loss decides between equal figures: of 30 validation clips
-    many epochs get the same number right, the first of them by chance. Transformers keeps the first.
+    Early stopping is meant for few clips. With 30 validation clips many epochs have the same accuracy, so the loss
+    decides between them; Transformers keeps the first.
     """
     if (
         not args.early_stopping_patience
@@ -87,7 +87,7 @@ def stopped_early(args: object, state: TrainerState) -> bool:
 
 
 def why_stopped_early(args: Any, state: TrainerState) -> str:
-    """Return the log line of a run that stopped early."""
+    """Return the log line for a run that stopped early."""
     metric = metric_key(args.metric_for_best_model)
     higher = bool(args.greater_is_better)
     since = counted(evaluations_without_gain(state.log_history, metric, higher_is_better=higher), "evaluation")
@@ -103,7 +103,7 @@ def set_tensorboard_folder(trackers: Sequence[Tracker], folder: str | None) -> N
     Transformers reads this folder from an environment variable only, which would also hold for the next run.
 
     Args:
-        trackers: before training; ``--report_to`` decides whether TensorBoard is among them.
+        trackers: the trackers of ``--report_to``, before training.
         folder: ``--logging_dir``; ``None`` keeps the default, ``runs/`` in the output folder.
     """
     for tracker in trackers:
@@ -112,7 +112,7 @@ def set_tensorboard_folder(trackers: Sequence[Tracker], folder: str | None) -> N
 
 
 class EstimateTime(TrainerCallback):
-    """Log once how long training takes, measured on its own first steps."""
+    """Logs once how long training will take, measured on its first steps."""
 
     def __init__(self, clock: TrainingClock) -> None:
         self._clock = clock
@@ -143,8 +143,8 @@ def estimate_in_words(step_s: float, steps: int, *, may_stop_early: bool) -> str
     """Return the log line of an estimate.
 
     Args:
-        step_s: seconds that one optimizer step takes.
-        steps: optimizer steps to do.
+        step_s: duration of one optimizer step, in seconds.
+        steps: number of optimizer steps left.
         may_stop_early: whether early stopping is on.
     """
     at_most = "at most " if may_stop_early else ""
@@ -153,7 +153,7 @@ def estimate_in_words(step_s: float, steps: int, *, may_stop_early: bool) -> str
 
 
 def _rounded(seconds: float) -> str:
-    """``45 s``, ``2 min``, ``1.5 h``: an estimate is not exact to the second."""
+    """Return a rounded duration: ``45 s``, ``2 min`` or ``1.5 h``."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"

@@ -1,4 +1,4 @@
-"""Training with weights that are cast to bfloat16 instead of autocast: when, and how the model is set up."""
+"""Train with weights cast to bfloat16 instead of autocast."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def recomputes(args: Any) -> bool:
-    """Return whether layers run again in the backward pass, when the cast weights are gone."""
+    """Return whether the backward pass runs layers again, for which the cast weights are no longer there."""
     return bool(getattr(args, "activation_checkpointing", None) or args.gradient_checkpointing)
 
 
@@ -21,10 +21,10 @@ def casts_weights(args: Any) -> bool:
 
 
 def set_attention(model: PreTrainedModel, args: Any) -> None:
-    """Choose the attention that training with cast weights uses.
+    """Choose the attention implementation for training with cast weights.
 
-    On a CPU in bfloat16 the backward pass of torch's fused attention takes a fifth of a step, that of plain products a
-    twentieth (Whisper-tiny at 1 s).
+    On a CPU in bfloat16 the backward pass of torch's fused attention takes a fifth of a step, and a twentieth with
+    plain matrix products (Whisper-tiny at 1 s).
 
     Args:
         model: classifier.
@@ -35,9 +35,9 @@ def set_attention(model: PreTrainedModel, args: Any) -> None:
 
 
 def cast_while_training(model: PreTrainedModel, device: torch.device) -> None:
-    """Move a model to ``device``, and let it compute in bfloat16 while it trains.
+    """Move a model to ``device``, and make it compute in bfloat16 during training.
 
-    It moves first, because convolutions are probed in bfloat16 if the model is on a CPU.
+    The move comes first, because convolutions are tested in bfloat16 if the model is on a CPU.
     """
     model.to(device)
     model.forward.training_dtype = torch.bfloat16

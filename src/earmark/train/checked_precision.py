@@ -1,18 +1,18 @@
-"""Before the first training step: does this device compute this model in the chosen precision as it does in float32?
+"""Check before the first training step that the device computes the model in half precision as in float32.
 
 The model computes one real batch of training clips in float32 on the CPU (if training runs on an accelerator), in
-float32 on the device, and in the precision of training; :mod:`earmark.models.numerics` compares logits and loss, and
-for the first clip the gradient of every weight that learns (on the device, not with the CPU).
+float32 on the device, and in the training precision. :mod:`earmark.models.numerics` compares logits and loss and, for
+the first clip, the gradients of all trained weights (only on the device).
 
-* Half precision beyond tolerance: an error if a flag asked for the precision, else training continues in float32.
-* Gradients alone beyond tolerance: training continues in float32, or in the precision that a flag asked for, with a
-  warning. Gradients of healthy models with saturated attention can be off by as much, so they are no reason to stop.
-* Float32 on an accelerator beyond tolerance of the CPU: an error in any precision.
+* Half precision beyond the tolerance: an error if a flag asked for the precision, else training continues in float32.
+* Only gradients beyond the tolerance: training continues with a warning, in float32 or in the precision that a flag
+  asked for. It is no error, because gradients of sound models with saturated attention can differ as much.
+* Float32 on an accelerator beyond the tolerance of the CPU: an error in any precision.
 
-The cost is at most 1 % of a run: a clip computed in float32 and once more in half precision takes about four times as
-long as a clip that is trained in half precision, so one clip is compared for every 400 that a process will train on,
-but at least one and at most a batch. On the CPU the reference is computed once per machine, for one clip, because a CPU
-is slower than an accelerator by a factor of up to 2,000. All ranks compare the same clips and take the same decision.
+The check takes at most 1 % of a run. Comparing a clip takes about four times as long as training on it in half
+precision, so the check compares one clip for every 400 that a process will train on, at least one and at most a batch.
+The CPU computes the reference once per machine and for one clip, because it can be 2,000 times slower than an
+accelerator. All ranks compare the same clips and make the same decision.
 """
 
 from __future__ import annotations
@@ -59,14 +59,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_CLIPS_PER_CLIP = 400  # trained for each one that is compared
-_LOOKED_AT = 16  # clips that one is chosen from
+_CLIPS_PER_CLIP = 400  # training clips for each compared clip
+_LOOKED_AT = 16  # clips from which the loudest one is chosen
 _CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
 class _Batch:
-    """One real batch: model inputs on a device, and the loss of what the model makes of them."""
+    """One real batch: the model inputs on a device, and the loss of the model's outputs."""
 
     count: int
     looked_at: int
@@ -77,12 +77,12 @@ class _Batch:
 
 @dataclass(frozen=True)
 class _Verdict:
-    """What one rank found.
+    """Result of the check on one rank; ``None`` for no difference.
 
     Attributes:
         device: how float32 on the device differs from the CPU.
         half: how logits or loss in half precision differ from float32.
-        gradients: the same of the gradients.
+        gradients: how gradients in half precision differ from float32.
     """
 
     device: Difference | None = None
@@ -93,16 +93,16 @@ class _Verdict:
 def with_checked_precision(
     audio: AudioModel, training: EarmarkTrainingArguments, clips: UsableClips, flag: str | None, *, half: bool = True
 ) -> EarmarkTrainingArguments:
-    """Return the settings, in float32 if the device computes the model wrongly in the precision they name.
+    """Return the settings, changed to float32 if the device computes the model wrongly in their precision.
 
-    All ranks have to call this, before there is a trainer.
+    All ranks have to call this before they make a trainer.
 
     Args:
-        audio: the model, on the CPU; it is moved to the device, as the trainer would.
-        training: settings, with the precision that was chosen.
+        audio: the model, on the CPU; it is moved to the device.
+        training: settings, with the chosen precision.
         clips: clips to train on.
-        flag: the flag that asked for half precision, if one did.
-        half: whether anything is trained in the precision of the settings; ``False`` for ``--few_shot``.
+        flag: the flag that asked for half precision, or ``None``.
+        half: whether the settings' precision is used for training; ``False`` for ``--few_shot``.
 
     Raises:
         DeviceError: the device computes the model wrongly in float32, or in the precision that ``flag`` asked for.
@@ -110,10 +110,10 @@ def with_checked_precision(
     way = _way(training) if half else None
     if training.deepspeed or (training.device.type == "cpu" and way is None):
         if training.deepspeed and way is not None:
-            logger.info("numerics are not compared with float32: DeepSpeed may spread the weights before training")
+            logger.info("precision: not compared with float32, because DeepSpeed may shard the weights before training")
         return training
     attention = audio.model.config._attn_implementation
-    set_attention(audio.model, training)  # as the trainer does: another attention has other kernels
+    set_attention(audio.model, training)  # because the trainer uses this implementation, which has its own kernels
     with _translated_out_of_memory(training):
         verdict = _of_all_ranks(_examine(audio, training, clips, way))
     if verdict.device is not None:
@@ -122,17 +122,19 @@ def with_checked_precision(
         raise error
     if way is None:
         return training
-    told = f"{way}: compared with float32 {verdict.half or verdict.gradients}"
+    difference = f"{way}: compared with float32 {verdict.half or verdict.gradients}"
     if verdict.half is None and verdict.gradients is None:
         return training
     if verdict.half is not None and _is_for(flag, training):
-        error = DeviceError(f"{flag}: {told}. Use --precision fp32.")
+        error = DeviceError(f"{flag}: {difference}. Use --precision fp32.")
         error.of_all_ranks = True
         raise error
     if verdict.half is None and _is_for(flag, training):
-        logger.warning("%s; %s keeps it. If the loss does not fall, use --precision fp32", told, flag)
+        logger.warning(
+            "%s; training continues because of %s. If the loss does not fall, use --precision fp32", difference, flag
+        )
         return training
-    logger.warning("%s; training continues in float32, which is slower", told)
+    logger.warning("%s; training continues in float32, which is slower", difference)
     if audio.model.config._attn_implementation != attention:
         audio.model.set_attn_implementation(attention)
     changes: dict[str, Any] = {"bf16": False, "fp16": False}
@@ -140,12 +142,12 @@ def with_checked_precision(
 
 
 def _is_for(flag: str | None, training: EarmarkTrainingArguments) -> bool:
-    """Whether the flag asked for the precision that was chosen; --fp16 on a CPU trains in another one."""
+    """Return whether the flag asked for the chosen precision; with --fp16 on a CPU another one is chosen."""
     return flag is not None and flag.endswith("bf16" if training.bf16 else "fp16")
 
 
 def _way(training: EarmarkTrainingArguments) -> Way | None:
-    """How the trainer computes in half precision; ``None`` for float32."""
+    """Return how the trainer computes in half precision; ``None`` for float32."""
     if training.fp16:
         return Way(training.device, torch.float16, autocast=True)
     if not training.bf16:
@@ -155,11 +157,12 @@ def _way(training: EarmarkTrainingArguments) -> Way | None:
 
 
 def _examine(audio: AudioModel, training: EarmarkTrainingArguments, clips: UsableClips, way: Way | None) -> _Verdict:
-    """Compare on this rank. The model ends on the device, or on the CPU if its weights will be spread from there."""
+    """Compare on this rank. Afterwards the model is on the device, or on the CPU for ``--fsdp``."""
     one, on_cpu, plain = _loudest_clips(audio, training, clips, 1), Way(_CPU, torch.float32), None
     if one.is_silent:
         logger.info(
-            "numerics are not compared: %s looked at, and none but silence", counted(one.looked_at, "training clip")
+            "precision: not compared with float32, because the %s chosen for it are silent",
+            counted(one.looked_at, "training clip"),
         )
         return _Verdict()
     if training.device.type != "cpu":
@@ -195,7 +198,7 @@ def _examine_half(
 def _compare_several(
     model: PreTrainedModel, way: Way, there: Way, several: _Batch
 ) -> tuple[Difference, Computed, Computed] | None:
-    """The difference between two ways, with the layers of both; ``None`` without one, or if memory is full."""
+    """Return the difference between two ways and the layer outputs of both; ``None`` if equal, or if memory is full."""
     try:
         half, exact = (compute(model, several.make_inputs, how, several.loss) for how in (way, there))
         different = compare(half, exact)
@@ -206,7 +209,9 @@ def _compare_several(
     except RuntimeError as exc:
         if not is_out_of_memory(exc):
             raise
-    logger.info("numerics are compared on one clip only: %d clips in float32 do not fit into memory", several.count)
+    logger.info(
+        "precision: compared with float32 on one clip only, because %d clips do not fit into memory", several.count
+    )
     clear_device_cache()
     return None
 
@@ -214,25 +219,25 @@ def _compare_several(
 def _translated_out_of_memory(training: EarmarkTrainingArguments) -> AbstractContextManager[None]:
     return out_of_memory_as(
         lambda: (
-            f"out of memory on {training.device} while the numerics of one clip are checked before training: training "
-            "needs more memory than that. Lower --max_length_seconds or choose a smaller model."
+            f"out of memory on {training.device} during the precision check of one clip, which needs less memory than "
+            "training. Lower --max_length_seconds or choose a smaller model."
         )
     )
 
 
 def _num_clips(training: EarmarkTrainingArguments, clips: UsableClips) -> int:
-    """Clips to compare: few enough for 1 % of the time of training, and for memory that holds a batch to evaluate."""
+    """Return how many clips to compare: at most 1 % of the training time, and at most one evaluation batch."""
     if training.max_steps > 0:
         trained = training.max_steps * global_batch_size(training)
     else:
-        assert training.num_train_epochs is not None  # with_length has chosen it
+        assert training.num_train_epochs is not None  # set by with_length
         trained = math.ceil(training.num_train_epochs * len(clips.table))
     most = min(training.per_device_train_batch_size, training.per_device_eval_batch_size, len(clips.table))
     return max(1, min(most, trained // training.world_size // _CLIPS_PER_CLIP))
 
 
 def _loudest_clips(audio: AudioModel, training: EarmarkTrainingArguments, clips: UsableClips, count: int) -> _Batch:
-    """The loudest of clips spread over the whole table; which ones is the same on all ranks."""
+    """Return the loudest of several clips from all over the table; the same clips on all ranks."""
     spread = np.linspace(0, len(clips.table) - 1, max(count, _LOOKED_AT))
     looked_at = np.unique(spread.astype(int)).tolist()
     levels = [float(waveform.std()) for waveform in clips.waveforms.iterate(looked_at)]
@@ -252,7 +257,7 @@ def _loudest_clips(audio: AudioModel, training: EarmarkTrainingArguments, clips:
 
 
 def _of_all_ranks(verdict: _Verdict) -> _Verdict:
-    """What the first rank found that found something; the same on all."""
+    """Return the first difference of each kind that any rank found; the same result on all ranks."""
     found = gathered(verdict)
     names = [field.name for field in dataclasses.fields(_Verdict)]
     return _Verdict(**{name: next(filter(None, (getattr(one, name) for one in found)), None) for name in names})

@@ -1,8 +1,8 @@
-"""Checkpoints that are complete or absent.
+"""Write and find checkpoints so that an interrupted save never looks complete.
 
-A checkpoint is written into a hidden folder, flushed to the disk file by file, listed with sizes and hashes in
-``complete.json``, and only then renamed to ``checkpoint-N``. Whenever a run is killed, every ``checkpoint-N`` is either
-complete or known to be incomplete.
+A checkpoint is written to a hidden folder and flushed to the disk; ``complete.json`` lists its files with sizes and
+hashes. Then the folder is renamed to ``checkpoint-N``. After a run is killed, every ``checkpoint-N`` is either complete
+or recognised as incomplete.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _MUST_AGREE = {
 
 
 def finish_checkpoint(written: Path, target: Path, run: Mapping[str, object]) -> None:
-    """Give a complete checkpoint its name.
+    """Rename a complete checkpoint to its final name.
 
     Args:
         written: folder with all its files, on the same file system as ``target``.
@@ -57,7 +57,7 @@ def finish_checkpoint(written: Path, target: Path, run: Mapping[str, object]) ->
     for folder in [*(path for path in written.rglob("*") if path.is_dir()), written]:
         sync_folder(folder)
     before = target.with_name(f".old-{target.name}")
-    if target.exists():  # of an earlier run; it stays until the new one is in place
+    if target.exists():  # from an earlier run; keep it until the new one is in place
         shutil.rmtree(before, ignore_errors=True)
         target.rename(before)
     written.rename(target)
@@ -66,7 +66,7 @@ def finish_checkpoint(written: Path, target: Path, run: Mapping[str, object]) ->
 
 
 def why_not_whole(checkpoint: Path) -> str | None:
-    """Return what is wrong with a checkpoint; ``None`` if every file is as it was written."""
+    """Return what is wrong with a checkpoint; ``None`` if all its files are unchanged."""
     marker = _read_marker(checkpoint)
     if marker is None:
         return f"writing it was interrupted (no readable {MARKER})"
@@ -94,7 +94,7 @@ def newest_whole(folder: Path) -> Path | None:
 
 
 def checkpoints_in(folder: Path) -> list[Path]:
-    """Return all ``checkpoint-N`` of a run folder, complete or not.
+    """Return all ``checkpoint-N`` folders of a run, complete or not.
 
     Raises:
         OutputError: the folder cannot be read.
@@ -130,7 +130,7 @@ def remove_old(folder: Path, limit: int | None, *, keep: Sequence[Path]) -> None
 def set_aside_later(checkpoint: Path, folder: Path) -> None:
     """Rename the checkpoints later than the one that a run resumes from, because their steps are trained again.
 
-    Neither ``--resume`` nor the removal of old checkpoints finds them then.
+    Neither ``--resume`` nor the removal of old checkpoints finds them under the new names.
 
     Args:
         checkpoint: the checkpoint that the run resumes from.
@@ -157,7 +157,7 @@ def set_aside_later(checkpoint: Path, folder: Path) -> None:
 
 
 def checkpoint_step(checkpoint: Path) -> int:
-    """N of ``checkpoint-N``."""
+    """Return the step N of ``checkpoint-N``."""
     match = _NAME.fullmatch(checkpoint.name)
     assert match is not None, checkpoint
     return int(match.group(1))
@@ -167,13 +167,13 @@ def find_checkpoint_to_resume(asked: str | bool | None, folder: Path, *, resume:
     """Return the checkpoint to resume from.
 
     Args:
-        asked: ``--resume_from_checkpoint``: a path, or ``True`` for the newest complete one of the run.
+        asked: ``--resume_from_checkpoint``: a path, or ``True`` for the newest complete checkpoint of the run.
         folder: the run folder.
-        resume: ``--resume``: the newest complete one, or none to start from the beginning.
+        resume: ``--resume``: use the newest complete checkpoint, or start from the beginning if there is none.
 
     Raises:
         UsageError: both flags are given.
-        OutputError: it does not exist, or is incomplete.
+        OutputError: the checkpoint does not exist, or is incomplete.
     """
     asked = None if str(asked).lower() in ("none", "false") else str(asked)
     if resume and asked:
@@ -184,10 +184,9 @@ def find_checkpoint_to_resume(asked: str | bool | None, folder: Path, *, resume:
         newest = newest_whole(folder)
         if newest is None and asked:
             found = len(checkpoints_in(folder))
-            cut = f" that is complete ({found} are not)" if found else ""
+            kind = f"complete checkpoint in {folder}, only {found} incomplete" if found else f"checkpoint in {folder}"
             raise OutputError(
-                f"--resume_from_checkpoint: no checkpoint in {folder}{cut}. Use --resume, which starts from the "
-                f"beginning if there is none."
+                f"--resume_from_checkpoint: no {kind}. Use --resume, which starts from the beginning if there is none."
             )
         if newest:
             logger.info("resuming from %s", newest)
@@ -201,45 +200,45 @@ def _checkpoint_at(place: Path) -> str:
     flag = f"--resume_from_checkpoint {place}"
     try:
         is_folder = place.is_dir()
-    except OSError as exc:  # a name that is too long, a parent that may not be searched
+    except OSError as exc:  # such as a name that is too long, or a parent folder without permission
         raise OutputError(f"{flag}: cannot be read ({exc.strerror}). Check its permissions.") from exc
     if not is_folder:
         raise OutputError(f"{flag}: no such folder. Name a checkpoint, or use --resume.")
     if (place / MARKER).exists():
         reason = why_not_whole(place)
         if reason is not None:
-            raise OutputError(f"{flag}: {reason}. Use --resume, which takes the newest complete one of --output_dir.")
+            raise OutputError(f"{flag}: {reason}. Use --resume for the newest complete checkpoint in --output_dir.")
         return _with_state(place)
     try:
         json.loads((place / _STATE).read_text(encoding="utf-8"))
     except (OSError, ValueError) as exc:
         raise OutputError(
-            f"{flag}: not a complete checkpoint (no {MARKER}, no readable {_STATE}). Use --resume, which takes the "
-            f"newest complete one of --output_dir."
+            f"{flag}: not a complete checkpoint (no {MARKER}, no readable {_STATE}). Use --resume for the newest "
+            f"complete checkpoint in --output_dir."
         ) from exc
-    if RunFolder(place).is_run():  # the state of its last step is there, but no optimizer
+    if RunFolder(place).is_run():  # it has the trainer state of the last step, but no optimizer state
         raise OutputError(
             f"{flag}: a run folder, not a checkpoint. Name one of its checkpoint-N folders, or give --resume with "
             f"--output_dir {place} instead."
         )
     whole = _with_state(place)
-    logger.warning("%s: not written by this version of earmark, so it is not checked for completeness", place)
+    logger.warning("%s: has no %s, so earmark cannot check that it is complete", place, MARKER)
     return whole
 
 
 def _with_state(checkpoint: Path) -> str:
     if not (checkpoint / "scheduler.pt").exists():
         raise OutputError(
-            f"{checkpoint}: holds the model only (--save_only_model), so training cannot resume from it. Start a new "
+            f"{checkpoint}: holds only the model (--save_only_model), so training cannot resume from it. Start a new "
             f"run from it with --model_name_or_path."
         )
     return str(checkpoint)
 
 
 def label_order(checkpoint: str, labels: Sequence[str]) -> list[str]:
-    """Return class names in the order of a checkpoint's outputs if these are the same classes, else as they are.
+    """Return class names in the order of a checkpoint's outputs if it has the same classes, else in the given order.
 
-    Runs of earlier versions of earmark have whole numbers in the order of letters: 0, 1, 10, 2.
+    The orders differ for runs of earlier versions of earmark, which sorted whole numbers as text: 0, 1, 10, 2.
     """
     marker = _read_marker(Path(checkpoint))
     saved = marker["run"].get("labels") if marker is not None else None
@@ -247,12 +246,12 @@ def label_order(checkpoint: str, labels: Sequence[str]) -> list[str]:
 
 
 def check_same_run(checkpoint: str, run: Mapping[str, Any]) -> None:
-    """Check that a checkpoint belongs to this run, and warn of what changes the result.
+    """Check that a checkpoint belongs to this run, and warn about differences that change the result.
 
     Args:
         checkpoint: its folder.
-        run: facts of the resumed run. ``model``, ``labels`` and ``clips`` must be the same. ``settings`` maps the
-            settings that change the result to their values, ``arithmetic`` what changes the last bits of sums; see
+        run: facts about the resumed run. ``model``, ``labels`` and ``clips`` must be the same. ``settings`` are the
+            settings that change the result, by name. ``arithmetic`` are facts that change the last bits of sums; see
             :func:`earmark.train.reproducibility.arithmetic_facts`.
 
     Raises:
@@ -266,8 +265,8 @@ def check_same_run(checkpoint: str, run: Mapping[str, Any]) -> None:
         there, here = before.get(name), run.get(name)
         if there != here:
             raise OutputError(
-                f"{checkpoint}: belongs to {what} ({_shown(there)} there, {_shown(here)} here). Name the run it "
-                f"belongs to, or train into another --output_dir."
+                f"{checkpoint}: belongs to {what} ({_shown(there)} there, {_shown(here)} here). Name a checkpoint of "
+                f"this run, or train into another --output_dir."
             )
     if changed := _changes(before, run, "settings"):
         logger.warning(

@@ -1,4 +1,4 @@
-"""Checks before training starts, so that hours of training do not end in an error."""
+"""Checks before training starts, to find errors that would otherwise show after hours of training."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ logger = logging.getLogger(__name__)
 
 
 def check_model_survives(model: Path | None, folder: RunFolder, *, overwrite: bool) -> None:
-    """Check that replacing an earlier run does not remove the model to start from.
+    """Check that replacing an earlier run does not remove the pretrained model.
 
     Args:
         model: folder of the pretrained model.
         folder: output folder.
-        overwrite: whether a run in it is removed.
+        overwrite: whether a run in the output folder is removed.
 
     Raises:
         UsageError: the model is in the run that would be removed.
@@ -39,20 +39,20 @@ def check_model_survives(model: Path | None, folder: RunFolder, *, overwrite: bo
     place, output = model.resolve(), folder.path.resolve()
     if place == output or output in place.parents:
         raise UsageError(
-            f"--overwrite_output_dir would remove the model to start from, {model}. Name another --output_dir."
+            f"--overwrite_output_dir would remove the pretrained model, {model}. Name another --output_dir."
         )
 
 
 def check_settings(plan: Plan, labels: Sequence[str], clips: int) -> None:
-    """Try metrics and folders that are otherwise first used at the end of an epoch, or of the run.
+    """Try the metrics and folders that training first uses at the end of an epoch or of the run.
 
     Args:
-        plan: of the run.
+        plan: the plan of the run.
         labels: class names.
         clips: number of training clips.
 
     Raises:
-        UsageError: a figure or a metric that does not exist, or batches that leave no training step.
+        UsageError: a metric does not exist, or there are too few clips for one batch.
         OutputError: the folder for TensorBoard cannot be written.
     """
     training, logging_dir = plan.training, plan.run.logging_dir
@@ -92,7 +92,7 @@ def _check_metrics(training: TrainingArguments, labels: Sequence[str], task: Tas
     known += extra.of_folder(task, logits, targets)
     for name in extra.of_functions(task, logits, targets):
         if name in figures or name in task.metrics:
-            raise UsageError(f"metric {name}: earmark has a figure of this name. Give the function another one.")
+            raise UsageError(f"metric {name}: earmark has a metric with this name. Give the function another name.")
         known.append(name)
     if metric_key(training.metric_for_best_model) not in known:
         raise UsageError(
@@ -110,5 +110,5 @@ def check_flags_of_model(training: TrainingArguments, model: PreTrainedModel) ->
     if training.gradient_checkpointing and not model.supports_gradient_checkpointing:
         raise UsageError(
             f"--gradient_checkpointing: {model.config.model_type} does not support it. Leave the flag out, or lower "
-            "--per_device_train_batch_size if memory is short"
+            "--per_device_train_batch_size to save memory."
         )

@@ -1,4 +1,4 @@
-"""Progress of training in clips, and its time without evaluation and saving."""
+"""Show the progress of training in clips, and measure training time without evaluation and saving."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 class TrainingClock:
-    """Counts seconds spent training, and clips.
+    """Counts the seconds spent on training and the clips.
 
     Attributes:
-        frozen_s: seconds spent on what the frozen part of the model makes of the clips, once.
-        clips: clips trained on so far, by this process and those that train with it.
+        frozen_s: seconds spent computing the output of the frozen part of the model once.
+        clips: clips trained on so far, over all processes.
     """
 
     def __init__(self) -> None:
@@ -33,16 +33,16 @@ class TrainingClock:
 
     @property
     def seconds(self) -> float:
-        """Seconds spent training until now, evaluation and saving left out."""
+        """Seconds spent on training so far, without evaluation and saving."""
         return self._before_s + (0.0 if self._started is None else time.perf_counter() - self._started)
 
     @property
     def has_begun(self) -> bool:
-        """Whether training has got past loading what it starts from."""
+        """Whether training has started, after loading model and checkpoint."""
         return self._started is not None or self._before_s > 0
 
     def start(self) -> None:
-        """Count from now on."""
+        """Start the clock."""
         self._started = time.perf_counter()
 
     def stop(self) -> bool:
@@ -52,7 +52,7 @@ class TrainingClock:
         return was_running
 
     def add(self, seconds: float, clips: int) -> None:
-        """Count training that was done without steps."""
+        """Add training that has no steps, such as fitting a head."""
         self._before_s += seconds
         self.clips += clips
 
@@ -61,11 +61,11 @@ class ClipProgress(TrainerCallback):
     """Shows training in clips and runs the training clock.
 
     Args:
-        clock: to run.
+        clock: the training clock.
 
     Attributes:
-        headline: of the last evaluation.
-        began_at_step: steps done before; above 0 in a resumed run.
+        headline: headline figure of the last evaluation.
+        began_at_step: steps done before this start; above 0 in a resumed run.
     """
 
     def __init__(self, clock: TrainingClock) -> None:
@@ -77,7 +77,7 @@ class ClipProgress(TrainerCallback):
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Stop the training clock and that of the progress bar inside."""
+        """Stop the training clock and the clock of the progress bar inside the block."""
         was_running = self.clock.stop()
         if self._bar is not None:
             self._bar.pause()
@@ -92,7 +92,7 @@ class ClipProgress(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Show a bar of all clips that are left, and start the clock."""
+        """Show a progress bar of all remaining clips, and start the clock."""
         self._num_clips = len(kwargs["train_dataloader"].dataset)
         batches = math.ceil(self._num_clips / (args.train_batch_size * args.world_size))
         epochs = state.max_steps / math.ceil(batches / args.gradient_accumulation_steps)
@@ -105,7 +105,7 @@ class ClipProgress(TrainerCallback):
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Tell sampler and clips which epoch this is: if several processes resume one, Trainer does not reach them."""
+        """Set the epoch of sampler and clips, because Trainer does not when several processes resume a run."""
         loader = kwargs["train_dataloader"]
         for part in (loader, loader.dataset):
             if hasattr(part, "set_epoch"):
@@ -114,7 +114,7 @@ class ClipProgress(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
-        """Count the clips of the step by the fraction of the epoch: its last batch is seldom full."""
+        """Count clips by the fraction of the epoch, because the last batch of an epoch is rarely full."""
         before, clips = self.clock.clips, round((state.epoch - self._began_at) * self._num_clips)
         self.clock.clips = clips
         if self._bar is not None:

@@ -1,4 +1,4 @@
-"""Parts of a training that only Python can pass: objects and functions, which no flag can name."""
+"""Parts of a training run that only Python callers can pass: objects and functions."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from earmark.scoring.extra_metrics import MetricFunction, Metrics, named_functio
 
 @dataclass(frozen=True)
 class CustomParts:
-    """What a caller passes beside the settings.
+    """Objects and functions that a Python caller passes in addition to the settings.
 
     Attributes:
         callbacks: instances or subclasses of Transformers' ``TrainerCallback``.
         metrics: metric functions by name, see :class:`earmark.scoring.extra_metrics.ExtraMetrics`.
-        augmentations: applied to each training clip after the built-in augmentation.
-        clips: the splits of the data, loaded already; ``None`` to load what the settings name.
+        augmentations: functions applied to each training clip after the built-in augmentation.
+        clips: splits that are loaded already; ``None`` to load the data that the settings name.
     """
 
     callbacks: Sequence[Any] = ()
@@ -38,36 +38,35 @@ class CustomParts:
         augmentations: Iterable[Callable[..., object]] = (),
         clips: Splits | None = None,
     ) -> CustomParts:
-        """Check what a caller passed.
+        """Check the arguments of a caller.
 
         Raises:
-            InputTypeError: a callback that is not a ``TrainerCallback``, or a function that cannot be called.
-            UsageError: a function with a parameter that earmark has nothing for.
+            InputTypeError: a callback is not a ``TrainerCallback``, or a function is not callable.
+            UsageError: a function has a parameter that earmark has no value for.
         """
         given = list(callbacks)
         for callback in given:
             kind = callback if isinstance(callback, type) else type(callback)
             if not issubclass(kind, TrainerCallback):
                 raise InputTypeError(
-                    f"callbacks: {callback!r} is not a transformers.TrainerCallback. Pass instances of a subclass of "
-                    f"it."
+                    f"callbacks: {callback!r} is not a transformers.TrainerCallback. Pass instances of a subclass."
                 )
         return cls(given, named_functions(metrics), sample_functions(augmentations), clips)
 
     def function_names(self) -> dict[str, str]:
-        """Return the names of the functions by what they are for, to compare two calls of one training."""
+        """Return the names of the functions by purpose, to compare a resumed call with the first one."""
         names = {"augmentation": [function.name for function in self.augmentations], "metric": sorted(self.metrics)}
         return {f"{kind} functions": ", ".join(of_kind) or "none" for kind, of_kind in names.items()}
 
     def check(self, *, few_shot: bool) -> None:
-        """Refuse parts that would have no effect.
+        """Reject parts that would have no effect.
 
         Raises:
-            UsageError: parts of a training by epochs, with ``--few_shot``.
+            UsageError: callbacks or augmentations are given with ``--few_shot``.
         """
         for name in ("callbacks", "augmentations"):
             if few_shot and getattr(self, name):
-                raise UsageError(f"--few_shot: no epochs are trained, so {name} have no effect. Leave one of them out.")
+                raise UsageError(f"--few_shot: trains no epochs, so {name} have no effect. Leave one of them out.")
 
 
 NOTHING = CustomParts()

@@ -1,4 +1,4 @@
-"""What is refused before torch is imported, which takes seconds."""
+"""Check settings, output folder and clips before torch is imported, which takes seconds."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ def check_before_torch(
     loaded: Splits | None = None,
     metrics: Mapping[str, MetricFunction] | None = None,
 ) -> Splits | None:
-    """Refuse what can be refused from settings, output folder and clips alone.
+    """Run the checks that need only settings, output folder and clips.
 
     Args:
-        settings: of the training.
-        has_several_runs: whether the output folder is for several runs, each in a folder of its own.
+        settings: all settings of the run.
+        has_several_runs: whether the output folder is for several runs, each in its own folder.
         loaded: the clips, if they are loaded already.
         metrics: metric functions by name.
 
     Returns:
-        The clips, so that they are not listed twice; ``None`` if training has to load them: from the hub, or on several
-        ranks, which wait until they can talk to each other.
+        The clips, so that training need not list them again; ``None`` if training has to load them, because they are
+        on the hub or several ranks must load them together.
 
     Raises:
-        EarmarkError: the output folder is in use or cannot take the run, or recordings that cannot be loaded.
+        EarmarkError: the output folder is in use or cannot take the run, or recordings cannot be loaded.
     """
     data, model, training = settings.data, settings.model, settings.training
     if training.world_size > 1:

@@ -1,9 +1,8 @@
-"""``--ema``: a running average of the weights, which is evaluated and kept.
+"""``--ema``: a running average of the weights, which is evaluated and saved.
 
-The average stays on the device in float32 and is updated after every optimizer step, in a few kernels for all weights.
-It replaces the trained weights while the model is scored or saved. A checkpoint's ``model.safetensors`` is the
-average, so a checkpoint predicts as it did when it was evaluated, and the weights that training resumes from are beside
-it.
+The average stays on the device in float32 and is updated after every optimizer step. It replaces the trained weights
+while the model is scored or saved: ``model.safetensors`` of a checkpoint holds the average, so the checkpoint gives the
+predictions that were evaluated. The weights for resuming are in a second file.
 """
 
 from __future__ import annotations
@@ -31,26 +30,25 @@ LEARNING_WEIGHTS = "weights_in_training.safetensors"
 
 
 def decay_at(update: int, decay: float) -> float:
-    """Return the decay of one update: low at first, so that an average of few steps forgets the weights it began with.
+    """Return the decay of one update, which starts low so that the average soon forgets the initial weights.
 
-    ``min(decay, (1 + n) / (10 + n))``, as in TensorFlow's ``ExponentialMovingAverage`` with ``num_updates``.
+    It is ``min(decay, (1 + n) / (10 + n))``, as in TensorFlow's ``ExponentialMovingAverage`` with ``num_updates``.
 
     Args:
         update: n, from 0.
-        decay: its final value, between 0 and 1.
+        decay: the final decay, between 0 and 1.
     """
     return min(decay, (1 + update) / (10 + update))
 
 
 class WeightAverage:
-    """Exponential moving average of the trained weights of a model and of the running means of its norms.
+    """Exponential moving average of the trained weights of a model and the running statistics of its norms.
 
-    Averaged weights are those of many steps at once (Polyak and Juditsky 1992; with exponential weights Tarvainen and
-    Valpola 2017, arXiv:1703.01780).
+    See Polyak and Juditsky 1992, and for exponential weights Tarvainen and Valpola 2017, arXiv:1703.01780.
 
     Args:
-        model: on its device; its weights now are the first average.
-        decay: fraction of the average that stays at each update, between 0 and 1.
+        model: the model on its device; its current weights are the first average.
+        decay: fraction of the average that each update keeps, between 0 and 1.
 
     Attributes:
         updates: number of updates so far.
@@ -69,7 +67,7 @@ class WeightAverage:
 
     @property
     def _weights(self) -> list[torch.Tensor]:
-        """As they are now: a model that is moved gets other buffers."""
+        """The current weights and buffers; moving a model replaces its buffers, so they are looked up each time."""
         return [*self._learning, *(self._model.get_buffer(name) for name in self._buffers)]
 
     @torch.no_grad()
@@ -81,7 +79,7 @@ class WeightAverage:
 
     @contextmanager
     def used(self) -> Iterator[None]:
-        """Put the averaged weights into the model inside the block. All ranks call this together."""
+        """Replace the model's weights by their average inside the block. All ranks call this together."""
         own = [weight.detach().clone() for weight in self._weights]
         self.take_over()
         try:
@@ -90,24 +88,24 @@ class WeightAverage:
             self._write(own)
 
     def take_over(self) -> None:
-        """Give the model the averaged weights for good. All ranks call this together."""
+        """Replace the model's weights by their average permanently. All ranks call this together."""
         self._share_buffers()
         self._write(self._averages)
 
     def save(self, folder: Path) -> None:
-        """Write the weights that learn, which the average stands in for, and how many updates there were.
+        """Write the weights in training, which the average replaces in the model file, and the number of updates.
 
         Raises:
-            OSError, SafetensorError: it cannot be written.
+            OSError, SafetensorError: the file cannot be written.
         """
         weights = {name: weight.detach().contiguous() for name, weight in zip(self._names, self._weights, strict=True)}
         save_file(weights, folder / LEARNING_WEIGHTS, metadata={"updates": str(self.updates)})
 
     def load(self, folder: Path) -> None:
-        """Resume from a checkpoint whose averages the model has just loaded.
+        """Resume from a checkpoint whose averaged weights the model has just loaded.
 
         Raises:
-            OutputError: the checkpoint is of a run without an average.
+            OutputError: the run of the checkpoint had no average.
         """
         path = folder / LEARNING_WEIGHTS
         if not path.is_file():
@@ -121,20 +119,20 @@ class WeightAverage:
         torch._foreach_copy_(self._weights, values)
 
     def _share_buffers(self) -> None:
-        """Running means differ from rank to rank; those of rank 0 are the ones that are saved."""
+        """Copy the running statistics of rank 0 to all ranks, because they differ and rank 0 saves the model."""
         if rank_and_world()[1] > 1:
             for values in self._averages[len(self._learning) :]:
                 dist.broadcast(values, src=0)
 
 
 class AveragedWeights(TrainerCallback):
-    """``--ema`` during training: keep the average, and put it into the model for scoring and saving.
+    """Keeps the average of ``--ema`` during training, and puts it into the model for scoring and saving.
 
     Args:
-        decay: of the average; ``None`` or 0 for none.
+        decay: decay of the average; ``None`` or 0 for no average.
 
     Attributes:
-        checkpoint: training resumes from it; ``None`` if it starts from the beginning.
+        checkpoint: the checkpoint that training resumes from; ``None`` if it starts from the beginning.
     """
 
     def __init__(self, decay: float | None) -> None:
@@ -150,10 +148,10 @@ class AveragedWeights(TrainerCallback):
         model: PreTrainedModel = None,
         **kwargs: object,
     ) -> None:
-        """Start the average with the current weights, or resume the average of the checkpoint that was loaded.
+        """Start the average with the current weights, or resume the average of the loaded checkpoint.
 
         Raises:
-            OutputError: the checkpoint is of a run with an average and this one has none, or the other way round.
+            OutputError: either this run or the run of the checkpoint has an average, but not both.
         """
         folder = self.checkpoint
         if not self._decay:
@@ -175,22 +173,22 @@ class AveragedWeights(TrainerCallback):
 
     @contextmanager
     def used(self) -> Iterator[None]:
-        """The model has the averaged weights inside, if there are any. All ranks call this together."""
+        """Use the averaged weights, if any, inside the block. All ranks call this together."""
         with nullcontext() if self._average is None else self._average.used():
             yield
 
     def save(self, folder: Path) -> None:
-        """Write into a checkpoint what training resumes from, beside the averaged weights that are its model."""
+        """Write the weights in training into a checkpoint, whose model file has the averaged weights."""
         if self._average is not None:
             self._average.save(folder)
 
     def finish(self, *, best_is_loaded: bool) -> None:
-        """Leave the model with averaged weights for good: those of the best checkpoint, or the current ones."""
+        """Leave the averaged weights in the model: the best checkpoint's, or the current ones."""
         if self._average is not None and not best_is_loaded:
             self._average.take_over()
         self._average = None
 
 
 def average_fact(ema: float | None) -> Mapping[str, str]:
-    """What a checkpoint of a run with an average has in common with the run that resumes from it."""
+    """Return the fact that a checkpoint with an average shares with the run that resumes from it."""
     return {"average": "an average of the weights"} if ema else {}

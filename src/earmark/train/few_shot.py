@@ -1,7 +1,7 @@
-"""``--few_shot``: the head of a model by a regression on embeddings, in seconds instead of epochs.
+"""``--few_shot``: fit the head of a model by a regression on embeddings, in seconds.
 
-The embeddings of a pretrained model (:mod:`earmark.models.embedding`) are computed once; what the regression finds
-(:mod:`earmark.tasks.linear_fits`) is put into the model's own head, so the saved model is a checkpoint like any other.
+The embeddings of a pretrained model (:mod:`earmark.models.embedding`) are computed once. The weights of the regression
+(:mod:`earmark.tasks.linear_fits`) become the head of the model, so the saved model is an ordinary checkpoint.
 
 Shapes: N clips, D width of an embedding, C classes or labels; C is 1 for a number.
 """
@@ -38,7 +38,7 @@ def check_head(audio: AudioModel) -> None:
     """Check that the head of a model can be fitted, before an earlier run is replaced.
 
     Raises:
-        ModelError: a model without an embedding, or whose head is not linear.
+        ModelError: the model has no embedding, or its head is not linear.
     """
     if not has_embedding(audio.model):
         raise ModelError(
@@ -52,14 +52,14 @@ def check_head(audio: AudioModel) -> None:
 def fit_few_shot(audio: AudioModel, args: EarmarkTrainingArguments, clips: UsableClips) -> FittedHead:
     """Fit the head of a model on embeddings of clips.
 
-    Embeddings are standardised, and the penalty of the regression is chosen by cross-validation over the clips, by the
-    log-likelihood, so that probabilities are meaningful too. A clip longer than the model's limit counts as the
-    mean of its windows. With several processes, each fits the same head.
+    Embeddings are standardised. The penalty of the regression is the one with the best cross-validated likelihood, so
+    that probabilities are meaningful. The embedding of a clip longer than the model's limit is the mean over its
+    windows. With several processes, each fits the same head.
 
     Args:
-        audio: with a model that passed :func:`check_head`.
+        audio: a model that passed :func:`check_head`.
         args: device, batch size, seed and class weights.
-        clips: to fit on.
+        clips: the clips to fit on.
     """
     model = audio.model.to(args.device)
     embeddings = _before_linear(audio, _embeddings(audio, args, clips))
@@ -73,7 +73,7 @@ def fit_few_shot(audio: AudioModel, args: EarmarkTrainingArguments, clips: Usabl
             seed=args.seed,
         )
     )
-    if (unit := model.forward.unit) is not None:  # the head answers in deviations until it is saved
+    if (unit := model.forward.unit) is not None:  # the head predicts standardised numbers until it is saved
         weights, bias = weights / unit[1], (bias - unit[0]) / unit[1]
     put_into_head(audio, weights, bias)
     figure = fitted.cross_validated
@@ -89,13 +89,13 @@ def fit_few_shot(audio: AudioModel, args: EarmarkTrainingArguments, clips: Usabl
 
 
 def _folds(args: EarmarkTrainingArguments, clips: UsableClips) -> list[str]:
-    """The fold of each clip; whole groups and recordings, each fold with the same fraction of every label."""
+    """Return the fold of each clip. Groups and recordings are not split; folds are stratified by label."""
     count = min(_FOLDS, count_groups(clips.table))
     return make_folds(clips.table, count, args.seed)
 
 
 def _embeddings(audio: AudioModel, args: EarmarkTrainingArguments, clips: UsableClips) -> np.ndarray:
-    """Of clips, float64 (N, D)."""
+    """Return the embeddings of clips, float64 (N, D)."""
     windows = WindowsOfClips(clips.waveforms, audio.frontend.max_samples)
     rows = score_table(
         EmbeddingModel(audio.model),
@@ -109,7 +109,7 @@ def _embeddings(audio: AudioModel, args: EarmarkTrainingArguments, clips: Usable
 
 
 def _before_linear(audio: AudioModel, embeddings: np.ndarray) -> np.ndarray:
-    """What the linear part of a head gets, float64 (N, D)."""
+    """Return the inputs of the linear layer of a head, float64 (N, D)."""
     norm = audio.family.classifier_norm(audio.model)
     if norm is None:
         return embeddings
@@ -121,15 +121,14 @@ def _before_linear(audio: AudioModel, embeddings: np.ndarray) -> np.ndarray:
 
 
 def put_into_head(audio: AudioModel, weights: np.ndarray, bias: np.ndarray) -> None:
-    """Make a linear map the head of a classifier, exactly.
+    """Replace the head of a classifier by a linear map.
 
-    Heads that project before they classify get the map as their projection, of a width of C, and an identity behind it.
+    A head with a projection gets the map as a projection of width C, followed by an identity.
 
     Args:
         audio: classifier.
         weights: (C, D).
         bias: (C,).
-
     """
     model = audio.model
     projector = audio.family.projector(model)
@@ -142,7 +141,7 @@ def put_into_head(audio: AudioModel, weights: np.ndarray, bias: np.ndarray) -> N
 
 
 def _linear_part(audio: AudioModel) -> torch.nn.Linear:
-    """The layer from embeddings to logits, of a head without a projection."""
+    """Return the layer from embeddings to logits of a head without a projection."""
     head = audio.family.last_layer(audio.model)
     if not isinstance(head, torch.nn.Linear):
         kind = type(audio.model).__name__

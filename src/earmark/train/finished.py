@@ -1,4 +1,4 @@
-"""The results of a finished training, for reports."""
+"""The results of a finished training run, for reports."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from earmark.train.recipe import global_batch_size
 
 @dataclass(frozen=True)
 class FinishedTraining:
-    """The results of a training.
+    """The results of a training run.
 
     Attributes:
-        audio: model that is kept, and frontend.
+        audio: the model that is kept, and its frontend.
         args: training settings.
-        state: Trainer's: steps, epochs, best checkpoint, everything that was logged.
-        num_clips: training clips.
-        training_s: seconds spent training, evaluation and saving left out.
-        trained_clips: clips trained on in that time, repeats counted; 0 if a resumed run had no step left.
-        fitted_head: how the head was fitted instead of training epochs; ``None`` if they were trained.
+        state: Trainer's state: steps, epochs, best checkpoint and log history.
+        num_clips: number of training clips.
+        training_s: seconds spent on training, without evaluation and saving.
+        trained_clips: clips trained on in that time, counting repeats; 0 if a resumed run had no step left.
+        fitted_head: the head that ``--few_shot`` fitted; ``None`` if epochs were trained.
     """
 
     audio: AudioModel
@@ -39,18 +39,18 @@ class FinishedTraining:
 
 @dataclass(frozen=True)
 class TrainingFigures:
-    """How training went.
+    """Length and speed of a training run.
 
     Attributes:
         steps: optimizer steps done.
         epochs: passes over the training clips.
-        clips: clips trained on, repeats counted.
-        training_s: seconds spent training, evaluation and saving left out.
-        samples_per_second: clips a second over all devices; ``None`` if none was trained on.
+        clips: clips trained on, counting repeats.
+        training_s: seconds spent on training, without evaluation and saving.
+        samples_per_second: clips a second over all devices; ``None`` if no clip was trained on.
         global_batch_size: clips in one step.
-        learning_rate: peak rate.
-        best_checkpoint: the one that was kept; ``None`` if the last one was.
-        few_shot: how the head was fitted instead of training epochs; ``None`` where they were trained.
+        learning_rate: peak learning rate.
+        best_checkpoint: name of the checkpoint that is kept; ``None`` for the model of the last step.
+        few_shot: the head that ``--few_shot`` fitted; ``None`` if epochs were trained.
     """
 
     steps: int
@@ -65,7 +65,7 @@ class TrainingFigures:
 
     @classmethod
     def of(cls, training: FinishedTraining) -> TrainingFigures:
-        """Return the figures of a training that has ended."""
+        """Return the figures of a finished training run."""
         args, state, training_s = training.args, training.state, training.training_s
         clips = round((state.epoch or 0.0) * training.num_clips)
         best = state.best_model_checkpoint if args.load_best_model_at_end else None

@@ -1,4 +1,4 @@
-"""Prepares a model and its settings for Trainer, which knows fewer ways to compute than earmark."""
+"""Prepare a model and its settings for Trainer, which lacks some of earmark's ways to compute."""
 
 from __future__ import annotations
 
@@ -19,49 +19,49 @@ if TYPE_CHECKING:
 
 
 def settings_for_trainer(audio: AudioModel, args: Any) -> EarmarkTrainingArguments:
-    """Set a model up for its precision and for spread weights, and return the settings that go with it.
+    """Set a model up for its precision and for sharded weights, and return the matching settings.
 
     Raises:
         UsageError: see :func:`finding_unused`.
     """
     model = audio.model
     if args.fsdp or args.deepspeed:
-        # both hang on the calls of the library's own modules, to gather their weights in time
+        # both gather weights when Transformers' own modules are called, which the static forward does not do
         model.forward.static = None
         make_shardable(model)
     elif casts_weights(args):
         set_attention(model, args)
         cast_while_training(model, args.device)
         args = copy.copy(args)
-        args.bf16, args.mixed_precision = False, "no"  # to Trainer they mean autocast
+        args.bf16, args.mixed_precision = False, "no"  # because Trainer would use autocast
     if recomputes(args):
         args = finding_unused(args, model.config, audio.family)
     if args.device.type != "cpu" and args.dataloader_pin_memory:
-        args.accelerator_config.non_blocking = True  # the next step need not wait for the copy of its batch
+        args.accelerator_config.non_blocking = True  # so that a step does not wait until its batch is copied
     return args
 
 
 def check_spread(args: EarmarkTrainingArguments, *, fsdp: bool, deepspeed: bool) -> None:
-    """Check the settings against what accelerate has made of them and of its environment.
+    """Check how accelerate shards the weights, given the settings and its environment variables.
 
     Raises:
-        UsageError: an average of weights that are spread over the ranks, or weights that cannot be.
+        UsageError: weights are sharded and averaged, or cannot be sharded on this device.
     """
-    if args.ema and (fsdp or deepspeed):  # by the environment: the flags were refused before
-        raise UsageError("--ema averages whole weights, and FSDP and DeepSpeed spread them. Set --ema 0.")
-    if args.fsdp and not fsdp:  # accelerate passes over it without a word
+    if args.ema and (fsdp or deepspeed):  # from environment variables; the flags were rejected before
+        raise UsageError("--ema: averages whole weights, but FSDP and DeepSpeed shard them. Set --ema 0.")
+    if args.fsdp and not fsdp:  # accelerate ignores the flag silently
         raise UsageError(
             f"--fsdp: weights can be spread over accelerators, not over {args.device.type}s. Leave it out."
         )
 
 
 def finding_unused(args: Any, config: PreTrainedConfig, family: Family) -> Any:
-    """Have several processes look for weights without a gradient, such as those of a layer that LayerDrop leaves out.
+    """Make several processes search for weights without a gradient, such as those of layers that LayerDrop skips.
 
-    Trainer switches that off under gradient checkpointing, which it breaks only in the reentrant form.
+    Trainer switches the search off with gradient checkpointing, although only reentrant checkpointing breaks it.
 
     Raises:
-        UsageError: LayerDrop with reentrant checkpointing in several processes, or with the search switched off.
+        UsageError: LayerDrop is on in several processes, with reentrant checkpointing or without the search.
     """
     settings = args.gradient_checkpointing_kwargs or getattr(args, "activation_checkpointing_kwargs", None) or {}
     reentrant = bool(settings.get("use_reentrant", False))

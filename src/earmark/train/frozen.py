@@ -1,10 +1,9 @@
 """Compute the output of a frozen part of the model once for each clip, instead of in every epoch.
 
-Two outputs can be stored: the output of the wav2vec2 family's convolutional feature encoder (50 kB for a second of
-    audio in bfloat16), and the embedding of the whole body, on which ``--freeze encoder`` trains the head alone (a
-    linear probe).
-Both need clips that are the same in every epoch: none that is longer than the model takes, and so cut at a random
-place.
+Two outputs can be stored: the features of the wav2vec2 family's convolutional encoder (50 kB for a second of audio in
+bfloat16), and the embedding of the whole body, on which ``--freeze encoder`` trains the head alone (a linear probe).
+Both need clips that are the same in every epoch, so no clip may be longer than the model's limit, because such clips
+are cropped at a random place.
 
 Shapes: B batch, F frames, D width.
 """
@@ -51,19 +50,19 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _MOST_OF_THE_FREE_DISK = 0.5
-# A folder "frozen-X" is in use while "frozen-X.lock" beside it is locked; a killed process loses the lock.
-# The lock is not inside the folder because Windows removes no folder with an open file in it.
+# A folder "frozen-X" is in use while "frozen-X.lock" next to it is locked; a killed process loses the lock.
+# The lock file is outside the folder, because Windows cannot remove a folder with an open file in it.
 _PREFIX, _LOCK = "frozen-", ".lock"
 
 
 def stage_to_keep(audio: AudioModel, clips: TrainingClips, num_epochs: float, *, small_only: bool) -> str | None:
-    """Return how far the model can be computed once: ``"embeddings"``, ``"features"``, or ``None`` for not at all.
+    """Return the output that can be stored, ``"embeddings"`` or ``"features"``, or ``None``.
 
     Args:
-        audio: model, frozen as it will be trained.
+        audio: the model, with the weights frozen that training will not change.
         clips: training clips.
-        num_epochs: passes over them; features are worth keeping for more than one.
-        small_only: keep embeddings but no features, which take more room than the recordings.
+        num_epochs: passes over the clips; storing features only pays for more than one.
+        small_only: store embeddings but no features, which are larger than the recordings.
     """
     model = audio.model
     frozen_body = is_body_frozen(audio)
@@ -72,11 +71,11 @@ def stage_to_keep(audio: AudioModel, clips: TrainingClips, num_epochs: float, *,
     if not (frozen_body or frozen_encoder):
         return None
     if is_augmented(clips):
-        logger.info("the frozen part is computed in every epoch: clips are augmented, and different in each")
+        logger.info("the frozen part is computed in every epoch, because augmentation changes the clips in each")
         return None
     if clips.crops:
         logger.info(
-            "the frozen part is computed in every epoch: some clips are longer than %.4g s and cut at random places",
+            "the frozen part is computed in every epoch, because clips longer than %.4g s are cropped at random places",
             clips.max_samples / audio.frontend.sampling_rate_hz,
         )
         return None
@@ -86,7 +85,7 @@ def stage_to_keep(audio: AudioModel, clips: TrainingClips, num_epochs: float, *,
         return None
     if not hears_mask(audio) and clips.lengths.min() < clips.lengths.max():
         logger.info(
-            "the feature encoder is computed in every epoch: with --attention_mask False, its output for a clip "
+            "the feature encoder is computed in every epoch, because with --attention_mask False its output for a clip "
             "depends on the padding of the batch"
         )
         return None
@@ -95,16 +94,16 @@ def stage_to_keep(audio: AudioModel, clips: TrainingClips, num_epochs: float, *,
 
 @dataclass(eq=False)
 class FrozenClips(Dataset[dict[str, torch.Tensor]]):
-    """Labelled clips as a frozen part of the model sees them.
+    """Labelled clips with the stored output of the frozen part of a model.
 
     Attributes:
         clips: the same clips as samples.
-        rows: one row of ``num_frames * width`` numbers a clip, 16 bits each where ``dtype`` has 16.
+        rows: one row of ``num_frames * width`` numbers for each clip, as 16-bit integers if ``dtype`` has 16 bits.
         num_frames: frames of each clip, int64 (N,).
         width: D.
-        dtype: what the numbers are.
+        dtype: dtype of the numbers.
         stage: ``"features"`` or ``"embeddings"``.
-        edges_in_frames: the length buckets of ``clips``, in frames, int64 (K,); ``None`` without them.
+        edges_in_frames: the length buckets of ``clips``, in frames, int64 (K,); ``None`` without length buckets.
     """
 
     clips: TrainingClips
@@ -122,22 +121,22 @@ class FrozenClips(Dataset[dict[str, torch.Tensor]]):
 
     @property
     def lengths(self) -> np.ndarray:
-        """Samples of each clip, int64 (N,)."""
+        """Number of samples of each clip, int64 (N,)."""
         return self.clips.lengths
 
     @property
     def edges(self) -> np.ndarray | None:
-        """Length buckets, in samples; embeddings have none."""
+        """Length buckets in samples; ``None`` for embeddings."""
         return self.clips.edges if self.stage == "features" else None
 
     def __len__(self) -> int:
         return len(self.clips)
 
     def __getitems__(self, indices: Sequence[int]) -> dict[str, torch.Tensor]:
-        """One batch, on the CPU.
+        """Return one batch, on the CPU.
 
         Returns:
-            ``features`` (B, F, D) with ``num_frames`` (B,) where clips differ, or ``embeddings`` (B, D); ``labels``
+            ``features`` (B, F, D), with ``num_frames`` (B,) if lengths differ, or ``embeddings`` (B, D); ``labels``
             and ``rows`` int64 (B,).
         """
         chosen, labels = rows_and_labels(indices, self.clips.labels)
@@ -169,15 +168,15 @@ def keep_frozen(
     """Compute the output of the frozen part of a model for its training clips, if that saves work.
 
     Args:
-        audio: model, frozen as it will be trained; it moves to the device.
+        audio: the model, with frozen weights; it moves to the device.
         clips: training clips.
         args: length of training, device and batch size.
         stack: deletes the files when it closes.
-        root: folder to put them in.
+        root: folder for the files.
         small_only: see :func:`stage_to_keep`.
 
     Returns:
-        The clips, and the seconds it took; ``None`` if the model computes everything in every epoch.
+        The clips, and the duration in seconds; ``None`` if the model computes everything in every epoch.
     """
     epochs = math.inf if args.max_steps > 0 or args.num_train_epochs is None else args.num_train_epochs
     stage = stage_to_keep(audio, clips, epochs, small_only=small_only)
@@ -192,21 +191,21 @@ def keep_frozen(
 def frozen_clips(
     audio: AudioModel, clips: TrainingClips, stage: str, *, root: Path, device: torch.device, batch_size: int
 ) -> Iterator[tuple[FrozenClips, float]]:
-    """Compute the frozen part for all clips, shared out over the ranks of a machine, and delete it at the end.
+    """Compute the output of the frozen part on all ranks of a machine, and delete it at the end.
 
     Args:
-        audio: model on ``device``.
+        audio: the model, on ``device``.
         clips: training clips.
         stage: see :func:`stage_to_keep`.
-        root: folder to put it in, which the ranks of a machine see.
-        device: where to compute.
-        batch_size: most clips in one forward pass.
+        root: folder for the files, shared by the ranks of a machine.
+        device: device to compute on.
+        batch_size: largest number of clips in one forward pass.
 
     Yields:
-        The clips, and the seconds it took.
+        The clips, and the duration in seconds.
 
     Raises:
-        OutputError: there is no room, or the folder cannot be written.
+        OutputError: there is not enough disk space, or the folder cannot be written.
     """
     begun = time.perf_counter()
     num_frames, width, edges = _shape(audio, clips, stage, device)
@@ -230,7 +229,7 @@ def frozen_clips(
 def _shape(
     audio: AudioModel, clips: TrainingClips, stage: str, device: torch.device
 ) -> tuple[np.ndarray, int, np.ndarray | None]:
-    """Frames of each clip (N,), D, and bucket edges in frames."""
+    """Return the frames of each clip (N,), D, and the bucket edges in frames."""
     samples = torch.zeros(1, int(clips.lengths.min()), device=device)
     with scoring(audio.model, None), torch.inference_mode():
         width = int(audio.model(**audio.frontend.inputs(samples), stop_at=stage).shape[-1])
@@ -245,7 +244,7 @@ def _shape(
 
 
 def _make_room(root: Path, stage: str, num_bytes: int, held: ExitStack) -> str:
-    """A new folder in ``root``, locked until ``held`` closes."""
+    """Make a new folder in ``root``, locked until ``held`` closes, and return its path."""
     with _write_errors(root):
         root.mkdir(parents=True, exist_ok=True)
         _remove_orphans(root)
@@ -253,8 +252,8 @@ def _make_room(root: Path, stage: str, num_bytes: int, held: ExitStack) -> str:
         if num_bytes > _MOST_OF_THE_FREE_DISK * free:
             way_out = ", or compute it in every epoch with --store off" if stage == "features" else ""
             raise OutputError(
-                f"{root}: the output of the frozen part takes {num_bytes / 1e9:.1f} GB and {free / 1e9:.1f} GB are "
-                f"free. Name another folder with --store_dir{way_out}."
+                f"{root}: the output of the frozen part takes {num_bytes / 1e9:.1f} GB, more than half of the "
+                f"{free / 1e9:.1f} GB that are free. Name another folder with --store_dir{way_out}."
             )
         folder = root / f"{_PREFIX}{secrets.token_hex(8)}"
         lock = new_lock(root / f"{folder.name}{_LOCK}")
@@ -265,14 +264,14 @@ def _make_room(root: Path, stage: str, num_bytes: int, held: ExitStack) -> str:
 
 
 def _give_back(lock: BaseFileLock, folder: Path) -> None:
-    if folder.exists():  # a file is open on Windows: the next run removes the folder, by its lock file
+    if folder.exists():  # on Windows, because a file is open; the next run finds its lock file and removes it
         lock.release()
     else:
         release_and_remove(lock)
 
 
 def _remove_orphans(root: Path) -> None:
-    """Remove the folders of killed runs; runs of other machines and containers hold their locks."""
+    """Remove the folders of killed runs; running ones, also on other machines, hold their locks."""
     for path in root.glob(f"{_PREFIX}*{_LOCK}"):
         lock, folder = new_lock(path), path.with_suffix("")
         with suppress(Timeout):
@@ -299,7 +298,7 @@ def _compute(
     place, count = machine.ranks.index(rank_and_world()[0]), len(machine.ranks)
     batches = list(batches_of_like_length(audio.model, audio.frontend, clips.lengths.tolist(), batch_size))
     half = None if dtype == torch.float32 else dtype
-    unbucketed = copy.copy(clips)  # clips of equal length need no padding, which not every model masks
+    unbucketed = copy.copy(clips)  # without buckets, equally long clips need no padding, which some models cannot mask
     unbucketed.edges = None
     with Progress(f"computing {stage}", len(clips)) as progress, scoring(audio.model, half), torch.inference_mode():
         for batch in batches[place::count]:
@@ -317,29 +316,29 @@ def _compute(
 
 
 def input_shape(model: PreTrainedModel, batch: Mapping[str, Any]) -> tuple[int, ...]:
-    """Shape of a model's main input, which a batch stands for if the frozen part of the model was computed before.
+    """Return the shape of a model's main input, or of the input from which stored features were computed.
 
     Args:
         model: classifier.
-        batch: what the model takes.
+        batch: inputs of the model.
     """
     if model.main_input_name in batch:
         return tuple(batch[model.main_input_name].shape)
-    if "features" not in batch:  # embeddings: no step computes the body
+    if "features" not in batch:  # with embeddings, no step computes the body
         return (0,)
     clips, frames, _ = batch["features"].shape
     return clips, frames * model.config.inputs_to_logits_ratio
 
 
 def hears_mask(audio: AudioModel) -> bool:
-    """Whether training tells the model which samples are padding."""
+    """Return whether the model gets a mask of the padding in training."""
     return bool(getattr(audio.frontend.extractor, "return_attention_mask", True))
 
 
 def model_inputs(
     audio: AudioModel, batch: dict[str, torch.Tensor], device: torch.device, *, mask: bool = True
 ) -> dict[str, Any]:
-    """Stored samples of a batch to what the model takes, on ``device``."""
+    """Return the inputs of the model on ``device``, from a batch of stored samples."""
     moved = {name: batch[name].to(device, non_blocking=True) for name in batch if name not in ("labels", "rows")}
     samples = moved["samples"].float() * moved["scales"][:, None]
     return audio.frontend.inputs(samples, moved.get("num_samples"), mask=mask)

@@ -1,4 +1,4 @@
-"""After training: fit temperature and thresholds on validation clips, and evaluate every split with them."""
+"""Fit temperature and thresholds on validation clips after training, and evaluate every split with them."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _Scored = TypeVar("_Scored")
 
 
 def judge_splits(scorer: SplitScorer, prepared: PreparedData) -> dict[str, Judged]:
-    """Score the validation and test clips, and fit what the settings ask for; all ranks have to call this.
+    """Score the validation and test clips, and fit a decision if the settings ask for it; all ranks have to call this.
 
-    The model keeps its own logits: what was fitted is in ``scorer.audio.decision`` and in the figures.
+    The fitted decision is in ``scorer.audio.decision`` and in the figures; the logits of the model stay uncalibrated.
     """
     audio, settings, extra = scorer.audio, scorer.args, scorer.extra
     labels, task = audio.labels, audio.task
@@ -56,7 +56,7 @@ def judge_splits(scorer: SplitScorer, prepared: PreparedData) -> dict[str, Judge
 def _timed(
     splits: Mapping[str, UsableClips], score: Callable[[str, UsableClips], _Scored]
 ) -> tuple[dict[str, _Scored], dict[str, float]]:
-    """Score every split; return the results, and the seconds that each took."""
+    """Score every split; return the results and the durations in seconds."""
     results, seconds = {}, {}
     for name, clips in splits.items():
         began_s = time.perf_counter()

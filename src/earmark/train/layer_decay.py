@@ -1,4 +1,4 @@
-"""Learning rates that differ within a model: of the head, and of each layer (``--layer_decay``)."""
+"""Learning rates of the parts of a model: the head, and each layer (``--layer_decay``)."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ logger = logging.getLogger(__name__)
 
 
 def depths(audio: AudioModel) -> dict[str, int]:
-    """Return the depth of each parameter: 0 before the layers (feature extractor, positions), then 1 to L by layer, L +
-    1
-    for the norm behind them and the head.
+    """Return the depth of each parameter, by name.
+
+    It is 0 before the layers (feature extractor, positions), 1 to L in the L layers, and L + 1 in the final norm and
+    the head.
 
     Raises:
         ModelError: the body has no stack of layers.
@@ -36,15 +37,16 @@ def depths(audio: AudioModel) -> dict[str, int]:
 def learning_rates(audio: AudioModel, args: Any) -> dict[str, float]:
     """Return the peak learning rate of each parameter, by name.
 
-    A layer learns ``layer_decay`` times as fast as the one above it (Clark et al. 2020, arXiv:2003.10555, and for
-    vision Bao et al. 2021, arXiv:2106.08254): low layers are general and change least. The head keeps its full rate.
+    The rate of a layer is ``layer_decay`` times the rate of the layer above it (Clark et al. 2020, arXiv:2003.10555,
+    and for vision Bao et al. 2021, arXiv:2106.08254), because low layers are general and should change least. The head
+    keeps its full rate.
 
     Args:
         audio: classifier.
-        args: its ``learning_rate``, ``head_learning_rate`` and ``layer_decay``.
+        args: settings with ``learning_rate``, ``head_learning_rate`` and ``layer_decay``.
 
     Raises:
-        UsageError: a decay by layer of a model without layers.
+        UsageError: ``layer_decay`` is set for a model without layers.
     """
     head = head_parameters(audio.model, audio.family)
     of_head = args.learning_rate if args.head_learning_rate is None else args.head_learning_rate
@@ -63,12 +65,12 @@ def learning_rates(audio: AudioModel, args: Any) -> dict[str, float]:
 
 
 def give_rates(optimizer: Any, audio: AudioModel, args: Any) -> Any:
-    """Split each parameter group, which has its weight decay, by :func:`learning_rates`; returns ``optimizer``.
+    """Split the parameter groups of an optimizer by the rates of :func:`learning_rates`, and return it.
 
-    The highest rate of the body comes first in each group: the first is the one that is logged.
+    The highest rate of the body comes first, because Trainer logs the rate of the first group.
 
     Raises:
-        UsageError: the optimizer's weights are not those of the model, because they are spread over the ranks.
+        UsageError: the optimizer has other weights than the model, because FSDP shards them.
     """
     by_name = learning_rates(audio, args)
     rate_by_weight = {id(weight): by_name[name] for name, weight in audio.model.named_parameters()}
@@ -77,10 +79,10 @@ def give_rates(optimizer: Any, audio: AudioModel, args: Any) -> Any:
     for group in list(optimizer.param_groups):
         if args.layer_decay is not None and any(id(weight) not in rate_by_weight for weight in group["params"]):
             raise UsageError(
-                "--layer_decay: --fsdp spreads the weights, so layers cannot be distinguished. Keep one of the flags."
+                "--layer_decay: --fsdp shards the weights, so layers cannot be distinguished. Keep one of the flags."
             )
         rates = {id(weight): rate_by_weight.get(id(weight), args.learning_rate) for weight in group["params"]}
-        # the plain rate first, then from the top down
+        # the rate of --learning_rate first, then the others from the highest to the lowest
         order = sorted(set(rates.values()), key=lambda rate: (rate != args.learning_rate, -rate))
         members = [[weight for weight in group["params"] if rates[id(weight)] == rate] for rate in order]
         for i, (rate, weights) in enumerate(zip(order, members, strict=True)):
@@ -101,6 +103,6 @@ def _tell(optimizer: Any, args: Any) -> None:
 
 
 def rates_fact(args: Any) -> str:
-    """The kind of parameter groups, which a checkpoint's optimizer must share."""
+    """Return the kind of parameter groups, which must match the optimizer of a checkpoint."""
     kind = "one rate" if args.head_learning_rate in (None, args.learning_rate) else "a rate of the head's own"
     return kind if args.layer_decay is None else f"{kind}, decayed by layer"

@@ -1,4 +1,4 @@
-"""Train epochs or fit the head; stop on signals, and resume checkpoints."""
+"""Train epochs, from a checkpoint if there is one, or fit the head."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ _CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EAC
 
 
 def learn(plan: Plan, trainer: AudioTrainer, prepared: PreparedData) -> FinishedTraining:
-    """Fit the head, or train epochs with the output of a frozen part computed once.
+    """Fit the head, or train epochs on the stored output of a frozen part.
 
     Args:
-        plan: of the run.
-        trainer: with its model.
-        prepared: clips.
+        plan: the plan of the run.
+        trainer: the trainer, with its model.
+        prepared: the clips.
 
     Returns:
-        The finished training.
+        The results of training.
 
     Raises:
-        Stopped: a signal ended training, and a checkpoint is saved.
-        OutputError: the disk is full, or the checkpoint cannot be resumed.
+        Stopped: a signal ended training, and a checkpoint was saved.
+        OutputError: the disk is full, or training cannot resume from the checkpoint.
     """
     if plan.model.few_shot:
         began_s = time.perf_counter()
@@ -111,10 +111,10 @@ def _train(trainer: AudioTrainer, checkpoint: str | None) -> None:
 def _log_schedule(plan: Plan, args: Any, audio: AudioModel, prepared: PreparedData) -> None:
     global_batch, num_clips = global_batch_size(args), len(prepared.train.table)
     if prepared.validation is not None and args.eval_strategy != "no" and not args.load_best_model_at_end:
-        logger.info("the model of the last step is kept, not the best one (--load_best_model_at_end is off)")
+        logger.info("the run keeps the model of the last step, not the best one (--load_best_model_at_end is off)")
     if global_batch > num_clips:
         logger.info(
-            "every step takes %s, because a batch of %s is more", every(num_clips, "training clip"), global_batch
+            "every step trains on %s, because the batch size is %s", every(num_clips, "training clip"), global_batch
         )
     steps = _total_steps(args, num_clips, global_batch)
     logger.info("training: %s of %s, seed %d", counted(steps, "step"), counted(global_batch, "clip"), args.seed)

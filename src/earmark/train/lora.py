@@ -12,22 +12,22 @@ from earmark.models.build_model import AudioModel, let_others_read
 from earmark.models.checkpoint import hub_name, local_folder
 from earmark.settings.model_flags import ModelArguments
 
-_ALPHA_FOR_EACH_RANK = 2.0  # as most published settings have it; what matters is their ratio
+_ALPHA_FOR_EACH_RANK = 2.0  # a common ratio in published settings
 
 
 def add_adapters(audio: AudioModel, training: Any, model: ModelArguments) -> str:
-    """Put the adapters that were asked for into the model.
+    """Add the adapters that ``--lora`` asks for to the model.
 
     Args:
-        audio: classifier, as it comes from its checkpoint; changed in place.
-        training: its ``lora``, ``lora_alpha`` and ``lora_target_modules``.
-        model: where the weights come from, and what is frozen.
+        audio: classifier from a checkpoint; changed in place.
+        training: settings with ``lora``, ``lora_alpha`` and ``lora_target_modules``.
+        model: settings with the source of the weights and ``freeze``.
 
     Returns:
         A description for the log; empty without ``--lora``.
 
     Raises:
-        UsageError: settings that need ``--lora``, or contradict it.
+        UsageError: a setting needs ``--lora``, or contradicts it.
         ModelError: see :func:`earmark.models.adapters.attach`.
     """
     rank, alpha = training.lora, training.lora_alpha
@@ -54,13 +54,13 @@ def add_adapters(audio: AudioModel, training: Any, model: ModelArguments) -> str
 
 
 def save_kept(audio: AudioModel, folder: Path, training: Any, model: ModelArguments) -> None:
-    """Write the model that a run keeps. Adapters are merged in memory afterwards, on every rank.
+    """Write the model that a run keeps. Afterwards adapters are merged in memory, on every rank.
 
     Args:
         audio: the model at the end of training.
         folder: the run folder.
-        training: its ``lora`` and ``lora_save``.
-        model: where its weights came from.
+        training: settings with ``lora`` and ``lora_save``.
+        model: settings with the source of the weights.
     """
     apart = training.lora is not None and training.lora_save == "separate"
     if apart and is_main_process():
@@ -75,7 +75,7 @@ def _save_apart(audio: AudioModel, folder: Path, model: ModelArguments) -> None:
     name = str(model.model_name_or_path)
     try:
         local = local_folder(name)
-    except ModelError:  # a run folder ``org/...`` that was made since the weights of ``org/name`` were loaded
+    except ModelError:  # training from ``org/name`` of the hub has just created a local folder ``org``
         local = None
     base = hub_name(name) if local is None else str(local.resolve())
     adapters.save(audio, folder, base, model.model_revision)

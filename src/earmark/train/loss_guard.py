@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_CHECKED_AFTER = 100  # batches, if nothing is logged or saved before
-_NAMED = 8  # clips of a batch in a message
+_CHECKED_AFTER = 100  # batches between two checks, if nothing is logged or saved in between
+_NAMED = 8  # most clips in a message
 
 
 class LossGuard:
-    """Keep losses on their device until they are checked, all at once.
+    """Collects losses on the device, and checks them all at once.
 
     Args:
-        table: the clips that the model is trained on.
+        table: the training clips.
     """
 
     def __init__(self, table: ClipTable) -> None:
@@ -34,10 +34,10 @@ class LossGuard:
         self._rows: list[torch.Tensor] = []
 
     def add(self, loss: torch.Tensor, rows: torch.Tensor, step: int) -> None:
-        """Remember the loss (scalar) of a batch of clips, rows int64 (B,) of their table, in step ``step``.
+        """Store the loss (scalar) of a batch in step ``step``, with the rows of its clips in the table, int64 (B,).
 
         Raises:
-            DataError: see :meth:`check`, which is called if many losses wait.
+            DataError: see :meth:`check`, which is called after many losses.
         """
         self._losses.append(loss)
         self._rows.append(rows)
@@ -45,10 +45,10 @@ class LossGuard:
             self.check(step)
 
     def check(self, step: int) -> None:
-        """Check the losses that were kept. The trainer calls this before it logs, scores or saves.
+        """Check the stored losses. The trainer calls this before it logs, scores or saves.
 
         Raises:
-            DataError: one of them is NaN or infinite.
+            DataError: a loss is NaN or infinite.
         """
         rows = self.rows_of_first_bad()
         if rows is not None:
@@ -58,7 +58,7 @@ class LossGuard:
             )
 
     def rows_of_first_bad(self) -> list[int] | None:
-        """Rows of the first batch whose loss was not finite, ``None`` if all were; forgets what it has seen."""
+        """Return the rows of the first batch whose loss is not finite, or ``None``, and clear the stored losses."""
         losses, rows = self._losses, self._rows
         self._losses, self._rows = [], []
         if not losses:
@@ -74,18 +74,18 @@ class LossGuard:
         rows: Any,
         step: int,
     ) -> torch.Tensor:
-        """Return the loss of a batch, or one without a gradient if it is not finite on some rank.
+        """Return the loss of a batch, or a loss with zero gradients if it is not finite on some rank.
 
         Args:
-            loss: scalar.
-            model: whose weights learn from it.
-            averages: buffers and their values before the batch, which they get back.
-            rows: of the batch, int64 (B,).
-            step: that is being trained.
+            loss: loss of the batch, scalar.
+            model: the model in training.
+            averages: buffers of the model and their values before the batch, which are restored.
+            rows: rows of the clips of the batch, int64 (B,).
+            step: the current step.
         """
         if all_ranks_ok(bool(loss.isfinite())):
             return loss
-        logger.warning("step %d: %s; skipped", step, self._bad(rows.tolist()))
+        logger.warning("step %d: the batch is skipped, because %s", step, self._bad(rows.tolist()))
         for buffer, before in averages:
             buffer.copy_(before)
         zero: torch.Tensor = sum(weight.sum() * 0 for weight in model.parameters() if weight.requires_grad)
@@ -93,4 +93,4 @@ class LossGuard:
 
     def _bad(self, rows: list[int]) -> str:
         names = and_more([self._table[row].source for row in rows], _NAMED)
-        return f"the loss is NaN or infinite, of the batch {names}"
+        return f"the loss of these clips is NaN or infinite: {names}"

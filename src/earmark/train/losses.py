@@ -1,4 +1,4 @@
-"""Compute the loss from logits, independent of the model's own loss.
+"""Compute the training loss from logits; the loss of the model itself is not used.
 
 Shapes: B batch, C classes.
 """
@@ -27,13 +27,13 @@ _SHOWN = 8
 
 
 class StepLoss:
-    """The loss of clips, averaged over every clip of an optimizer step, however many micro-batches it came in.
+    """The mean loss over all clips of an optimizer step, for any number of micro-batches.
 
-    The sum is divided by the number of clips, not by the sum of their weights: that would change with the classes that
-    a micro-batch happens to hold, and accumulated gradients would not be those of the whole step.
+    The sum of losses is divided by the number of clips, not by the sum of class weights. That sum differs between
+    micro-batches, so accumulated gradients would differ from the gradient of the whole step.
 
     Args:
-        of_clips: from logits (B, C) and labels to the loss of each clip, float32 (B,); see
+        of_clips: returns the loss of each clip, float32 (B,), from logits (B, C) and labels; see
             :meth:`earmark.tasks.task.Task.loss`.
     """
 
@@ -43,7 +43,7 @@ class StepLoss:
     def __call__(
         self, outputs: Any, labels: torch.Tensor | MixedLabels, num_items_in_batch: torch.Tensor | int | None = None
     ) -> torch.Tensor:
-        """Scalar loss of logits (B, C) against labels (B,) int64, of which -100 counts for nothing, or mixed ones."""
+        """Return the loss, a scalar, from logits (B, C) and labels int64 (B,), ignoring -100, or mixed labels."""
         logits = outputs["logits"].float()
         total = loss_of_clips(self.of_clips, logits, labels).sum()
         own = labels.own if isinstance(labels, MixedLabels) else labels
@@ -51,16 +51,16 @@ class StepLoss:
 
 
 def make_loss(audio: AudioModel, settings: Any, targets: np.ndarray, *, quiet: bool = False) -> StepLoss:
-    """Return the loss that task and settings ask for; log the weights of classes.
+    """Return the loss for the task and settings; log the class weights.
 
     Args:
         audio: the model.
         settings: :class:`earmark.settings.training_flags.LossArguments` with Transformers' ``label_smoothing_factor``.
-        targets: of the training clips, see :meth:`earmark.tasks.task.Task.targets`.
+        targets: targets of the training clips, see :meth:`earmark.tasks.task.Task.targets`.
         quiet: leave the log line out.
 
     Raises:
-        UsageError: weights of classes that there are not, that are no numbers above 0, or a smoothing out of range.
+        UsageError: class weights name an unknown class or are not numbers above 0, or the smoothing is out of range.
     """
     labels, task, smoothing = audio.labels, audio.task, settings.label_smoothing_factor
     if not 0 <= smoothing < 1:
@@ -85,10 +85,10 @@ def make_loss(audio: AudioModel, settings: Any, targets: np.ndarray, *, quiet: b
 
 
 def read_class_weights(setting: str, labels: Sequence[str]) -> dict[str, float] | None:
-    """Return the weights of classes that a setting gives; ``None`` for balanced ones.
+    """Return the class weights in a setting; ``None`` for balanced weights.
 
     Args:
-        setting: ``balanced``, ``label=weight,...``, a JSON object, or a file that holds one.
+        setting: ``balanced``, ``label=weight,...``, a JSON object, or a file with a JSON object.
         labels: class names.
 
     Raises:

@@ -1,8 +1,8 @@
-"""Mixup on the device: two clips and the labels of both (Zhang et al. 2017, arXiv:1710.09412).
+"""Mixup on the device: mix two clips and use the labels of both (Zhang et al. 2017, arXiv:1710.09412).
 
-Which clips, and in which ratio, comes with the batch (:mod:`earmark.batch.augment`). The loss of a mixed clip is
-that of either label, weighted as the samples are. For cross-entropy that is the loss of a soft label, and it only needs
-a loss that can be computed clip by clip.
+The batch says which clips to mix and in which ratio (:mod:`earmark.batch.augment`). The loss of a mixed clip is the
+weighted sum of its losses with either label, with the weights of the samples. For cross-entropy it equals the loss of a
+soft label.
 
 Shapes: B batch, W samples, P clips that are mixed with another, C classes.
 """
@@ -25,9 +25,9 @@ class MixedLabels:
     """Labels of clips that are mixed with others.
 
     Attributes:
-        own: of the clips themselves, int64 (B,).
-        partner: of those they are mixed with, int64 (B,); -100 where ``own`` is.
-        own_weights: fraction of the clips themselves, float32 (B,); 1 for clips that are not mixed.
+        own: labels of the clips, int64 (B,).
+        partner: labels of the clips mixed in, int64 (B,); -100 where ``own`` is -100.
+        own_weights: weight of the clip in the mixture, float32 (B,); 1 for clips that are not mixed.
     """
 
     own: torch.Tensor
@@ -36,12 +36,12 @@ class MixedLabels:
 
 
 def training_inputs(audio: AudioModel, batch: dict[str, torch.Tensor], device: torch.device) -> dict[str, Any]:
-    """A batch of training clips to what the model takes, with ``labels``: those of the batch, or :class:`MixedLabels`.
+    """Return the inputs of the model for a batch, with ``labels``: the labels of the batch, or :class:`MixedLabels`.
 
     Args:
         audio: model and frontend.
-        batch: of :class:`earmark.batch.dataset.TrainingClips`, or of clips that are augmented.
-        device: where the model is.
+        batch: a batch of :class:`earmark.batch.dataset.TrainingClips`, augmented or not.
+        device: device of the model.
     """
     batch = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
     labels: Any = batch["labels"]
@@ -60,16 +60,16 @@ def training_inputs(audio: AudioModel, batch: dict[str, torch.Tensor], device: t
 def mixed(
     samples: torch.Tensor, partner_samples: torch.Tensor, partners: torch.Tensor, own_weights: torch.Tensor
 ) -> torch.Tensor:
-    """Clips (B, W) with ``partner_samples`` (P, W) mixed into those at ``partners`` (P,), by ``own_weights`` (B,)."""
+    """Mix ``partner_samples`` (P, W) into rows ``partners`` (P,) of ``samples`` (B, W), by ``own_weights`` (B,)."""
     mixed_in = partner_samples * (1 - own_weights[partners])[:, None]
     return (samples * own_weights[:, None]).index_add(0, partners, mixed_in)
 
 
 def loss_of_clips(loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], logits: torch.Tensor, labels: Any) -> Any:
-    """Loss of each clip (B,), of mixed ones too.
+    """Return the loss of each clip (B,), also for mixed clips.
 
     Args:
-        loss: of logits and labels, clip by clip (B,), 0 where the label is -100.
+        loss: returns the loss of each clip (B,) from logits and labels, 0 where the label is -100.
         logits: (B, C).
         labels: int64 (B,), or :class:`MixedLabels`.
     """

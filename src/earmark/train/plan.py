@@ -1,4 +1,4 @@
-"""The plan of a training run: decided once from settings and folder, and refused before anything is loaded.
+"""Plan a training run from its settings and its output folder, before anything is loaded.
 
 :func:`make_plan` is pure: it reads no file, starts no process and imports neither torch nor Transformers. The state of
 the output folder and the abilities of the device are values (:class:`FolderState`, :class:`~earmark.device.Abilities`).
@@ -41,10 +41,10 @@ class FolderState:
     """State of the output folder that the plan depends on.
 
     Attributes:
-        is_run: whether an earlier run is there.
-        has_several_runs: whether it is a cross-validation, or has runs of several seeds.
-        foreign: files with a run's names that no run of earmark has written.
-        checkpoint: the checkpoint to resume from, if any is asked for and there is one.
+        is_run: whether it holds an earlier run.
+        has_several_runs: whether it holds a cross-validation or runs of several seeds.
+        foreign: files that have names of run files but were not written by earmark.
+        checkpoint: the checkpoint to resume from; ``None`` to start from the beginning.
     """
 
     is_run: bool = False
@@ -58,7 +58,7 @@ def look_at_folder(settings: TrainSettings) -> FolderState:
 
     Raises:
         UsageError: two flags ask for different checkpoints.
-        OutputError: the checkpoint that is asked for does not exist, or is not whole.
+        OutputError: the checkpoint to resume from does not exist, or is incomplete.
     """
     folder, asked = RunFolder(Path(str(settings.training.output_dir))), settings.training.resume_from_checkpoint
     checkpoint = find_checkpoint_to_resume(asked, folder.path, resume=settings.run.resume)
@@ -68,23 +68,23 @@ def look_at_folder(settings: TrainSettings) -> FolderState:
 
 @dataclass(frozen=True)
 class Plan:
-    """A training run, as far as it can be decided without the clips.
+    """All decisions about a training run that do not need the clips.
 
     Attributes:
         data: data settings.
         model: model settings.
         run: run settings.
-        given: settings of the trainer as they were given; a run saves precision and optimizer as these say.
-        training: settings of the trainer, with metric, precision, optimizer and batch decided.
+        given: training settings as the user gave them; a run saves their precision and optimizer.
+        training: training settings, with metric, precision, optimizer and batch size decided.
         task: the task of the model.
         source: where the model comes from.
         folder: the run folder.
-        checkpoint: the checkpoint to resume from.
-        resumes: whether the run in the folder is continued.
+        checkpoint: the checkpoint to resume from; ``None`` to start from the beginning.
+        resumes: whether the run in the folder is resumed.
         replaces: whether an earlier run in the folder is removed.
         extra_metrics: metrics that are not built in.
-        notes: lines for the log about what was decided.
-        warning: a setting that cannot be followed as given.
+        notes: log lines about the decisions.
+        warning: log line about a setting that this device cannot follow.
     """
 
     data: DataArguments
@@ -115,14 +115,14 @@ class Plan:
         return "--bf16" if self.given.bf16 else "--fp16" if self.given.fp16 else None
 
     def log(self) -> None:
-        """Log what was decided."""
+        """Log the decisions."""
         if self.warning is not None:
             logger.warning("%s", self.warning)
         for note in self.notes:
             logger.info("%s", note)
 
     def shared(self) -> dict[str, str]:
-        """Return the settings that ranks must agree on, by flag: they decide what is computed, and when ranks meet."""
+        """Return the settings, by flag, that must be equal on all ranks, so that all take the same steps."""
         return {
             f"--{name}": str(getattr(part, name))
             for part in (self.data, self.model, self.run, self.training)
@@ -131,13 +131,13 @@ class Plan:
         }
 
     def to_save(self, training: TrainingArguments) -> dict[str, object]:
-        """Return the settings of the run as its file holds them.
+        """Return the settings of the run for its settings file.
 
-        A precision and an optimizer that earmark chose for the device are left out: read back from the file, they would
-        count as flags, contradict ``--precision``, and be an error on a device that does not have them.
+        They leave out a precision and an optimizer that earmark chose for the device. Otherwise a run from this file
+        would treat them as flags, which contradict ``--precision`` and fail on a device that does not support them.
 
         Args:
-            training: settings of the trainer after clips and model have decided the rest.
+            training: training settings after the decisions that need clips and model.
         """
         chosen = {name: plain(getattr(self.given, name)) for name in ("bf16", "fp16", "optim")}
         given = {GIVEN: names} if (names := self.data.given_defaults()) else {}
@@ -157,14 +157,14 @@ def make_plan(
     Args:
         settings: all settings of the run.
         state: state of the output folder.
-        device: abilities of the device; without them, precision and optimizer stay undecided.
-        world_size: processes that train together.
+        device: abilities of the device; ``None`` leaves precision and optimizer undecided.
+        world_size: number of training processes.
         metrics: metric functions by name.
 
     Raises:
         UsageError: settings contradict each other, the task or the machine.
         OutputError: the output folder cannot take the run.
-        DeviceError: the device lacks the precision that is asked for.
+        DeviceError: the device does not support the requested precision.
     """
     data, model, run, given = settings.data, settings.model, settings.run, settings.training
     if not given.output_dir:
@@ -186,7 +186,7 @@ def make_plan(
     if any(os.path.abspath(path) == os.path.abspath(given.output_dir) for path in paths_in(data.data_dir)):
         raise OutputError(f"--output_dir {given.output_dir}: the recordings are in this folder. Name another folder.")
     folder = RunFolder(Path(given.output_dir))
-    resumes = run.resume or _is_inside(state.checkpoint, folder.path)  # a checkpoint elsewhere starts a new run
+    resumes = run.resume or _is_inside(state.checkpoint, folder.path)  # a checkpoint of another folder starts a new run
     _check_folder(folder, state, resumes=resumes, replaces=run.overwrite_output_dir)
     return Plan(
         data=data,
@@ -213,11 +213,11 @@ def _describe_batches(training: TrainingArguments, world_size: int) -> str:
 
 
 def _check_flags_of_task(training: TrainingArguments, data: DataArguments, task: Task) -> None:
-    """Refuse flags that have no effect on the task."""
+    """Reject flags that have no effect on the task."""
     check_task_can_fit(training, task)
     if not task.has_one_class and training.sampler == "balanced":
         instead = " Use --class_weights balanced." if task.has_several else " Leave it out."
-        raise UsageError(f"--sampler balanced: no order has each class equally often for {task.in_words}.{instead}")
+        raise UsageError(f"--sampler balanced: needs one class for each clip, not {task.in_words}.{instead}")
     if task.has_classes:
         return
     if data.shots is not None:
@@ -231,18 +231,18 @@ def _check_flags_of_task(training: TrainingArguments, data: DataArguments, task:
     training.reject(
         ("fsdp", "deepspeed"),
         lambda name: (
-            f"--task {task.name} and --{name} cannot be combined, because it spreads the head. Leave one of them out."
+            f"--task {task.name} and --{name} cannot be combined, because it shards the head. Leave one of them out."
         ),
     )
 
 
 def judged_by(training: TrainingArguments, task: Task, has_more_metrics: bool = False) -> TrainingArguments:
-    """Return the training settings with the metric that chooses the best model and its direction.
+    """Return the training settings with the metric that selects the best model, and its direction.
 
     Args:
-        training: settings; the default metric, accuracy, stands for the headline of any task.
+        training: settings; the default metric, accuracy, means the headline metric of the task.
         task: the task of the model.
-        has_more_metrics: whether there are metrics that are not built in, of which the names are not known yet.
+        has_more_metrics: whether there are metrics that are not built in, whose names are not known yet.
 
     Raises:
         UsageError: the metric is unknown, or ``--greater_is_better`` contradicts it.
@@ -281,7 +281,7 @@ def _is_inside(checkpoint: str | None, folder: Path) -> bool:
 def _check_folder(folder: RunFolder, state: FolderState, *, resumes: bool, replaces: bool) -> None:
     if resumes and state.has_several_runs:
         raise OutputError(
-            f"{folder.path}: holds a cross-validation or runs of several seeds, not a single run that can be resumed. "
-            "Give the flags that it was made with (--folds, --fold_column, --seeds), or another --output_dir."
+            f"{folder.path}: holds a cross-validation or runs of several seeds, not a single run to resume. "
+            "Add the flags of that command (--folds, --fold_column, --seeds), or name another --output_dir."
         )
     check_is_free(folder.path, state.foreign, is_run=state.is_run and not resumes and not replaces)

@@ -1,4 +1,4 @@
-"""Load and check the clips of a run before a model is built: splits, labels, durations, unreadable recordings."""
+"""Load and check the clips of a run before the model is built: splits, labels, durations, unreadable recordings."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ class PreparedData:
     """The readable clips of each split.
 
     Attributes:
-        train: clips to learn from.
+        train: training clips.
         validation: clips for evaluation during training, if any.
         test: clips for one evaluation at the end, if any.
-        labels: class names of the training split, sorted; index = class. In a regression the name of the number.
+        labels: sorted class names of the training split, by class index; in a regression the name of the number.
         longest_s: duration of the longest training clip, in seconds.
-        bad: ``(split, clip)`` for every clip left out.
-        pretrained: contents of the clips that the checkpoint was trained on by an earlier run, uint64 (N,), where that
-            run has recorded them.
-        sounds: recordings and functions that augmentation uses.
+        bad: ``(split, clip)`` for every clip that is left out.
+        pretrained: content hashes of the clips that the pretrained model was trained on, uint64 (N,); empty if its run
+            has not recorded them.
+        sounds: recordings and functions for augmentation.
     """
 
     train: UsableClips
@@ -62,7 +62,7 @@ class PreparedData:
         return {name: clips for name, clips in splits.items() if clips is not None}
 
     def trained_on(self, split: str) -> np.ndarray | None:
-        """Return which clips of a split have the samples of a training clip, bool (N,); ``None`` if not known."""
+        """Return which clips of a split have the same samples as a training clip, bool (N,); ``None`` if unknown."""
         clips = self.evaluated()[split]
         if len(clips.contents) < len(clips.table):
             return None
@@ -81,7 +81,7 @@ class PreparedData:
             yield recording_split(split), content, path
 
     def start_from(self, checkpoint: Path | None) -> None:
-        """Read which clips the run of a checkpoint was trained on; warn if this run is evaluated on them."""
+        """Read which clips a pretrained model was trained on; warn if this run is evaluated on them."""
         record = find_record(checkpoint)
         if record is None:
             return
@@ -99,7 +99,7 @@ class PreparedData:
                 )
 
     def facts(self) -> dict[str, object]:
-        """Return facts that must be the same on all ranks: how many clips, and which."""
+        """Return facts that must be the same on all ranks: numbers and fingerprints of the clips."""
         splits: dict[str, UsableClips | None] = {
             "training": self.train,
             "validation": self.validation,
@@ -122,15 +122,15 @@ def prepare_data(
     """Load the splits, decode every clip once, and stop at or skip clips that cannot be read.
 
     Args:
-        options: which recordings.
-        sampling_rate_hz: rate the model takes.
-        seed: for the splits and subsets that are made.
-        hub: how data sets are downloaded.
-        with_test: whether a test split is loaded.
+        options: data settings.
+        sampling_rate_hz: sampling rate of the model.
+        seed: seed of splits and subsets.
+        hub: settings for downloads of data sets.
+        with_test: whether to load a test split.
         loaded: the splits, if they are loaded already.
 
     Raises:
-        DataError: no training clips, labels that cannot be learned, or unreadable clips under ``on_bad_audio=fail``.
+        DataError: no training clips, unusable labels, or unreadable clips with ``on_bad_audio=fail``.
     """
     splits = load_splits(options, seed=seed, hub=hub, loaded=loaded)
     if not with_test:
@@ -141,7 +141,7 @@ def prepare_data(
         others = [table for table in (splits.validation, splits.test) if table is not None]
         place = f"{others[0].origin}: " if others else ""
         raise DataError(
-            f"{place}no training clips. Put them into a train folder, give --train_file MANIFEST, or name their "
+            f"{place}no training clips. Put them into a train folder, add --train_file MANIFEST, or name their "
             f"split with --train_split_name."
         )
     tables = {
@@ -174,7 +174,7 @@ def _names(train: ClipTable, options: DataArguments) -> list[str]:
 
 
 def _tell_what_is_unusual(usable: dict[str, UsableClips], sampling_rate_hz: int, group_column: str | None) -> None:
-    """Warn of problems that show in tables and lengths; ``earmark inspect`` also looks at the audio."""
+    """Warn about problems in tables and lengths; ``earmark inspect`` also checks the audio."""
     tables = {name: clips.table for name, clips in usable.items()}
     duration_s = {name: clips.waveforms.num_samples / sampling_rate_hz for name, clips in usable.items()}
     findings = find_without_listening(tables, duration_s, group_column)
@@ -182,4 +182,4 @@ def _tell_what_is_unusual(usable: dict[str, UsableClips], sampling_rate_hz: int,
     for finding in findings:
         logger.warning("data: %s", finding.text)
     if findings:
-        logger.info("`earmark inspect` with the same data flags names the clips and looks for more")
+        logger.info("run `earmark inspect` with the same data flags to list the clips and check for more problems")

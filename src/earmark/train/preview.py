@@ -1,4 +1,4 @@
-"""``earmark augment-preview``: training clips before and after augmentation, to listen to and to look at."""
+"""``earmark augment-preview``: show and play training clips before and after augmentation."""
 
 from __future__ import annotations
 
@@ -40,18 +40,18 @@ logger = logging.getLogger(__name__)
 
 HTML, PICTURE, BAD_AUDIO = "preview.html", "spectrograms.svg", "bad_audio.csv"
 _TEMPLATE = Path(__file__).with_name("preview.html")
-_RATE_HZ, _SHORTEST_S = 16_000, 0.025  # of a model that is not named
+_RATE_HZ, _SHORTEST_S = 16_000, 0.025  # sampling rate and shortest clip if no model is named
 _LONGEST_ON_PAGE_S = 10.0
 
 
 @dataclass(frozen=True)
 class Version:
-    """A clip as the model gets it in training.
+    """A clip as training passes it to the model.
 
     Attributes:
         samples: float32 (T,).
-        log_mel: (1, F, M), parts hidden.
-        words: what augmentation did to it.
+        log_mel: log-mel energies (1, F, M), with the parts that SpecAugment hides.
+        words: description of its augmentation.
     """
 
     samples: np.ndarray
@@ -61,12 +61,12 @@ class Version:
 
 @dataclass
 class Preview:
-    """What was shown.
+    """Result of a preview.
 
     Attributes:
-        notes: one line for each thing done that the user did not ask for.
-        summary: for a terminal.
-        versions: of each clip, the first as it is.
+        notes: log lines about steps that the user did not ask for, such as making a split.
+        summary: text for a terminal.
+        versions: versions of each clip, the unchanged one first.
     """
 
     notes: list[str]
@@ -75,11 +75,11 @@ class Preview:
 
 
 def preview(options: AugmentPreviewOptions) -> Preview:
-    """Write wav files, a picture and a page of a few training clips.
+    """Write WAV files, a picture and a page of a few training clips.
 
     Raises:
-        DataError: no training clips, or folders of sounds that cannot be used.
-        ModelError: the model's configuration cannot be read, or its input is shorter than the clips asked for.
+        DataError: no training clips, or a folder of recordings for augmentation cannot be used.
+        ModelError: the model's configuration cannot be read, or ``--max_length_seconds`` exceeds its input.
         OutputError: the folder cannot be written.
     """
     assert options.output_dir is not None
@@ -95,7 +95,7 @@ def _preview(options: AugmentPreviewOptions, folder: Path) -> Preview:
         options, seed=options.seed, hub=HubAccess.from_flags(options)
     )
     if splits.train is None:
-        raise DataError("no training clips. Put them into a train folder, or give --train_file MANIFEST.")
+        raise DataError("no training clips. Put them into a train folder, or add --train_file MANIFEST.")
     sounds = load_augmentation(options, options, rate_hz)
     parts, bad = keep_usable({"train": splits.train}, rate_hz, options, whole=splits.whole)
     usable, bad = parts["train"], [*bad, *sounds.bad()]
@@ -113,7 +113,7 @@ def _preview(options: AugmentPreviewOptions, folder: Path) -> Preview:
     try:
         _write(folder, versions, [usable.table[row] for row in rows], rate_hz, content)
     except OSError as exc:
-        raise OutputError(f"{folder}: cannot be written ({exc.strerror}). Give another --output_dir.") from exc
+        raise OutputError(f"{folder}: cannot be written ({exc.strerror}). Name another --output_dir.") from exc
     count = sum(map(len, versions))
     lines = [
         f"page     {folder / HTML}",
@@ -143,7 +143,7 @@ def _training_clips(
         shortest, longest = round(_SHORTEST_S * rate_hz), max(1, round(length_s * rate_hz))
     else:
         shortest, longest = model.limits_for_training(options.max_length_seconds, longest_s)
-    labels = np.zeros(len(usable.table), dtype=np.int64)  # they are read off the table
+    labels = np.zeros(len(usable.table), dtype=np.int64)  # unused, because the page takes labels from the table
     return TrainingClips(usable.waveforms, labels, min_samples=shortest, max_samples=longest, seed=options.seed)
 
 
@@ -180,7 +180,7 @@ def _variants(clips: AugmentedClips, table: ClipTable, row: int, epochs: Sequenc
 
 
 def in_words(one: Draw, clips: AugmentedClips, table: ClipTable, row: int) -> str:
-    """Return what augmentation did to the clip of ``row``."""
+    """Describe the augmentation of the clip in ``row``."""
     said = [f"played {one.speed:.2f} times as fast"] if one.speed != 1 else []
     if one.response is not None and clips.rooms is not None:
         said.append(f"in {clips.rooms.name(one.response)}")
@@ -192,7 +192,7 @@ def in_words(one: Draw, clips: AugmentedClips, table: ClipTable, row: int) -> st
         said.append(f"gain {one.gain_db:+.1f} dB")
     if one.partner is not None:
         other = table[one.partner]
-        said.append(f"{one.own_weight:.2f} of it, {1 - one.own_weight:.2f} of {_named(other)}")
+        said.append(f"mixed with {_named(other)}: {one.own_weight:.2f} to {1 - one.own_weight:.2f}")
     widths = one.hidden[:, 1]
     if widths.any():
         said.append(f"hidden: {100 * widths[:2].sum():.0f} % of the time, {100 * widths[2:].sum():.0f} % of the bins")
@@ -235,7 +235,7 @@ def _write(
 
 
 def _wav(samples: np.ndarray, rate_hz: int) -> bytes:
-    """A file of float32 samples. In memory first: of a full disk libsndfile says no more than that it failed."""
+    """Return a WAV file of float32 samples, encoded in memory because libsndfile does not report a full disk."""
     encoded = io.BytesIO()
     soundfile.write(encoded, samples, rate_hz, format="WAV", subtype="FLOAT")
     return encoded.getvalue()

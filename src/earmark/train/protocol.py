@@ -1,6 +1,6 @@
-"""Several runs for one figure: cross-validation over folds, several seeds, and both together.
+"""Train several runs and combine their figures: cross-validation over folds, several seeds, or both.
 
-How each run is trained, resumed and stopped is :mod:`earmark.train.sweep`.
+:mod:`earmark.train.sweep` trains, resumes and stops each run.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ class Part:
     """One run of a protocol.
 
     Attributes:
-        folder: where it goes.
-        seed: its seed.
-        fold: the fold it is tested on; ``None`` without folds.
+        folder: the run folder.
+        seed: the seed of the run.
+        fold: the fold that the run is tested on; ``None`` without folds.
     """
 
     folder: Path
@@ -55,13 +55,13 @@ class Part:
     fold: str | None
 
     def name_in(self, output: Path) -> str:
-        """Its folder as seen from that of the protocol, e.g. ``seed_0/fold_3``."""
+        """Return the path of the run folder relative to the output folder, e.g. ``seed_0/fold_3``."""
         return self.folder.relative_to(output).as_posix()
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """All runs, and what tells them from those of another protocol: settings, names of functions, a word for clips."""
+    """All runs of a protocol, and facts to recognise it: settings, names of functions, a fingerprint of the clips."""
 
     output: Path
     task: Task
@@ -77,8 +77,8 @@ class ProtocolOutcome:
 
     Attributes:
         folder: the output folder.
-        results: what ``cross_validation.json`` holds; empty on ranks other than 0.
-        summary: the same for a reader.
+        results: content of ``cross_validation.json``; empty on ranks other than 0.
+        summary: the results as text.
     """
 
     folder: Path
@@ -89,20 +89,19 @@ class ProtocolOutcome:
 def run_protocol(
     settings: TrainSettings, *, custom: CustomParts = NOTHING, show: Callable[[TrainOutcome], None] = lambda run: None
 ) -> ProtocolOutcome:
-    """Train one run for each fold, each seed, or each fold with each seed, and put their figures together.
+    """Train one run for each fold, each seed, or each fold with each seed, and combine their figures.
 
-    Runs go into ``fold_K``, ``seed_S`` or ``seed_S/fold_K`` of the output folder, and ``cross_validation.json`` there
-    has the figures of those that are finished, updated after each. Finished runs are kept, a broken one is resumed;
-    ``overwrite_output_dir`` without ``resume`` trains all of them again.
+    Runs are in ``fold_K``, ``seed_S`` or ``seed_S/fold_K`` of the output folder. ``cross_validation.json`` there has
+    the figures of the finished runs and is updated after each run. Finished runs are kept and an interrupted run is
+    resumed; ``overwrite_output_dir`` without ``resume`` trains all of them again.
 
     Args:
-        settings: of all runs.
+        settings: settings of all runs.
         custom: objects and functions for each run.
         show: called with each run that this call has trained, when it is finished.
 
     Raises:
-        EarmarkError: folds that cannot be used, settings or clips that are not those of the runs that are there,
-            and whatever a run raises.
+        EarmarkError: folds cannot be used, the runs in the folder have other settings or clips, or a run raises it.
     """
     with sweep_folder(settings) as output:
         return _run_all(output, settings, custom, show)
@@ -120,7 +119,7 @@ def _run_all(
     for number, part in enumerate(parts, 1):
         name = part.name_in(output)
         if part in done:
-            logger.info("run %d of %d, %s: finished before", number, len(parts), name)
+            logger.info("run %d of %d, %s: finished already", number, len(parts), name)
             continue
         logger.info("run %d of %d, %s", number, len(parts), name)
         show(train_one(settings, name, custom=custom, fold=part.fold, seed=part.seed, seeds=None))
@@ -132,7 +131,7 @@ def _run_all(
 def _look_at_data(
     data: DataArguments, model: ModelArguments, seeds: Sequence[int], loaded: Splits | None
 ) -> tuple[dict[int, list[str]], str]:
-    """The folds of each seed, all of them tried before the first is trained on, and a word for the clips."""
+    """Return the folds of each seed, after checking all of them, and a fingerprint of the clips."""
     names: dict[int, list[str]] = {}
     hub = HubAccess.from_flags(model)
     digest = hashlib.sha256()
@@ -144,7 +143,7 @@ def _look_at_data(
                 check_tables(folds.splits(name, seed))
             alike = [] if seed != seeds[0] else [name for name in names[seed] if len(set(folds.labels_in(name))) == 1]
             if alike and find_task(data.task).has_classes:
-                logger.warning("%s", _of_one_class([f"fold {name}" for name in alike], "share classes out otherwise"))
+                logger.warning("%s", _of_one_class([f"fold {name}" for name in alike], "make other folds"))
             digest.update(folds.fingerprint().encode())
         else:
             splits = load_splits(data, seed=seed, hub=hub, loaded=loaded)
@@ -168,7 +167,7 @@ def _parts(output: Path, run: RunArguments, seeds: Sequence[int], folds: Mapping
 
 
 def _begin(plan: _Plan, *, replace: bool) -> list[Part]:
-    """Make the output folder ready, write the settings down, and return the runs that are finished."""
+    """Prepare the output folder, save the settings, and return the finished runs."""
     output, folder = plan.output, RunFolder(plan.output)
     if replace:
         prepare_output_dir(folder, overwrite=True, resume=False)
@@ -180,7 +179,7 @@ def _begin(plan: _Plan, *, replace: bool) -> list[Part]:
         if there:
             raise OutputError(
                 f"{there[0]}: this run does not belong to a cross-validation in {output} (no {folder.config.name} "
-                "there). Give another --output_dir, or replace it with --overwrite_output_dir."
+                "there). Name another --output_dir, or replace it with --overwrite_output_dir."
             )
     prepare_output_dir(folder, overwrite=False, resume=True)
     if not folder.is_run():
@@ -191,16 +190,16 @@ def _begin(plan: _Plan, *, replace: bool) -> list[Part]:
 
 
 def _earlier_runs(output: Path) -> list[Path]:
-    """Runs in the folders that a protocol makes."""
+    """Return the runs in the folders that a protocol makes."""
     children = [path for path in (*output.glob("*"), *output.glob("seed_*/*")) if _CHILD.fullmatch(path.name)]
     return sorted(path for path in children if RunFolder(path).is_run())
 
 
 def _check_same(folder: RunFolder, plan: _Plan) -> None:
-    """See that the runs in a folder were made with these settings, on these clips.
+    """Check that the runs in a folder have these settings and clips.
 
     Raises:
-        OutputError: they were not.
+        OutputError: they have other settings or clips.
     """
     before = saved_config(folder.config)
     results = read_json(folder.cross_validation) if folder.cross_validation.is_file() else {}
@@ -212,12 +211,12 @@ def _check_same(folder: RunFolder, plan: _Plan) -> None:
     ]
     if before.get("seeds") is None and (before.get("fold") or not (before.get("folds") or before.get("fold_column"))):
         what = "a single run"
-    elif not _earlier_runs(plan.output):  # the first run never began, so these settings replace nothing
+    elif not _earlier_runs(plan.output):  # the first run never began, so the saved settings can be replaced
         save_config(plan.settings, folder.config)
         return
     elif changed:
         raise holds_others(folder.path, "runs", changed)
-    elif results and results.get("clips") != plan.clips:  # it is written before the first run
+    elif results and results.get("clips") != plan.clips:
         what = "runs of other clips, labels or folds"
     else:
         return
@@ -231,7 +230,7 @@ def _write(plan: _Plan, done: Sequence[Part]) -> dict[str, Any]:
     results = {
         "clips": plan.clips,
         "functions": plan.functions,
-        # which epoch of each run; --few_shot has none
+        # which model each run keeps; --few_shot has no epochs to choose from
         "kept": "best" if plan.settings["load_best_model_at_end"] and not plan.settings["few_shot"] else "last",
         "runs": rows,
         "unfinished": [part.name_in(plan.output) for part in plan.parts if part not in done],
@@ -261,7 +260,7 @@ def _figures(task: Task) -> list[str]:
 
 
 def _spread(values: Sequence[float]) -> dict[str, object]:
-    """Mean and standard deviation (of a sample: n - 1), which one value does not have."""
+    """Return the mean and the sample standard deviation (n - 1), which is ``None`` for one value."""
     deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
     return {"mean": float(np.mean(values)), "deviation": deviation, "runs": len(values)}
 
@@ -281,22 +280,22 @@ def _summary(plan: _Plan, results: Mapping[str, Any]) -> str:
     ]
     spreads = {"mean ± deviation": results["mean_and_deviation"]}
     if "means_of_seeds" in results:
-        spreads["the same, of the seeds' means"] = results["means_of_seeds"]
+        spreads["mean ± deviation of seeds"] = results["means_of_seeds"]
     for name, spread in spreads.items():
         lines.append((name, "", "", *(_shown(spread[figure]) for figure in shown)))
     notes = []
     alike = [row["run"] for row in results["runs"] if row.get("majority_class_rate") == 1.0]
     if alike:
-        notes.append(_of_one_class(alike, "their figures are in the means all the same"))
+        notes.append(_of_one_class(alike, "the means include their figures"))
     if results["kept"] == "best" and any(row["split"] == "validation" for row in results["runs"]):
-        notes.append("these validation clips also chose each run's best model, so the figures are on the high side")
+        notes.append("the validation clips also selected the best model of each run, so these figures are too high")
     return "\n".join(
         [*markdown_table([header, *lines]), "", *notes, f"figures  {RunFolder(plan.output).cross_validation}"]
     )
 
 
 def _of_one_class(names: Sequence[str], more: str) -> str:
-    return f"all clips of one class in {and_more(names, _NAMED)}: macro-F1 and majority rate say nothing there; {more}"
+    return f"all clips have one class in {and_more(names, _NAMED)}, so macro-F1 and majority rate say nothing: {more}"
 
 
 def _shown(spread: Mapping[str, Any]) -> str:

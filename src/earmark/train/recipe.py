@@ -1,5 +1,6 @@
-"""Choose batch size and learning rates by the model and the number of devices. Each choice names its source; a flag
-overrides it.
+"""Choose batch size, learning rates and length of training by the model and the number of devices.
+
+Each default names its source; flags override the defaults.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 T = TypeVar("T", bound=TrainingArguments)
 
 
-# Only a linear head learns, on features that do not change.
+# Only a linear head is trained, on features that do not change.
 _FROZEN_ENCODER = Recipe(1e-3, 32, 1000)
 # RoBERTa base with rank 8 on GLUE (Hu et al. 2021, arXiv:2106.09685, table 9: 4e-4 and 5e-4 at 16 to 64)
 _ADAPTERS = Recipe(5e-4, 32, 500)
@@ -34,9 +35,9 @@ class Rates:
     """Peak learning rates.
 
     Attributes:
-        body: rate of the pretrained part, or of everything if the weights are random.
+        body: rate of the pretrained part, or of the whole model if its weights are random.
         head: rate of the classification head.
-        reason: where they come from, for the log.
+        reason: the source of the rates, for the log.
     """
 
     body: float
@@ -45,18 +46,17 @@ class Rates:
 
 
 def choose_rates(training: TrainingArguments, family: Family, *, pretrained: bool, freeze: str | None) -> Rates:
-    """Return the peak learning rates: those that were given, else those of the model family, scaled with the batch.
+    """Return the peak learning rates: the given ones, or the rates of the model family, scaled with the batch size.
 
-    A batch of k times the clips that a rate was found at takes k times the rate (linear scaling with warm-up, Goyal et
-    al. 2017, arXiv:1706.02677), because there are k times fewer steps to learn in; from random weights, where that
-    diverges with AdamW, the square root of it (Malladi et al. 2022, arXiv:2205.10287). Never more than 8 times.
+    A batch k times as large gets k times the rate, because training has k times fewer steps (linear scaling with
+    warm-up, Goyal et al. 2017, arXiv:1706.02677). From random weights that diverges with AdamW, so the factor is the
+    square root of k (Malladi et al. 2022, arXiv:2205.10287). The factor is at most 8.
 
     Args:
-        training: its ``learning_rate`` and ``head_learning_rate`` take precedence; its batch size, accumulation and
-            world size count.
+        training: settings with batch size, accumulation and world size; given rates take precedence.
         family: family of the model.
         pretrained: whether the body starts from a checkpoint.
-        freeze: what ``--freeze`` says.
+        freeze: value of ``--freeze``.
     """
     batch = global_batch_size(training)
     if training.learning_rate is not None:
@@ -78,10 +78,10 @@ def choose_rates(training: TrainingArguments, family: Family, *, pretrained: boo
 
 @dataclass(frozen=True)
 class Needs:
-    """What a model needs if no number of epochs is given.
+    """The training length and weight average of a model, used if no number of epochs is given.
 
     Attributes:
-        steps: optimizer steps.
+        steps: number of optimizer steps.
         ema: decay of the average of the weights; ``None`` for no average.
     """
 
@@ -90,21 +90,21 @@ class Needs:
 
 
 def training_needs(training: TrainingArguments, family: Family, *, pretrained: bool, freeze: str | None) -> Needs:
-    """Return how long this model trains: fewer steps only if the learning rate is higher, because the batch is larger.
+    """Return how long this model trains. A larger batch means fewer steps only if the learning rate is higher, too.
 
     Args:
-        training: its batch size, accumulation, world size, ``lora`` and peak ``learning_rate``; without a rate,
-            the one of :func:`choose_rates` is assumed.
+        training: settings with batch size, accumulation, world size, ``lora`` and peak ``learning_rate``; ``None``
+            means the rate of :func:`choose_rates`.
         family: family of the model.
         pretrained: whether the body starts from a checkpoint.
-        freeze: what ``--freeze`` says.
+        freeze: value of ``--freeze``.
     """
     found = _found(training, family, pretrained=pretrained, freeze=freeze)
     factor = _batch_factor(global_batch_size(training), found)
     if training.learning_rate is not None:
         raised = training.learning_rate / found.rate
         factor = max(1.0, min(factor, raised if pretrained else raised**2))
-    # Rounding errors of the ratio must not add a step.
+    # subtract a little, so that a rounding error of the ratio does not add a step
     return Needs(math.ceil(found.steps / factor - 1e-9), found.ema)
 
 
@@ -126,14 +126,14 @@ def global_batch_size(training: TrainingArguments) -> int:
 
 
 def with_global_batch(training: T, world_size: int | None = None) -> T:
-    """Return settings whose steps take ``--global_batch_size`` clips on however many processes.
+    """Return settings whose steps take ``--global_batch_size`` clips on any number of processes.
 
     Args:
         training: settings.
-        world_size: processes that train together; by default those of ``training``.
+        world_size: number of training processes; by default the world size of ``training``.
 
     Raises:
-        UsageError: it cannot be divided evenly, or contradicts ``--gradient_accumulation_steps``.
+        UsageError: the batch cannot be divided evenly, or ``--gradient_accumulation_steps`` is also given.
     """
     wanted, world = training.global_batch_size, training.world_size if world_size is None else world_size
     if wanted is None:
@@ -151,20 +151,20 @@ def with_global_batch(training: T, world_size: int | None = None) -> T:
 
 
 def is_wav2vec2_base(config: PreTrainedConfig, family: Family, training: TrainingArguments, freeze: str | None) -> bool:
-    """Return whether all of a wav2vec2-base is trained, as in the runs that :class:`Schedule` judges by.
+    """Return whether all of a wav2vec2-base is trained, as in the measured runs behind :class:`Schedule`.
 
     Args:
-        config: of the model.
+        config: configuration of the model.
         family: family of the model.
-        training: its ``lora``.
-        freeze: what ``--freeze`` says.
+        training: settings with ``lora``.
+        freeze: value of ``--freeze``.
     """
     trains_all = training.lora is None and freeze in (None, "none", "feature_encoder")
     return trains_all and family.is_collapse_measured(config)
 
 
 def warn_of_collapse(schedule: Schedule) -> str | None:
-    """Return a warning if the same model learned nothing with such a schedule, else ``None``."""
+    """Return a warning if the same model has learned nothing with such a short schedule, else ``None``."""
     measured = schedule.pretrained and schedule.is_wav2vec2_base
     if not measured or schedule.rate_sum >= 2 * COLLAPSED_RATE_SUM:
         return None

@@ -41,14 +41,14 @@ from earmark.train.recipe import is_wav2vec2_base
 
 @dataclass(frozen=True)
 class RunResults:
-    """A run that is trained and judged.
+    """A run that is trained and evaluated.
 
     Attributes:
-        plan: of the run.
+        plan: the plan of the run.
         prepared: its clips.
-        training: the finished training.
-        figures: how training went.
-        judged: scores by split: validation and test, if there are such clips.
+        training: the results of training.
+        figures: length and speed of training.
+        judged: evaluation by split: validation and test, if there are such clips.
     """
 
     plan: Plan
@@ -67,7 +67,7 @@ def write_reports(results: RunResults) -> tuple[dict[str, Any], str]:
     """Write metrics, training history, predictions, the results row, the model card and, with ``--report``, the page.
 
     Returns:
-        ``(metrics, summary)``: the content of ``metrics.json``, and lines for the reader.
+        ``(metrics, summary)``: the content of ``metrics.json``, and a text for the terminal.
     """
     folder, training, judged = results.plan.folder, results.training, results.judged
     metrics = {"train": results.figures.to_dict(), **{split: one.to_dict() for split, one in judged.items()}}
@@ -87,13 +87,13 @@ def write_reports(results: RunResults) -> tuple[dict[str, Any], str]:
         if results.plan.run.report:
             _write_page(results, warnings)
     row = _results_row(results)
-    row.save(folder)  # last: a run of a protocol that has it is finished, and not done again
+    row.save(folder)  # last, because a cross-validation skips runs that have this file
     lines += ["", markdown([row]), "", *_paths(folder, judged)]
     return metrics, "\n".join(lines)
 
 
 def _warnings(results: RunResults) -> list[str]:
-    """Return what is wrong with the scores: training clips among those scored, and signs of a failed training."""
+    """Return warnings about the figures: training clips among the evaluated ones, and signs of failed training."""
     training, figures, model = results.training, results.figures, results.plan.model
     schedule = Schedule(
         figures.steps,
@@ -108,7 +108,7 @@ def _warnings(results: RunResults) -> list[str]:
 
 
 def last_figures(training: FinishedTraining, judged: Mapping[str, Judged]) -> dict[str, float]:
-    """Return the figures of the model that is kept, with the prefixes ``eval_`` and ``test_``."""
+    """Return the figures of the saved model, with the prefixes ``eval_`` and ``test_``."""
     test = scalars(judged["test"].metrics) if "test" in judged else {}
     return {**(_evaluation(training, judged) or {}), **{f"test_{name}": value for name, value in test.items()}}
 
@@ -125,12 +125,12 @@ def _evaluation(training: FinishedTraining, judged: Mapping[str, Judged]) -> dic
 def _train_results(results: RunResults) -> dict[str, object]:
     """Return the content of ``train_results.json``.
 
-    It is what Trainer logged last, with ``train_samples``. A resumed run with no step left to train keeps the figures
-    of the process that trained last.
+    It is Trainer's last log entry with ``train_samples``. A resumed run with no step left to train keeps the figures of
+    the earlier start.
     """
     training, figures = results.training, results.figures
     common = {"train_samples": training.num_clips, "epoch": figures.epochs}
-    if figures.few_shot is not None:  # no steps, so there is neither a loss nor a number of them
+    if figures.few_shot is not None:  # it has no steps and no training loss
         measured = speed("train", figures.training_s, samples=training.trained_clips, steps=0)
         return {**measured, "total_flos": training.state.total_flos, **common}
     if training.trained_clips == 0 and (earlier := earlier_train_results(results.plan.folder)):
@@ -143,7 +143,7 @@ def _train_results(results: RunResults) -> dict[str, object]:
 def _write_page(results: RunResults, warnings: list[str]) -> None:
     folder, training, judged = results.plan.folder, results.training, results.judged
     splits = results.prepared.evaluated()
-    order = sorted(judged, key=lambda split: split != "test")  # as in the results row
+    order = sorted(judged, key=lambda split: split != "test")  # test first, as in the results row
     frontend = training.audio.frontend
     facts = ReportFacts(
         title=folder.path.resolve().name,
@@ -165,7 +165,7 @@ def _write_page(results: RunResults, warnings: list[str]) -> None:
 
 
 def _results_row(results: RunResults) -> ResultsRow:
-    """Return the row by the test clips, else by the validation clips; with neither, the speed of training alone."""
+    """Return the results row with the figures of the test split, else of the validation split, else only the speed."""
     training, judged, name = results.training, results.judged, results.plan.model.model_name_or_path
     world, speed = training.args.world_size, results.figures.samples_per_second
     split = next((name for name in ("test", "validation") if name in judged), "none")
@@ -187,9 +187,9 @@ def dataset_name(data: Any) -> str:
     """Return the name of the recordings, for a model card."""
     name = data.dataset_name
     if name and Path(name).exists():
-        name = Path(name).resolve().name  # a folder: its path is private
+        name = Path(name).resolve().name  # without the path of the folder, which is private
     named = " ".join(part for part in (name, data.dataset_config_name) if part)
-    folders = paths_in(data.data_dir)[1 if name else 0 :]  # beside a name, the first is the archive of that name
+    folders = paths_in(data.data_dir)[1 if name else 0 :]  # with a name, the first folder belongs to that data set
     places = [*folders, *paths_in(data.train_file)] or ([] if named else paths_in(data.eval_file))
     return ", ".join(filter(None, [named, *(Path(place).resolve().name for place in places)])) or "unnamed recordings"
 

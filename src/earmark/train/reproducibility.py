@@ -1,4 +1,4 @@
-"""What the bits of a run depend on besides data and settings: device, CPU threads, instruction sets and versions."""
+"""Facts that change the last bits of a run: device, CPU threads, instruction sets and versions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import earmark
 from earmark.device import describe_device
 from earmark.threads import watch
 
-# Environment variables with which the CPU libraries choose other instructions, and so other orders of additions.
+# Environment variables that make the CPU libraries use other instructions, and so another order of additions.
 _VARIABLES = (
     "ATEN_CPU_CAPABILITY",
     "MKL_CBWR",
@@ -23,10 +23,10 @@ _VARIABLES = (
 
 
 def arithmetic_facts(device: torch.device) -> dict[str, object]:
-    """Return what changes the last bits of sums; plain values, stored with each checkpoint.
+    """Return the facts that change the last bits of sums, as plain values for checkpoints.
 
     Args:
-        device: where the run computes.
+        device: device of the run.
     """
     facts: dict[str, Any] = {
         "earmark": earmark.__version__,
@@ -34,7 +34,7 @@ def arithmetic_facts(device: torch.device) -> dict[str, object]:
         "transformers": transformers.__version__,
         "device": describe_device(device),
     }
-    if device.type == "cpu":  # sums are split over the threads
+    if device.type == "cpu":  # where sums are split over the threads
         facts["threads"] = watch.most_threads()
         facts |= {name: os.environ.get(name, "unset") for name in _VARIABLES}
     return facts

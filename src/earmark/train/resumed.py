@@ -1,4 +1,4 @@
-"""Keep the rates, intervals and folders of a resumed run, which Trainer would take from the checkpoint."""
+"""Keep the learning rates, intervals and folders of a resumed run, which Trainer would read from the checkpoint."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class ResumedRun(TrainerCallback):
-    """Replaces the settings that Trainer loads with a checkpoint by those of this run.
+    """Replaces the settings that Trainer loads with a checkpoint by the settings of this run.
 
     Attributes:
-        checkpoint: where the run resumes; ``None`` if it starts from the beginning.
+        checkpoint: the checkpoint to resume from; ``None`` if the run starts from the beginning.
         num_train_epochs: epochs of the whole run.
         groups: rate and weight decay of each parameter group, from the settings of this run.
     """
@@ -30,7 +30,7 @@ class ResumedRun(TrainerCallback):
         self.groups: list[dict[str, float]] = []
 
     def is_finished(self, args: object, max_steps: int) -> bool:
-        """Return whether the run has no step left: it did them all, or has stopped early."""
+        """Return whether the run has no step left, because it did them all or stopped early."""
         file = None if self.checkpoint is None else self.checkpoint / TRAINER_STATE_NAME
         if file is None or not file.is_file():
             return False
@@ -38,7 +38,7 @@ class ResumedRun(TrainerCallback):
         return state.global_step >= max_steps or has_stopped_early(args, state)
 
     def ask_for(self, optimizer: Any) -> None:
-        """Remember the rates and the weight decay of a new optimizer, before a checkpoint is loaded into it."""
+        """Store the rates and the weight decay of a new optimizer, before a checkpoint is loaded into it."""
         self.groups = [
             {"initial_lr": group.get("initial_lr", group["lr"]), "weight_decay": group["weight_decay"]}
             for group in optimizer.param_groups
@@ -53,12 +53,12 @@ class ResumedRun(TrainerCallback):
         lr_scheduler: object = None,
         **kwargs: object,
     ) -> None:
-        """Correct the state, the optimizer and the scheduler, once all of the checkpoint is loaded."""
+        """Correct state, optimizer and scheduler after the checkpoint is loaded."""
         state.num_train_epochs = self.num_train_epochs
-        state.compute_steps(args, state.max_steps)  # how often to save and log is what is asked for now
+        state.compute_steps(args, state.max_steps)  # so that this run's intervals for saving and logging apply
         remember_best(state, Path(args.output_dir))  # the run folder may have been moved since it was written
         if self.checkpoint is not None:
-            self._use_groups(optimizer, getattr(lr_scheduler, "scheduler", lr_scheduler))  # accelerate's holds torch's
+            self._use_groups(optimizer, getattr(lr_scheduler, "scheduler", lr_scheduler))  # accelerate wraps torch's
 
     def _use_groups(self, optimizer: Any, scheduler: Any) -> None:
         # a scheduler that follows a metric has no initial rates
@@ -72,12 +72,12 @@ class ResumedRun(TrainerCallback):
 
 
 def remember_best(state: TrainerState, run_dir: Path, written: str | None = None) -> None:
-    """Point a state to its best checkpoint in the run folder, which may have been moved.
+    """Set the path of the best checkpoint in a state, because the run folder may have been moved.
 
     Args:
-        state: Trainer's.
+        state: Trainer's state.
         run_dir: the run folder.
-        written: name of a checkpoint that is about to be there.
+        written: name of a checkpoint that is being written.
     """
     name = f"{PREFIX_CHECKPOINT_DIR}-{state.best_global_step}"
     if state.best_global_step and (name == written or (run_dir / name).is_dir()):

@@ -1,4 +1,4 @@
-"""Facts that a checkpoint records about its run, to compare a resumed run with."""
+"""Facts about a run that a checkpoint stores, to compare with a resumed run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from earmark.train.reproducibility import arithmetic_facts
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-# settings that :class:`RunFacts` compares by their effect
+# settings that RunFacts compares by their effect instead of their value
 _RESOLVED = {"bf16", "fp16", "precision", "max_length_seconds", "store", "task"}
 
 
@@ -37,15 +37,15 @@ def result_settings(*parts: Settings) -> dict[str, object]:
 
 
 class RunFacts:
-    """What a resumed run must have in common with its checkpoint, its settings and its arithmetic; plain values.
+    """Facts that a resumed run and its checkpoint must share, settings and arithmetic, as plain values.
 
     Args:
-        audio: model, before it learns.
+        audio: the model before training.
         args: training settings.
-        clips: to learn from.
-        precision: what it trains in: ``fp32``, ``bf16`` or ``fp16``.
+        clips: training clips.
+        precision: training precision: ``fp32``, ``bf16`` or ``fp16``.
         settings: settings outside ``args`` that change the result; see :func:`result_settings`.
-        sounds: recordings and functions that augmentation uses.
+        sounds: recordings and functions for augmentation.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class RunFacts:
         }
         self._settings = {
             **settings,
-            "precision": precision,  # Trainer's own bf16 is off where the weights are cast
+            "precision": precision,  # not args.bf16, which is False if the weights are cast
             "processes": args.world_size,
             "samples": getattr(clips.waveforms, "dtype", "float32"),
             "max_samples": audio.frontend.max_samples,
@@ -74,13 +74,13 @@ class RunFacts:
         }
 
     def __call__(self) -> dict[str, object]:
-        """Return them as they are now."""
+        """Return the current facts."""
         settings = {**result_settings(self._args), **self._settings}
         return {**self._facts, "settings": settings, "arithmetic": arithmetic_facts(self._args.device)}
 
 
 def _facts_of_model(model: PreTrainedModel) -> dict[str, object]:
-    """Return a fingerprint of a model: its shapes, and the values of its frozen weights and running means."""
+    """Return fingerprints of a model: of its shapes, and of its frozen weights and buffers."""
     shapes, frozen = hashlib.sha256(), hashlib.sha256()
     for name, weight in sorted(model.named_parameters()):
         shapes.update(repr((name, tuple(weight.shape))).encode())

@@ -1,4 +1,4 @@
-"""Checkpoints while they are written: in a folder aside until they are whole; see :mod:`earmark.train.checkpoints`."""
+"""Write checkpoints in a hidden folder until they are complete; see :mod:`earmark.train.checkpoints`."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from earmark.models.build_model import let_others_read
 from earmark.train.checkpoints import UNFINISHED, checkpoints_in, finish_checkpoint
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
-_TORCH_WRITES = ("PytorchStreamWriter", "inline_container", "iostream error")  # in its errors, of several versions
-_MORE = 1 << 20  # bytes: more than a writer holds back before it writes
+_TORCH_WRITES = ("PytorchStreamWriter", "inline_container", "iostream error")  # words in torch's write errors
+_MORE = 1 << 20  # bytes: more than a writer buffers
 
 
 @contextmanager
 def checkpoint_aside(target: Path, wait: Callable[[], None], *, writes: bool) -> Iterator[Path]:
-    """Yield a folder to write a checkpoint into, from where :func:`put_in_place` takes it. All ranks call this.
+    """Yield a folder to write a checkpoint into, for :func:`put_in_place`. All ranks call this.
 
     Args:
         target: ``checkpoint-N`` in the run folder.
-        wait: for all ranks.
+        wait: function that waits for all ranks.
         writes: whether this rank writes the model.
 
     Raises:
@@ -38,16 +38,16 @@ def checkpoint_aside(target: Path, wait: Callable[[], None], *, writes: bool) ->
     aside = target.parent / UNFINISHED
     with _cleared_when_it_fails(aside), translated_save_errors(target, target.parent):
         if writes:
-            shutil.rmtree(aside, ignore_errors=True)  # what a killed run has left
+            shutil.rmtree(aside, ignore_errors=True)  # left over from a killed run
         wait()
         yield aside
 
 
 def put_in_place(written: Path, target: Path, run: Mapping[str, object]) -> None:
-    """Give a checkpoint its name, when all of it is on the disk.
+    """Rename a checkpoint to its final name, after all of it is on the disk.
 
     Args:
-        written: in the folder of :func:`checkpoint_aside`.
+        written: the checkpoint in the folder of :func:`checkpoint_aside`.
         target: ``checkpoint-N`` in the run folder.
         run: facts about the run.
     """
@@ -68,11 +68,11 @@ def _cleared_when_it_fails(aside: Path) -> Iterator[None]:
 
 @contextmanager
 def translated_save_errors(target: Path, run_dir: Path) -> Iterator[None]:
-    """Raise an OutputError for the errors of the writers of weights and states on a full disk.
+    """Raise an OutputError if weights or states cannot be written, for example to a full disk.
 
     Args:
-        target: what is written.
-        run_dir: the run folder, which it is written into.
+        target: path that is written.
+        run_dir: the run folder, which contains it.
     """
     try:
         yield
@@ -81,22 +81,20 @@ def translated_save_errors(target: Path, run_dir: Path) -> Iterator[None]:
         if refusal is None and isinstance(exc, RuntimeError) and not any(word in str(exc) for word in _TORCH_WRITES):
             raise
         reason = first_line(exc) if refusal is None else refusal.strerror or first_line(refusal)
-        fix = "make room" if refusal is not None and refusal.errno in _FULL else "fix the cause"
-        then = "earlier checkpoints are complete: {}, then continue with --resume"
-        hint = (then if checkpoints_in(run_dir) else "{}, then start again").format(fix)
-        raise OutputError(f"{target}: cannot be written ({reason}); {hint}") from exc
+        fix = "Free disk space" if refusal is not None and refusal.errno in _FULL else "Fix the cause"
+        then = "run again with --resume" if checkpoints_in(run_dir) else "start again"
+        raise OutputError(f"{target}: cannot be written ({reason}). {fix}, then {then}.") from exc
 
 
 def _refusal(exc: Exception, folder: Path) -> OSError | None:
-    """Return why the system accepts no more bytes, in its own words; ``None`` if it accepts more.
+    """Return the system's error if it accepts no more bytes, or ``None`` if it does.
 
-    torch reports a full disk only as a position in its archive, and versions word that differently. Its files are on
-    the disk up to the failure, so writing more than the longest of them meets the same limit: a full disk, a quota or a
-    limit on the size of files.
+    torch reports a full disk only as a position in its archive. Its files are on the disk up to the failure, so writing
+    beyond the size of the largest file reaches the same limit: a full disk, a quota or a limit on file sizes.
     """
     if isinstance(exc, OSError):
         return exc
-    if number := re.search(r"\(os error (\d+)\)", str(exc)):  # Rust's, of safetensors, which takes its file away again
+    if number := re.search(r"\(os error (\d+)\)", str(exc)):  # an error of safetensors, which removes its file
         return OSError(int(number[1]), os.strerror(int(number[1])))
     try:
         longest = max((path.stat().st_size for path in folder.rglob("*") if path.is_file()), default=0)

@@ -1,9 +1,8 @@
-"""Choose how long to train when no length is given, from the number of clips and the model.
+"""Choose the length of training from the number of clips and the model, if no length is given.
 
-A small data set has few batches, so a fixed number of epochs means too few steps: 3 epochs of 300 clips are 30 steps.
-How many steps a model needs is known better (:func:`earmark.train.recipe.training_needs`): the epochs follow from it.
-The choice depends on the data, the model and the batch only, never on the machine's speed or on time, so a resumed run
-and every process of a distributed run make the same choice.
+A fixed number of epochs would mean too few steps for a small data set: 3 epochs of 300 clips are 30 steps. So the
+number of epochs follows from the steps that a model needs (:func:`earmark.train.recipe.training_needs`). It depends
+only on the data, the model and the batch size, so a resumed run and all processes of a distributed run choose the same.
 """
 
 from __future__ import annotations
@@ -25,14 +24,14 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T", bound=TrainingArguments)
 
-FEWEST_EPOCHS = 3  # what a large data set gets, as in Transformers' example
-# A few dozen clips cannot fill the steps without being repeated until the model knows them by heart.
+FEWEST_EPOCHS = 3  # for a large data set, as in Transformers' example
+# With a few dozen clips, more epochs would only make the model memorise them.
 MOST_EPOCHS_PRETRAINED = 100
 MOST_EPOCHS_FROM_SCRATCH = 200
 # Evaluating and saving after each of 100 short epochs would take longer than training.
 _EVALUATIONS = 20
-# Fraction of all evaluations without a better result after which training stops. The learning rate falls to zero over
-# the whole schedule, so a run that stops soon has never trained at a low rate, which costs accuracy unless the weights
+# Training stops after this fraction of all evaluations without a better result. The learning rate falls to zero over
+# the whole schedule, so a run that stops too soon never trains at a low rate, which costs accuracy unless the weights
 # are averaged.
 _PATIENCE, _PATIENCE_AVERAGED = 1 / 2, 1 / 3
 _LEAST_PATIENCE = 3
@@ -40,13 +39,13 @@ _LEAST_PATIENCE = 3
 
 @dataclass(frozen=True)
 class Length:
-    """How long to train.
+    """The length of training.
 
     Attributes:
         epochs: passes over the training clips.
         steps: optimizer steps in these epochs.
         eval_epochs: epochs between two evaluations.
-        reason: why, for the log.
+        reason: why this length was chosen, for the log.
     """
 
     epochs: int
@@ -81,7 +80,7 @@ def choose_patience(evaluations: float, *, averaged: bool) -> int:
     """Return after how many evaluations without a better result training stops.
 
     Args:
-        evaluations: in the whole schedule.
+        evaluations: number of evaluations in the whole schedule.
         averaged: whether averaged weights are evaluated (``--ema``).
     """
     return max(_LEAST_PATIENCE, math.ceil((_PATIENCE_AVERAGED if averaged else _PATIENCE) * evaluations))
@@ -96,14 +95,14 @@ def with_length(
     pretrained: bool,
     validates: bool,
 ) -> T:
-    """Return settings with a length: the one given, else a chosen one, which the log explains.
+    """Return settings with a length of training: the given one, or a chosen one, which is logged.
 
     Args:
         training: settings; without ``num_train_epochs`` and ``max_steps`` the epochs are chosen, and with them
             ``eval_epochs``, ``early_stopping_patience`` and ``ema`` unless these are given.
         num_clips: training clips.
         batch: clips in one optimizer step.
-        needs: of the model.
+        needs: length of training that the model needs.
         pretrained: whether the weights come from a checkpoint.
         validates: whether there are validation clips.
     """
@@ -128,7 +127,7 @@ def with_length(
 
 
 def _at_epoch_ends(training: T, *, validates: bool) -> str | None:
-    """What ``eval_epochs`` spaces out: evaluations, or checkpoints alone; ``None`` if it has no effect."""
+    """Return what happens every ``eval_epochs`` epochs: evaluations or only checkpoints; ``None`` for nothing."""
     if training.eval_strategy == IntervalStrategy.EPOCH:
         return "evaluation" if validates else None
     saves = training.eval_strategy == IntervalStrategy.NO and training.save_strategy == SaveStrategy.EPOCH

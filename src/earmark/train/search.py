@@ -1,10 +1,9 @@
-"""``earmark search``: many runs with settings that Optuna chooses by the results of earlier runs.
+"""``earmark search``: train many runs with settings that Optuna chooses by the results of earlier runs.
 
-Each trial is a run in a folder of its own (:mod:`earmark.train.sweep`), so every flag can be searched, and a trial that
-was interrupted resumes from its checkpoint. Trainer's own search over Optuna changes
-``TrainingArguments`` of one trainer instead, which knows neither of the model's and the data's settings nor of earlier
-trials; what it does between trial and Optuna (reporting and pruning at each evaluation) is done here. The test split is
-left alone.
+Each trial is a run in its own folder (:mod:`earmark.train.sweep`), so every flag can be searched, and an interrupted
+trial resumes from its checkpoint. Trainer's own search with Optuna could only change ``TrainingArguments``, not the
+settings of model and data, and could not continue an earlier search. Each trial reports its evaluations to Optuna,
+which may end it early. The test split is not used.
 """
 
 from __future__ import annotations
@@ -60,7 +59,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SETTINGS, RESULTS, BEST = "search.yaml", "search.json", "best.yaml"
-_FUTILE_TRIALS = 3  # if the first three trials all fail, the searched values are not the cause
+_FUTILE_TRIALS = 3  # if this many first trials all fail, the searched values are probably not the cause
 _ENDS_THE_SEARCH = (Stopped, OutputError, NetworkError, MissingExtraError)
 _WEIGHTS = ("model*.safetensors", "model.safetensors.index.json", "adapter_model.safetensors")
 
@@ -71,9 +70,9 @@ class SearchOutcome:
 
     Attributes:
         folder: the output folder.
-        rows: what ``search.json`` holds of each trial.
-        best: name of the best trial; ``None`` if none was finished.
-        summary: the same for a reader, with the best settings.
+        rows: the row of each trial in ``search.json``.
+        best: name of the best trial; ``None`` if no trial has finished.
+        summary: the results as text, with the best settings.
     """
 
     folder: Path
@@ -83,16 +82,16 @@ class SearchOutcome:
 
 
 def search(options: SearchOptions, settings: TrainSettings, *, custom: CustomParts = NOTHING) -> SearchOutcome:
-    """Train until there are as many trials as asked for, including those of earlier calls; report the best settings.
+    """Train until there are ``options.trials`` trials, including trials of earlier calls; return the best settings.
 
     Args:
-        options: what to search, and how long.
-        settings: settings of all trials, except those that are searched; a test split is not loaded.
+        options: search space and number of trials.
+        settings: settings of all trials, except the searched ones; a test split is not loaded.
         custom: objects and functions for each trial.
 
     Raises:
-        EarmarkError: a search space that cannot be, an output folder of another search, the last error of the first few
-            trials if none of them came to train, and what has nothing to do with a trial's settings.
+        EarmarkError: the search space is invalid, the output folder belongs to another search, none of the first trials
+            could be trained, or an error is not caused by the settings of a trial.
     """
     require("optuna")  # before anything is written
     run, training = settings.run, settings.training
@@ -114,7 +113,7 @@ def search(options: SearchOptions, settings: TrainSettings, *, custom: CustomPar
             _run_trials(trials, options.trials, output, settings, metric, custom)
             outcome = on_main_process(lambda: _outcome(trials, output, space, settings, metric))
             if rank_and_world()[1] > 1:
-                dist.barrier()  # rank 0 must not end while others still wait for it
+                dist.barrier()  # so that rank 0 does not end while the other ranks still wait for it
             return outcome
         finally:
             if trials is not None:
@@ -137,7 +136,7 @@ def _refuse_several_runs(settings: TrainSettings) -> None:
     if settings.has_several_runs:
         raise UsageError("each trial of a search is one run. Name one fold with --fold, and leave --seeds out.")
     if settings.data.validation_fraction == 0:
-        raise UsageError("--validation_fraction 0 leaves no clips to judge trials on. Leave it out.")
+        raise UsageError("--validation_fraction 0 leaves no clips to compare trials on. Leave it out.")
 
 
 def _begin(output: Path, settings: dict[str, object], *, replace: bool) -> None:
@@ -147,12 +146,12 @@ def _begin(output: Path, settings: dict[str, object], *, replace: bool) -> None:
     place = output / SETTINGS
     if replace:
         remove_runs(output.glob("trial_*"))
-        for name in (STORAGE, RESULTS, BEST, SETTINGS):  # the settings last: a folder without them is no search
+        for name in (STORAGE, RESULTS, BEST, SETTINGS):  # settings last, because they mark the folder as a search
             (output / name).unlink(missing_ok=True)
     if not place.is_file():
         there = [name for name in (STORAGE, RESULTS, BEST) if (output / name).exists()]
         if there:
-            raise OutputError(f"{output}: holds {there[0]}, which a search would overwrite. Give another --output_dir.")
+            raise OutputError(f"{output}: holds {there[0]}, which a search would overwrite. Name another --output_dir.")
         save_config(settings, place)
         return
     before = saved_config(place)
@@ -163,7 +162,7 @@ def _begin(output: Path, settings: dict[str, object], *, replace: bool) -> None:
 def _run_trials(
     trials: Trials | None, most: int, output: Path, settings: TrainSettings, metric: str, custom: CustomParts
 ) -> None:
-    """Train trial after trial. Rank 0 holds ``trials``; the others do as it says."""
+    """Train one trial after another. Only rank 0 has ``trials`` and tells the other ranks the next job."""
     while (job := on_main_process(lambda: _next_job(trials, most, output))) is not None:
         logger.info("%s of %d: %s", job.name, most, _shown(job.values))
         watch = _Watch(trials, metric)
@@ -175,12 +174,12 @@ def _run_one(trials: Trials | None, job: TrialJob, most: int, watch: _Watch, tra
     """Train one trial, and record how it ended.
 
     Raises:
-        EarmarkError: see :func:`_record_failure`; a stop, a full disk and the like, which are no trial's fault.
+        EarmarkError: see :func:`_record_failure`; or an error that no trial causes, such as a signal or a full disk.
     """
     try:
         value = train()
     except EndedEarly:
-        logger.info("%s: ended early, worse than half of the others at this point", job.name)
+        logger.info("%s: ended early, because it was worse than half of the other trials at this point", job.name)
         on_main_process(lambda: _held_by_main(trials).pruned())
     except _ENDS_THE_SEARCH:
         raise
@@ -192,7 +191,7 @@ def _run_one(trials: Trials | None, job: TrialJob, most: int, watch: _Watch, tra
 
 
 def _held_by_main(trials: Trials | None) -> Trials:
-    assert trials is not None, "only rank 0 asks, which holds them"
+    assert trials is not None, "only rank 0 has the trials"
     return trials
 
 
@@ -210,10 +209,10 @@ def _train(job: TrialJob, settings: TrainSettings, watch: _Watch, custom: Custom
 
 
 def _value(metrics: dict[str, Any], metric: str) -> float:
-    """Return the figure that trials are compared by.
+    """Return the figure by which trials are compared.
 
     Raises:
-        ModelError: it is undefined.
+        ModelError: the figure is undefined.
     """
     value = {**metrics.get("metric_folder", {}), **metrics}[metric]
     if value is None:
@@ -224,12 +223,12 @@ def _value(metrics: dict[str, Any], metric: str) -> float:
 
 
 def _record_failure(trials: Trials | None, job: TrialJob, most: int, watch: _Watch, error: EarmarkError) -> None:
-    """Record that a trial failed.
+    """Record that a trial failed, or end the search.
 
     Raises:
-        EarmarkError: the error, where other ranks may not have failed and wait; and where, as far as can be known, it
-            has nothing to do with the trial's values: no trial has come to train, and it is about the data, which all
-            have in common, or a few have failed.
+        EarmarkError: the error of the trial, if other ranks may be waiting, or if it is probably not caused by the
+            values of the trial: it is about the data before any trial has ended, or none of the first trials has
+            trained.
     """
     held = None if rank_and_world()[1] > 1 else _held_by_main(trials)
     of_all = isinstance(error, DataError) and not watch.has_begun
@@ -251,8 +250,8 @@ class _Watch(TrainerCallback):
     """Reports each evaluation to Optuna, and ends the trial if Optuna prunes it.
 
     Attributes:
-        metric: the figure that counts.
-        has_begun: whether training has got past its preparations.
+        metric: the figure by which trials are compared.
+        has_begun: whether the first training step has begun.
     """
 
     def __init__(self, trials: Trials | None, metric: str) -> None:
@@ -271,13 +270,13 @@ class _Watch(TrainerCallback):
         if math.isnan(value):
             return
         to_prune = on_main_process(lambda: _held_by_main(self._trials).report(step, value))
-        # A trial that a signal or early stopping has ended is stopped or finished, not pruned.
+        # a trial that a signal or early stopping has ended must not count as pruned
         if to_prune and state.global_step < state.max_steps and not control.should_training_stop:
             raise EndedEarly("pruned")
 
 
 def _write(trials: Trials, output: Path) -> None:
-    """Bring ``search.json`` up to date, and keep weights of the best trial only: each has those of a whole model."""
+    """Update ``search.json``, and delete the weights of all but the best trial to save disk space."""
     write_json(output / RESULTS, {"best": trials.best(), "trials": trials.rows()})
     for row in trials.rows():
         if row["state"] == "broken off":
@@ -297,14 +296,14 @@ def _outcome(
     rows, best = held.rows(), held.best()
     lines = _table(rows, space, metric)
     if best is None:
-        return SearchOutcome(output, rows, None, "\n".join([*lines, "", "no trial was finished, so none is the best"]))
+        return SearchOutcome(output, rows, None, "\n".join([*lines, "", "no trial has finished"]))
     values = next(row["values"] for row in rows if row["trial"] == best)
     again = _with_values(settings, values).changed(output_dir=str(output / "best"))
     save_config(again.to_dict(), output / BEST)
     lines += [
         "",
-        f"best     {output / best}, a run like any other. The test split was not touched; being the best of several, a",
-        "         validation figure is on the high side: evaluate it on the test split, once",
+        f"best     {output / best}",
+        "         Its validation figure is too high, because it is the best of several. Evaluate it on the test split.",
         f"values   {' '.join(f'--{name} {shlex.quote(str(value))}' for name, value in values.items())}",
         f"again    earmark train --config {shlex.quote(str(output / BEST))}",
         f"trials   {output / RESULTS}",

@@ -1,4 +1,4 @@
-"""What a search may change: from ``--search_space`` to ranges and choices, typed as the flags they stand for."""
+"""Parse ``--search_space`` into ranges and choices, with the types of the flags."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from earmark.settings.flags import Flag, Scope, declared_flags
 from earmark.settings.given_values import nearest_flag
 
 _FORMS = "NAME=LOW:HIGH, NAME=LOW:HIGH:log or NAME=A|B|C"
-# Floats in the settings that are counted in whole numbers where both ends are written so.
+# float settings that are searched in whole numbers if both ends are whole
 _COUNTS = {"num_train_epochs", "warmup_steps"}
 
 
 @dataclass(frozen=True)
 class Dimension:
-    """One setting that differs from trial to trial: a range, or choices.
+    """One searched setting: a range, or choices.
 
     Attributes:
-        name: of the setting.
-        low: lower end, itself among the values; an int where all values are whole.
-        high: upper end, as ``low``.
-        log: whether the logarithm is drawn evenly.
+        name: name of the setting.
+        low: lower end, inclusive; an int if all values are whole.
+        high: upper end, inclusive; an int if all values are whole.
+        log: whether values are drawn evenly on a log scale.
         choices: the values; empty for a range.
     """
 
@@ -35,19 +35,19 @@ class Dimension:
     choices: tuple[Any, ...] = ()
 
     def extremes(self) -> tuple[object, ...]:
-        """Values that settle whether all of them are allowed."""
+        """Return values that are all valid only if every value of the dimension is."""
         return self.choices or (self.low, self.high)
 
 
 def parse_space(words: Iterable[str], classes: Sequence[type]) -> list[Dimension]:
-    """Dimensions of ``learning_rate=1e-5:1e-3:log,num_train_epochs=2:6,freeze=none|encoder``.
+    """Return the dimensions of texts such as ``learning_rate=1e-5:1e-3:log,num_train_epochs=2:6,freeze=none|encoder``.
 
     Args:
-        words: such texts; all of them count.
-        classes: settings classes whose flags may be named.
+        words: the texts, which are combined.
+        classes: settings classes whose flags may be searched.
 
     Raises:
-        UsageError: nothing to search, text of another form, an unknown setting, or values that it cannot have.
+        UsageError: the search space is empty or malformed, a setting is unknown, or a value is invalid.
     """
     flags = declared_flags(*classes)
     found: dict[str, Dimension] = {}
@@ -61,7 +61,7 @@ def parse_space(words: Iterable[str], classes: Sequence[type]) -> list[Dimension
         if name in found:
             raise UsageError(f"--search_space {name}: given twice. Leave one out.")
         if Scope.SEARCHED not in flags[name].scope:
-            raise UsageError(f"--search_space {name}: trials are only comparable if it is the same. Leave it out.")
+            raise UsageError(f"--search_space {name}: must be the same for all trials to compare them. Leave it out.")
         found[name] = _dimension(flags[name], values)
     if not found:
         raise UsageError(f"a search needs a search space. Add --search_space {_FORMS}, separated by commas.")
@@ -69,7 +69,7 @@ def parse_space(words: Iterable[str], classes: Sequence[type]) -> list[Dimension
 
 
 def _parts(word: str) -> list[str]:
-    """``a=1:2,b=x|y,z`` to ``a=1:2`` and ``b=x|y,z``: what names no setting belongs to the choices before it."""
+    """Split ``a=1:2,b=x|y,z`` into ``a=1:2`` and ``b=x|y,z``: a part without ``=`` belongs to the part before it."""
     parts: list[str] = []
     for text in word.split(","):
         if parts and text.strip() and "=" not in text:
@@ -104,7 +104,7 @@ def _dimension(one: Flag, values: str) -> Dimension:
 
 
 def _typed(one: Flag, text: str) -> Any:
-    """Return a value as the flag itself reads it; none where the flag has no such word."""
+    """Return a value parsed like a value of the flag, or ``None`` for "none" if the flag is optional."""
     if one.kind.optional and one.kind.base is not str and text.lower() == "none":
         return None
     try:

@@ -1,4 +1,4 @@
-"""Models whose weights are spread over the ranks (``--fsdp``): to train, to score and to save them."""
+"""Train, score and save models whose weights are sharded over the ranks (``--fsdp``)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def make_shardable(model: PreTrainedModel) -> None:
-    """Let accelerate ask an audio model for its table of words: it has none, and Transformers raises where asked."""
+    """Make an audio model return ``None`` as token embeddings, which accelerate asks for, instead of raising."""
     try:
         model.get_input_embeddings()
     except NotImplementedError:
@@ -20,20 +20,20 @@ def make_shardable(model: PreTrainedModel) -> None:
 
 
 class WholeModel:
-    """A model as it was before its weights were spread, to score with and to save.
+    """A copy of the model with whole weights, for scoring and saving.
 
-    Ranks that score call their model at different times and not equally often, which one whose weights have to be
-    gathered at each call would never come back from.
+    A sharded model gathers its weights at each call on all ranks. Scoring would hang, because ranks call the model at
+    different times and a different number of times.
 
     Args:
-        model: the model before training starts.
+        model: the model before its weights are sharded.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
         self._whole = copy.deepcopy(model).to("cpu")
 
     def gathered_from(self, sharded: Any, device: Any) -> Any:
-        """The model with the weights of now, on ``device``. All ranks call this."""
+        """Return the model with the current weights of ``sharded``, on ``device``. All ranks call this."""
         weights = get_model_state_dict(sharded, options=StateDictOptions(full_state_dict=True))
         self._whole.load_state_dict(weights)
         return self._whole.to(device)

@@ -1,4 +1,4 @@
-"""Spectrograms with axes as one SVG file, without a library for pictures."""
+"""Draw spectrograms with axes as one SVG file, without an imaging library."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _BINS = 64
 _MOST_FRAMES = 240
 _RANGE_DB = 50.0
 _LOUDEST = "the loudest point of the clip before augmentation"
-_WIDTH, _HEIGHT = 240, 128  # of a spectrogram, in pixels
-_LEFT, _TOP, _BOTTOM, _LEGEND = 56, 44, 44, 70  # around it; the legend at the right of a row
+_WIDTH, _HEIGHT = 240, 128  # size of a spectrogram, in pixels
+_LEFT, _TOP, _BOTTOM, _LEGEND = 56, 44, 44, 70  # space around it, and for the legend at the right of a row
 _TICKS_HZ = (100, 500, 1000, 2000, 5000, 10_000, 20_000)
 _MOST_TICKS = 5
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -45,13 +45,13 @@ def _config(sampling_rate_hz: int) -> TCResNetConfig:
 
 
 def spectrogram(values: torch.Tensor, loudest: float, seconds: float, sampling_rate_hz: int) -> Spectrogram:
-    """Return a spectrogram to look at.
+    """Return a spectrogram to draw.
 
     Args:
         values: log-mel energies (1, F, M), natural logarithms.
-        loudest: the energy that is shown as 0 dB.
+        loudest: the energy that is drawn as 0 dB.
         seconds: length of the clip.
-        sampling_rate_hz: its sampling rate.
+        sampling_rate_hz: sampling rate of the clip.
     """
     plane = values[0].T.numpy()  # (M, F)
     frames = plane.shape[1]
@@ -59,7 +59,7 @@ def spectrogram(values: torch.Tensor, loudest: float, seconds: float, sampling_r
     level_db = (plane[:, columns] - loudest) * 10 / math.log(10)
     levels = (255 * np.clip(1 + level_db / _RANGE_DB, 0, 1)).astype(np.uint8)
     lowest, highest = _mel(_config(sampling_rate_hz).min_frequency), _mel(sampling_rate_hz / 2)
-    half_band = (highest - lowest) / (_BINS + 1) / 2  # filters have their centres between these two, equally spaced
+    half_band = (highest - lowest) / (_BINS + 1) / 2  # the filter centres are equally spaced between the two limits
     edges = [_hertz(lowest + half_band), _hertz(highest - half_band)]
     return Spectrogram(levels, seconds, edges[0], edges[1], "mel", _RANGE_DB, _LOUDEST)
 
@@ -73,7 +73,7 @@ def _hertz(mel: float) -> float:
 
 
 def colour(level: np.ndarray) -> np.ndarray:
-    """Return uint8 (..., 3) for levels from 0 to 1: the colours of ``colour`` in ``pages/axes.js``."""
+    """Return RGB values, uint8 (..., 3), for levels from 0 to 1, like ``colour`` in ``pages/axes.js``."""
     channels = (255 * level**2, 25 + 225 * level, 50 + 120 * np.sin(np.pi * level * 0.8))
     return np.floor(np.stack(channels, axis=-1) + 0.5).astype(np.uint8)
 
@@ -105,7 +105,7 @@ class Row:
 
 
 def svg(rows: Sequence[Row]) -> str:
-    """Return an SVG file of spectrograms beside and below each other, each with its axes, each row with its colours."""
+    """Return an SVG file with rows of spectrograms, each with axes, and a colour legend for each row."""
     most = max(len(row.panels) for row in rows)
     width, row_height = most * (_LEFT + _WIDTH) + _LEGEND, _TOP + _HEIGHT + _BOTTOM
     parts = []

@@ -1,4 +1,4 @@
-"""The device of a training process and, under a launcher, the process group."""
+"""Find the device of a training process and, under a launcher, start the process group."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Ranks:
-    """The processes that train together, as this one sees them.
+    """The device of this process, and the number of training processes.
 
     Attributes:
-        device: what the device of this process can do.
-        world_size: their number.
+        device: abilities of the device.
+        world_size: number of training processes.
     """
 
     device: Abilities
@@ -32,9 +32,9 @@ def start_ranks(settings: TrainSettings) -> Ranks:
     """Find the device of this process and, under a launcher, start the process group.
 
     Raises:
-        DeviceError: the device is not there.
-        UsageError: ``--device`` names another card than the launcher gives this process, or the process group cannot
-            be made as ``--ddp_backend`` says.
+        DeviceError: the device does not exist.
+        UsageError: ``--device`` names another card than the one that the launcher assigns to this process, or the
+            process group cannot use ``--ddp_backend``.
     """
     name, training = settings.run.device, settings.training
     device = select_device("cpu" if training.use_cpu else name)
@@ -43,7 +43,7 @@ def start_ranks(settings: TrainSettings) -> Ranks:
     used = start_process_group(device, training.ddp_backend, training.ddp_timeout)
     if ":" in name and used != f"{device.type}:{device.index or 0}":
         raise UsageError(
-            f"--device {name}: training takes {used}. Choose the card with ASCEND_RT_VISIBLE_DEVICES or "
+            f"--device {name}: training uses {used}. Choose the card with ASCEND_RT_VISIBLE_DEVICES or "
             "CUDA_VISIBLE_DEVICES, or start one process for each card with torchrun."
         )
     return Ranks(abilities(device), rank_and_world()[1])

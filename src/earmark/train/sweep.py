@@ -1,7 +1,7 @@
-"""Several runs in one output folder, one after the other: what cross-validation, seeds and searches have in common.
+"""Train several runs in one output folder, one after another, for cross-validation, seeds and searches.
 
-Each run is one call of :func:`earmark.train.train_model.train` into a folder of its own, so it is a run like any other.
-The same command leaves finished runs as they are and resumes the one that was stopped.
+Each run is one call of :func:`earmark.train.train_model.train` with its own folder, so it is an ordinary run. Running
+the same command again keeps finished runs and resumes an interrupted one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from earmark.train.custom import CustomParts
 from earmark.train.start_ranks import start_ranks
 from earmark.train.train_model import TrainOutcome, train
 
-_NAMED = 4  # changed settings in a message
+_NAMED = 4  # most changed settings in a message
 
 
 class EndedEarly(Stopped):
@@ -33,17 +33,17 @@ class EndedEarly(Stopped):
 
 @contextmanager
 def sweep_folder(settings: TrainSettings) -> Iterator[Path]:
-    """Start the ranks of a sweep, and keep other commands out of its output folder. All ranks call this.
+    """Start the ranks of a sweep, and lock its output folder. All ranks call this.
 
     Raises:
-        UsageError: settings that are for one run.
-        OutputError: another process works in the folder, or it cannot be written.
+        UsageError: a setting only makes sense for a single run.
+        OutputError: another process uses the folder, or it cannot be written.
     """
     training = settings.training
     if str(training.resume_from_checkpoint or "none").lower() not in ("none", "false"):
-        raise UsageError("--resume_from_checkpoint is for one run. Leave it out: the same command continues.")
+        raise UsageError("--resume_from_checkpoint: only for a single run. Leave it out; the same command resumes.")
     if training.push_to_hub:
-        raise UsageError("--push_to_hub is for one run. Push the run that you choose: earmark push RUN ORG/NAME.")
+        raise UsageError("--push_to_hub: only for a single run. Upload one later with `earmark push RUN ORG/NAME`.")
     start_ranks(settings)
     output = Path(training.output_dir or "")
     with locked_folder(output):
@@ -56,15 +56,15 @@ def train_one(
     """Train one run of a sweep, or resume it.
 
     Args:
-        settings: of the sweep.
-        name: of the run's folder in the output folder, which its logs get too, e.g. ``seed_0/fold_3``.
+        settings: settings of the sweep.
+        name: path of the run in the output folder and in the folder of logs, e.g. ``seed_0/fold_3``.
         custom: objects and functions for the run.
-        with_test: whether the model is scored on a test split.
-        **changes: settings of this run alone.
+        with_test: whether the model is evaluated on a test split.
+        **changes: settings of this run only.
 
     Raises:
-        Stopped: a signal ended it.
-        EarmarkError: whatever the run raises.
+        Stopped: a signal ended the run.
+        EarmarkError: the run raised it.
     """
     folder, logs = Path(settings.training.output_dir or "") / name, settings.run.logging_dir
     one = settings.changed(
@@ -86,9 +86,9 @@ def train_one(
 
 
 def free_memory() -> None:
-    """Give back the memory of a model that nothing refers to any more: there may be room for one only.
+    """Free the memory of unused models, because there may be memory for one model only.
 
-    A run that ended with an error keeps its model until the error has been handled.
+    The model of a run that failed stays in memory until its error has been handled.
     """
     gc.collect()
     clear_device_cache()
@@ -100,7 +100,7 @@ def _run_name(training: TrainingArguments, name: str) -> str | None:
 
 
 def remove_runs(folders: Iterable[Path]) -> None:
-    """Remove what earlier calls have written into the folders of runs."""
+    """Remove the files of earlier runs from run folders."""
     for folder in folders:
         prepare_output_dir(RunFolder(folder), overwrite=True, resume=False)
 
@@ -109,12 +109,12 @@ def changed_settings(before: Mapping[str, object], now: Mapping[str, object]) ->
     """Describe the changed settings that affect the model, its training or its clips.
 
     Args:
-        before: saved settings; those that the version of earmark that saved them did not have are passed over.
+        before: saved settings; settings that they lack, because an older version saved them, are ignored.
         now: settings of this call.
     """
     scopes = Scope.RESULT | Scope.SPLITS | Scope.TRAINING
     decisive = {"search_space", *(name for name, one in declared_flags(*TRAIN_CLASSES).items() if one.scope & scopes)}
-    decisive.remove("output_dir")  # the folder of the settings, which can be written in several ways
+    decisive.remove("output_dir")  # the folder that holds the settings, whose path may be spelled differently
     return [
         f"{name} {before[name]} there, {value} here"
         for name, value in now.items()
@@ -123,12 +123,12 @@ def changed_settings(before: Mapping[str, object], now: Mapping[str, object]) ->
 
 
 def holds_others(output: Path, what: str, changed: Sequence[str] = ()) -> OutputError:
-    """Return the error of an output folder that holds something else.
+    """Return the error for an output folder that holds something else.
 
     Args:
         output: the folder.
-        what: is there.
-        changed: settings, see :func:`changed_settings`.
+        what: noun for its content.
+        changed: changed settings, see :func:`changed_settings`.
     """
     how = f" with other settings ({'; '.join(changed[:_NAMED])})" if changed else ""
     return OutputError(

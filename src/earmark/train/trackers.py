@@ -1,8 +1,8 @@
-"""``--report_to``: Transformers' trackers. Each gets all settings and one run, and reports an error in one line.
+"""``--report_to``: give Transformers' trackers all settings, the final figures and one run for each training run.
 
-Transformers passes the settings of its Trainer only, which are not all of ours and have ``bf16`` switched off where
-earmark casts the weights. It leaves runs of some trackers open, so that the next training in the process would continue
-them; and it ends others before the model that is kept has been scored. If training fails, it ends none of them.
+Transformers passes only the settings of Trainer, which lack those of model and data and have ``bf16`` off if earmark
+casts the weights. It leaves the runs of some trackers open, so that the next training in the process would continue
+them, and ends others before the saved model is evaluated. If training fails, it ends none of them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _NAMES = {callback: name for name, callback in INTEGRATION_TO_CALLBACK.items()}
 
 @dataclass(frozen=True)
 class Event:
-    """What Transformers passes to a callback.
+    """The arguments that Transformers passes to a callback.
 
     Attributes:
         states: training settings, state and control.
@@ -45,13 +45,13 @@ class Event:
 
 
 class Tracker:
-    """One tracker, in the place of Transformers' callback.
+    """A tracker that wraps the callback of Transformers.
 
     Args:
-        name: of ``--report_to``.
-        callback: Transformers'.
-        settings: returns the settings of the run, for the tracker to keep beside those of Trainer.
-        is_stopped: returns whether a signal has stopped training, so that there will be no last figures.
+        name: name in ``--report_to``.
+        callback: Transformers' callback.
+        settings: returns the settings of the run, to record in addition to Trainer's.
+        is_stopped: returns whether a signal has stopped training, so that no final figures will follow.
     """
 
     def __init__(
@@ -83,17 +83,17 @@ class Tracker:
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Begin a run of the tracker.
+        """Start a run of the tracker.
 
         Raises:
-            UsageError: it cannot, because of an account, an address or a version of its package.
+            UsageError: the tracker cannot start, because of an account, an address or the version of its package.
         """
-        before = _open_run(self.name)  # of a notebook, which ends it itself
+        before = _open_run(self.name)  # a run that a notebook has opened and will end itself
         try:
             self._callback.on_train_begin(self._with_settings(args), state, control, **kwargs)
         except EarmarkError:
             raise
-        except Exception as exc:  # each tracker has errors of its own
+        except Exception as exc:  # each tracker has its own error classes
             raise UsageError(
                 f"--report_to {self.name}: {self.name} cannot start ({first_line(exc)}). Fix that, or leave "
                 f"--report_to {self.name} out."
@@ -106,29 +106,29 @@ class Tracker:
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
-        """End a run that was stopped; one that is complete ends after its last figures, see :meth:`finish`."""
-        if self._is_stopped() or not state.is_world_process_zero:  # only rank 0 has last figures
+        """End a run that was stopped by a signal; :meth:`finish` ends a complete run after its final figures."""
+        if self._is_stopped() or not state.is_world_process_zero:  # only rank 0 logs final figures
             self._end(args, state, control, **kwargs)
 
     def finish(self, event: Event, figures: Mapping[str, float]) -> None:
-        """Log the last figures, if there are any, and end the tracker's run.
+        """Log the final figures, if any, and end the tracker's run.
 
         Args:
-            event: of the end of training.
-            figures: by name with the prefix ``eval_`` or ``test_``.
+            event: arguments of the callback at the end of training.
+            figures: figures by name, with the prefix ``eval_`` or ``test_``.
         """
-        if not self._begun:  # --few_shot, which trains no steps
+        if not self._begun:  # with --few_shot, which trains no steps
             self.on_train_begin(*event.states, **event.parts)
         if figures:
             self._call("on_log", *event.states, logs=dict(figures), **event.parts)
         self._end(*event.states, **event.parts)
 
     def abort(self, event: Event, error: BaseException) -> None:
-        """End a run that is still open after an error: as failed, if the tracker knows that and training did fail.
+        """End a run that is still open after an error; mark it as failed if the tracker can and training did fail.
 
         Args:
-            event: of the end of training.
-            error: the reason.
+            event: arguments of the callback at the end of training.
+            error: the error that ended training.
         """
         if self.name in _RUNS and not isinstance(error, Stopped):
             self._begun = False
@@ -143,7 +143,7 @@ class Tracker:
             self._close()
 
     def _close(self, error: str = "") -> None:
-        """End the run that this training has begun, if it is open."""
+        """End the tracker's run if this training run has opened it."""
         if self._opens_run and _open_run(self.name) is not None:
             self._guarded(partial(_RUNS[self.name].end, sys.modules[self.name], error))
 
@@ -151,7 +151,7 @@ class Tracker:
         return self._guarded(partial(getattr(self._callback, event), self._with_settings(args), *rest, **kwargs))
 
     def _guarded(self, call: Callable[[], object]) -> object:
-        """Call a tracker; one that fails gets nothing more, because a training run is worth more than its curves."""
+        """Call a tracker; after a failure, do not call it again, so that training continues."""
         if self._lost:
             return None
         try:
@@ -169,14 +169,14 @@ class Tracker:
             return None
 
     def _with_settings(self, args: Any) -> Any:
-        """The settings of Trainer, which trackers ask for all of them as a dictionary, with those of the run."""
+        """Return Trainer's settings, whose ``to_dict`` also has all settings of the run."""
         shown = copy.copy(args)
         shown.to_dict = lambda: {**args.to_dict(), **self._settings()}
         return shown
 
 
 class _SwanLab:
-    """The package, whose ``get_run`` raises if there is no run (as of 0.10); Transformers expects ``None``."""
+    """The package swanlab, with a ``get_run`` that returns ``None`` without a run; in 0.10 it raises."""
 
     def __init__(self, package: Any) -> None:
         self._package = package
@@ -185,7 +185,7 @@ class _SwanLab:
         return getattr(self._package, name)
 
     def get_run(self) -> object:
-        """The open run, or ``None``."""
+        """Return the open run, or ``None``."""
         return _swanlab_run(self._package)
 
 
@@ -198,18 +198,18 @@ def _swanlab_run(package: Any) -> Any:
 
 @dataclass(frozen=True)
 class _Runs:
-    """How the package of a tracker finds and ends its run.
+    """Functions that find and end the run of a tracker.
 
     Attributes:
-        find: from the package to the open run, or ``None``.
-        end: from the package and the error that ended training, ``""`` if none did; ends the run.
+        find: returns the open run of the package, or ``None``.
+        end: ends the run, given the package and the error that ended training, ``""`` for none.
     """
 
     find: Callable[[Any], Any]
     end: Callable[[Any, str], Any]
 
 
-# trackers whose runs Transformers leaves open, or that distinguish failed runs
+# trackers whose runs Transformers leaves open, or that can mark runs as failed
 _RUNS: Mapping[str, _Runs] = {
     "mlflow": _Runs(
         lambda mlflow: mlflow.active_run(), lambda mlflow, error: mlflow.end_run("FAILED" if error else "FINISHED")
@@ -231,8 +231,8 @@ def ended_trackers(trackers: Sequence[Tracker], event: Callable[[], Event]) -> I
     """End the runs of trackers that are still open when an error or Ctrl-C ends training.
 
     Args:
-        trackers: of the trainer.
-        event: returns that of the end of training.
+        trackers: trackers of the trainer.
+        event: returns the arguments of the callback at the end of training.
     """
     try:
         yield
@@ -245,12 +245,12 @@ def ended_trackers(trackers: Sequence[Tracker], event: Callable[[], Event]) -> I
 def take_over_trackers(
     callbacks: list[object], run_dir: Path, precision: str, is_stopped: Callable[[], bool]
 ) -> list[Tracker]:
-    """Put :class:`Tracker` in the place of each tracker's callback, and return them.
+    """Replace the callback of each tracker by a :class:`Tracker`, and return the trackers.
 
     Args:
-        callbacks: of a trainer that has just been made.
+        callbacks: callbacks of a new trainer; changed in place.
         run_dir: the run folder.
-        precision: what is trained in.
+        precision: training precision.
         is_stopped: returns whether a signal has stopped training.
     """
     settings = partial(_settings, RunFolder(run_dir), precision)
@@ -262,6 +262,6 @@ def take_over_trackers(
 
 
 def _settings(folder: RunFolder, precision: str) -> dict[str, object]:
-    """Return all settings of the run, as they are saved, with the precision that is used."""
+    """Return the saved settings of the run, with the training precision."""
     saved = saved_config(folder.config) if folder.config.is_file() else {}
     return {**saved, "precision": precision, "bf16": precision == "bf16", "fp16": precision == "fp16"}

@@ -1,4 +1,4 @@
-"""``earmark train`` from settings to run folder."""
+"""``earmark train``: train a model from settings and write a run folder."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class TrainOutcome:
     Attributes:
         folder: the run folder.
         metrics: the content of ``metrics.json``.
-        summary: the same for a reader, with the paths of what was written.
+        summary: the metrics as text, with the paths of the written files.
     """
 
     folder: Path
@@ -69,10 +69,10 @@ def train(settings: TrainSettings, *, custom: CustomParts = NOTHING, with_test: 
     Args:
         settings: all settings of the run.
         custom: objects and functions that no setting can name.
-        with_test: whether the model that is kept is scored on a test split, if there is one.
+        with_test: whether the saved model is evaluated on the test split, if there is one.
 
     Raises:
-        EarmarkError: settings, clips or surroundings that cannot work, before training starts wherever possible.
+        EarmarkError: settings, clips or machine cannot work; raised before training starts wherever possible.
     """
     custom.check(few_shot=settings.model.few_shot)
     ranks = start_ranks(settings)
@@ -92,7 +92,7 @@ def train(settings: TrainSettings, *, custom: CustomParts = NOTHING, with_test: 
 
 
 def _decide(settings: TrainSettings, ranks: Ranks, metrics: Mapping[str, MetricFunction]) -> Plan:
-    """Plan the run. Rank 0 looks at the output folder, and first refuses for all ranks what none of them could do."""
+    """Plan the run. Rank 0 reads the state of the output folder, and first rejects what would fail on all ranks."""
 
     def look() -> FolderState:
         state = look_at_folder(settings)
@@ -101,13 +101,13 @@ def _decide(settings: TrainSettings, ranks: Ranks, metrics: Mapping[str, MetricF
 
     state = on_main_process(look)
     plan = make_plan(settings, state, ranks.device, ranks.world_size, metrics=metrics)
-    EarmarkTrainingArguments.of(plan.training)  # Transformers checks some settings: before clips are read
+    EarmarkTrainingArguments.of(plan.training)  # so that Transformers checks settings before clips are read
     plan.log()
     return plan
 
 
 def _load_data(plan: Plan, custom: CustomParts, *, with_test: bool) -> PreparedData:
-    """Load the clips, and before them the recordings for augmentation, because these are fewer."""
+    """Load the recordings for augmentation, which are fewer and so fail sooner, and then the clips."""
     rate_hz = int(load_description(plan.source).extractor.sampling_rate)
     sounds = on_each_machine(load_augmentation, plan.training, plan.data, rate_hz, custom.augmentations)
     prepared = on_each_machine(
@@ -128,7 +128,7 @@ def _load_data(plan: Plan, custom: CustomParts, *, with_test: bool) -> PreparedD
 
 
 def _check_together(plan: Plan, prepared: PreparedData) -> None:
-    """Refuse settings that do not fit the clips, and ranks that differ in settings or clips."""
+    """Reject settings that do not fit the clips, and ranks that differ in settings or clips."""
     check_same_on_all_ranks({**prepared.facts(), **plan.shared()})
     on_main_process(_check_on_main_process, plan, prepared)
 
@@ -140,9 +140,9 @@ def _check_on_main_process(plan: Plan, prepared: PreparedData) -> None:
 
 
 def _begin(plan: Plan, trainer: AudioTrainer, prepared: PreparedData) -> None:
-    """Compare a resumed run with its checkpoint, remove a run that is replaced, and write what is known already."""
+    """Compare a resumed run with its checkpoint, remove a replaced run, and write settings, labels and splits."""
     checkpoint, folder = plan.checkpoint, plan.folder
-    if checkpoint is not None:  # before anything of an earlier run is overwritten
+    if checkpoint is not None:  # before any file of an earlier run is overwritten
         on_main_process(check_same_run, checkpoint, trainer.facts())
     if plan.replaces:
         on_main_process(prepare_output_dir, folder, overwrite=True, resume=False)
@@ -161,17 +161,17 @@ def _begin(plan: Plan, trainer: AudioTrainer, prepared: PreparedData) -> None:
 
 
 def _finish(plan: Plan, trainer: AudioTrainer, training: FinishedTraining, prepared: PreparedData) -> TrainOutcome:
-    """Judge the model that is kept, save it and write everything about it."""
+    """Save the model, evaluate it and write the reports."""
     folder, audio, args = plan.folder, training.audio, training.args
     figures = TrainingFigures.of(training)
     if not training.trained_clips:  # resumed after its last step
         figures = keep_measured_speed(figures, folder)
     audio.model = trainer.accelerator.unwrap_model(trainer.whole_model())
     fold_unit(audio.model)
-    with translated_save_errors(folder.path, folder.path):  # before anything that can fail
+    with translated_save_errors(folder.path, folder.path):  # first, so that a later failure does not lose the model
         save_kept(audio, folder.path, args, plan.model)
     if is_main_process():
-        folder.decision.unlink(missing_ok=True)  # of the weights that were there before
+        folder.decision.unlink(missing_ok=True)  # it belongs to the replaced weights
     judged = judge_splits(trainer.scorer, prepared)
     summary = ""
     metrics: dict[str, Any] = {}

@@ -1,13 +1,13 @@
-"""The adapter to Transformers' Trainer: the only class that derives from it.
+"""The adapter to Transformers' Trainer, and the only subclass of it.
 
-It puts earmark's parts in the places of Trainer's: frontend and mixing of a batch on the device, cast weights instead
-of autocast, the loss, scoring, checkpoints that are whole or not there; and callbacks for averaged weights, resumed
-runs, progress, signals and early stopping. It overrides only public methods, except for two that say why they are
-private. Names that are not public are in :mod:`earmark.train.transformers_contract`, which a test compares with the
-installed version.
+It replaces parts of Trainer: the frontend and mixup run on the device, weights are cast instead of autocast, and loss,
+scoring and checkpoints are earmark's. It adds callbacks for averaged weights, resumed runs, progress, signals and early
+stopping. It overrides only public methods, except for two whose docstrings say why.
+:mod:`earmark.train.transformers_contract` lists the private names, and a test compares them with the installed version.
 
-The loss is a function handed to Trainer. Trainer believes that audio models divide by ``num_items_in_batch``, because
-their ``forward`` takes ``**kwargs``; they do not, so four accumulation steps would give four times the gradient.
+The loss is a function passed to Trainer, because the models' own loss is wrong with gradient accumulation. Trainer
+assumes that audio models divide the loss by ``num_items_in_batch``, because their ``forward`` takes ``**kwargs``. They
+do not, so four accumulation steps would give four times the gradient.
 """
 
 from __future__ import annotations
@@ -67,25 +67,25 @@ class AudioTrainer(transformers.Trainer):
 
     Args:
         audio: classifier and frontend.
-        args: ``TrainingArguments``; its ``bf16`` is taken over by earmark.
-        train_clips: clips to learn from.
-        validation: clips to judge by; ``None`` when there is no evaluation while training.
-        bucket_waste: most padding in length buckets; 1 for batches without regard to length.
-        sounds: what augmentation uses beside the settings in ``args``.
+        args: training settings; earmark handles ``bf16`` itself.
+        train_clips: training clips.
+        validation: validation clips; ``None`` for no evaluation during training.
+        bucket_waste: largest fraction of padding in length buckets; 1 for no buckets.
+        sounds: recordings and functions for augmentation.
         extra_metrics: metrics that are not built in.
         settings: settings outside ``args`` that change the result; see :func:`earmark.train.run_facts.result_settings`.
 
     Attributes:
-        scorer: scores clips with the model as it is.
-        clock: seconds spent training, and clips.
-        signals: ends training with a checkpoint; in force within its ``with`` block.
-        trackers: of ``--report_to``.
-        facts: returns what a resumed run must have in common with its checkpoint.
-        rows: of the batch at hand in the table of training clips, int64 (B,).
-        batch_observers: called with each batch, as it was stored, and its loss; for what Transformers has no event.
+        scorer: scores clips with the current model.
+        clock: training time and number of clips.
+        signals: stops training with a checkpoint on a signal, inside its ``with`` block.
+        trackers: trackers of ``--report_to``.
+        facts: returns facts that a resumed run and its checkpoint must share.
+        rows: rows of the current batch in the table of training clips, int64 (B,).
+        batch_observers: functions called with each stored batch and its loss, for which Transformers has no event.
 
     Raises:
-        UsageError: this version of Transformers cannot be used, or settings that do not go together.
+        UsageError: this version of Transformers cannot be used, or settings contradict each other.
     """
 
     args: Any  # EarmarkTrainingArguments
@@ -111,7 +111,7 @@ class AudioTrainer(transformers.Trainer):
         dataset = augmented(training_clips(audio, train_clips, seed=args.seed), audio, args, sounds)
         fill_buckets(dataset, audio, bucket_waste)
         with warnings.catch_warnings():
-            # of its own loss; ours smooths several labels, too
+            # Trainer warns about its own loss, but earmark's loss supports smoothing of several labels
             warnings.filterwarnings("ignore", message="Label smoothing is not compatible with multi-label")
             super().__init__(
                 model=audio.model,
@@ -124,7 +124,7 @@ class AudioTrainer(transformers.Trainer):
             )
         check_spread(args, fsdp=self.is_fsdp_enabled, deepspeed=self.is_deepspeed_enabled)
         self.audio = audio
-        self.given = args  # training tells Trainer less, see :meth:`_told`
+        self.given = args  # during training, self.args has some settings replaced; see _replaced
         self._whole = WholeModel(audio.model) if args.fsdp else None
         self._body_is_frozen = is_body_frozen(audio)
         self._num_parameters = int(audio.model.num_parameters(exclude_embeddings=True))
@@ -140,7 +140,7 @@ class AudioTrainer(transformers.Trainer):
         self._add_callbacks(precision)
 
     def _add_callbacks(self, precision: str) -> None:
-        """Add them in the order in which they are called: what loads a checkpoint comes before the clock starts."""
+        """Add the callbacks in the order of their calls, so that checkpoints are loaded before the clock starts."""
         self.clock = TrainingClock()
         self.average = AveragedWeights(self.args.ema)
         self.resumed = ResumedRun()
@@ -148,7 +148,7 @@ class AudioTrainer(transformers.Trainer):
         self.signals = StopOnSignal()
         callbacks, run_dir = self.callback_handler.callbacks, Path(str(self.args.output_dir))
         self.trackers = take_over_trackers(callbacks, run_dir, precision, lambda: self.stops_early)
-        # replaced by the bar of clips; Transformers has other callbacks in notebooks
+        # ClipProgress replaces them; Transformers uses other callbacks in notebooks
         for shown_otherwise in (transformers_trainer.DEFAULT_PROGRESS_CALLBACK, transformers.PrinterCallback):
             self.remove_callback(shown_otherwise)
         for callback in (self.average, self.resumed, EvaluateEveryEpochs(), EarlyStopping(), self.progress):
@@ -158,20 +158,20 @@ class AudioTrainer(transformers.Trainer):
 
     @property
     def stops_early(self) -> bool:
-        """Whether a signal has ended training, which is resumed later."""
+        """Whether a signal has stopped training, to be resumed later."""
         return self.signals.stopped is not None
 
     def event(self) -> Event:
-        """Return what a callback gets at the end of training."""
+        """Return the arguments of a callback at the end of training."""
         parts = {"model": self.model, "processing_class": self.processing_class}
         return Event((self.args, self.state, self.control), parts)
 
     def keep_frozen(self, stack: ExitStack, root: Path, *, small_only: bool) -> None:
-        """Compute what the frozen part of the model makes of the training clips, and train on that.
+        """Compute the output of the frozen part of the model for the training clips, and train on it.
 
         Args:
-            stack: deletes it when it closes.
-            root: folder to put it in.
+            stack: deletes the files when it closes.
+            root: folder for the files.
             small_only: see :func:`earmark.train.frozen.stage_to_keep`.
         """
         kept = keep_frozen(self.audio, self.train_dataset, self.args, stack, root, small_only=small_only)
@@ -180,18 +180,18 @@ class AudioTrainer(transformers.Trainer):
             self.scorer.probes = self.train_dataset.stage == "embeddings"
 
     def train(self, resume_from_checkpoint: str | None = None, **kwargs: object) -> object:
-        """Trainer's own; the model ends with averaged weights, and the one checkpoint that stays may be the best.
+        """Train like Trainer; at the end the model has averaged weights, and a single checkpoint is the best one.
 
-        A run that a signal has stopped is resumed later, so nothing is chosen or removed.
+        If a signal has stopped the run, no model is chosen and no checkpoint is removed, because it is resumed later.
 
         Raises:
-            DeviceError: the device has not enough memory.
+            DeviceError: the device does not have enough memory.
         """
-        self.add_callback(self.pop_callback(self.signals))  # behind those of the caller: a stop has the last word
+        self.add_callback(self.pop_callback(self.signals))  # after the caller's callbacks, so that none undoes a stop
         checkpoint = Path(resume_from_checkpoint) if resume_from_checkpoint else None
         self.average.checkpoint = self.resumed.checkpoint = checkpoint
-        # Trainer takes every folder whose name begins like a checkpoint's for one, and would remove it at the end
-        with out_of_memory_as(self._what_did_not_fit), self._told(self.args, save_total_limit=None):
+        # without the limit, because Trainer would remove any folder whose name starts like a checkpoint's
+        with out_of_memory_as(self._out_of_memory_text), self._replaced(self.args, save_total_limit=None):
             output = super().train(resume_from_checkpoint, **kwargs)
         if self.stops_early:
             return output
@@ -202,13 +202,13 @@ class AudioTrainer(transformers.Trainer):
         return output
 
     def set_initial_training_values(self, args: object, dataloader: object) -> object:
-        """Trainer's own; a finished run has no epoch left, where Trainer would take one more step of a begun one."""
+        """Return Trainer's values, with no epochs for a finished run, in which Trainer would train one more step."""
         epochs, *others, max_steps = super().set_initial_training_values(args, dataloader)
         self.resumed.num_train_epochs = epochs
         return (0 if self.resumed.is_finished(args, max_steps) else epochs), *others, max_steps
 
     def create_optimizer(self, model: PreTrainedModel = None) -> object:
-        """AdamW as Trainer makes it, with the rates that the head and the layers have of their own."""
+        """Create Trainer's optimizer, with separate learning rates for the head and the layers."""
         optimizer = give_rates(super().create_optimizer(model), self.audio, self.args)
         if not self.is_deepspeed_enabled:
             self.resumed.ask_for(optimizer)
@@ -221,7 +221,7 @@ class AudioTrainer(transformers.Trainer):
     def get_train_dataloader(self) -> object:
         """Return batches of stored clips.
 
-        ``_train_batch_size`` is what ``--auto_find_batch_size`` tries, which Trainer has under no other name by now.
+        It uses ``_train_batch_size``, because ``--auto_find_batch_size`` changes only this attribute.
         """
         clips, size = self.train_dataset, self._train_batch_size
         return self.accelerator.prepare(
@@ -231,7 +231,7 @@ class AudioTrainer(transformers.Trainer):
     def training_step(
         self, model: PreTrainedModel, inputs: dict[str, object], *args: object, **kwargs: object
     ) -> torch.Tensor:
-        """Trainer's own, of stored samples; remembers the loss, and leaves cores to other processes that need them."""
+        """Train on stored samples with Trainer's step; store the loss, and leave CPU cores to busy processes."""
         watch.adjust()
         self.rows = inputs.pop("rows")
         batch = self.model_inputs(inputs)
@@ -240,13 +240,13 @@ class AudioTrainer(transformers.Trainer):
         self.guard.add(loss, self.rows, self.state.global_step)
         for observe in self.batch_observers:
             observe(inputs, loss)
-        # Trainer counts operations and tokens after the step, by the shape of an input that stored samples do not have
+        # after the step, Trainer counts operations by the shape of the model's main input, which stored samples lack
         inputs[self.audio.model.main_input_name] = torch.empty(shape, device="meta")
         return loss
 
     def model_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        """Return what the model takes, on the device, of a batch of stored samples, and its labels."""
-        if "samples" not in inputs:  # of a frozen part that was computed before
+        """Return the model's inputs, on the device, and the labels, for a stored batch."""
+        if "samples" not in inputs:  # the batch holds the output of the frozen part
             return dict(inputs)
         with torch.no_grad():
             return training_inputs(self.audio, inputs, self.args.device)
@@ -258,24 +258,24 @@ class AudioTrainer(transformers.Trainer):
         return_outputs: bool = False,
         num_items_in_batch: object = None,
     ) -> object:
-        """Trainer's own; under ``--on_nan_loss skip`` a loss that teaches nothing where it would be NaN or infinite."""
+        """Return Trainer's loss; with ``--on_nan_loss skip``, a NaN or infinite loss has zero gradients."""
         if self._body_is_frozen:
-            # Trainer has just put all of the model into training mode; a body that does not learn answers as it will
-            # when it is used, without dropout, masks and moving batch statistics
+            # Trainer sets the whole model to training mode, but a frozen body must compute as it does in prediction:
+            # without dropout and masks, and without updates of batch statistics
             find_body(self.audio.model, self.audio.family).eval()
         skips = self.args.on_nan_loss == "skip"
-        averages = [(buffer, buffer.clone()) for buffer in model.buffers()] if skips else []  # of batch norms
+        averages = [(buffer, buffer.clone()) for buffer in model.buffers()] if skips else []  # batch statistics
         loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
         if skips:
             loss = self.guard.replaced(loss, model, averages, self.rows, self.state.global_step + 1)
         return (loss, outputs) if return_outputs else loss
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
-        """Return Trainer's own estimate for a batch; counts the parameters of the model once, not in every step."""
+        """Return Trainer's estimate for a batch, without counting the parameters of the model in every step."""
         return 6 * inputs[self.audio.model.main_input_name].numel() * self._num_parameters
 
     def whole_model(self) -> object:
-        """The model with all of its weights, on the device. With ``--fsdp`` all ranks have to call this."""
+        """Return the model with all its weights, on the device. With ``--fsdp`` all ranks have to call this."""
         if self._whole is not None and self.clock.has_begun:
             return self._whole.gathered_from(self.model, self.args.device)
         return self.model.to(self.args.device)
@@ -286,7 +286,7 @@ class AudioTrainer(transformers.Trainer):
         ignore_keys: Sequence[str] | None = None,
         metric_key_prefix: str = "eval",
     ) -> dict[str, float]:
-        """Score the validation clips, log the figures and tell the callbacks, as Trainer's own method does."""
+        """Score the validation clips, log the figures and call the callbacks, like Trainer's method."""
         self.guard.check(self.state.global_step)
         clips = eval_dataset if isinstance(eval_dataset, UsableClips) else self.eval_dataset
         with self.average.used():
@@ -302,10 +302,10 @@ class AudioTrainer(transformers.Trainer):
         return figures
 
     def _determine_best_metric(self, metrics: dict[str, Any], trial: Any) -> bool:
-        """Whether these figures are the best so far; with ``--save_strategy best`` this is what saves.
+        """Return whether these figures are the best so far; with ``--save_strategy best`` Trainer saves if so.
 
-        It is overridden because Trainer has no event between this answer and saving: a run that a signal stops is
-        saved in any case, and with early stopping the loss decides between equal figures.
+        It is overridden because Trainer has no event between this decision and saving. A run that a signal stops is
+        always saved, and with early stopping the loss decides between equal figures.
         """
         is_best = bool(super()._determine_best_metric(metrics, trial))
         if not is_best and wins_by_loss(self.args, self.state, metrics):
@@ -314,15 +314,15 @@ class AudioTrainer(transformers.Trainer):
         return is_best or self.stops_early
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Trainer's own; the speed of the whole training is the one of ``metrics.json``.
+        """Log figures; replace Trainer's training time, which includes evaluation and saving, by the clock's.
 
-        Trainer counts evaluation and saving as training time. A resumed run with no step left has no training loss.
+        A resumed run with no step left has no training loss.
         """
         if "loss" in logs:
             self.guard.check(self.state.global_step)
         if "train_runtime" in logs:
             self.clock.stop()  # before the best model is loaded
-            if self.stops_early:  # it is resumed later: no model is chosen
+            if self.stops_early:  # the run is resumed later, so no best model is chosen yet
                 self.state.best_model_checkpoint = None
             seconds, steps = (
                 self.clock.frozen_s + self.clock.seconds,
@@ -334,24 +334,24 @@ class AudioTrainer(transformers.Trainer):
         super().log(logs, start_time)
 
     def _save_checkpoint(self, model: PreTrainedModel, trial: object) -> None:
-        """Trainer's own, but into a folder aside, which gets its name when all of it is on the disk.
+        """Save a checkpoint in a hidden folder, and rename it when all of it is on the disk.
 
-        It is overridden because Trainer writes straight into ``checkpoint-N`` and has no event before it does: a run
-        killed meanwhile would leave an incomplete checkpoint that looks complete.
+        It is overridden because Trainer writes straight into ``checkpoint-N`` and has no event before it does. If the
+        process were killed meanwhile, the incomplete checkpoint would look complete.
         """
-        self.guard.check(self.state.global_step)  # before a model of NaN is saved
+        self.guard.check(self.state.global_step)  # so that no model with NaN weights is saved
         args, run_dir = self.args, Path(str(self.args.output_dir))
         target = run_dir / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
         wait = self.accelerator.wait_for_everyone
         with self.progress.paused():
             with checkpoint_aside(target, wait, writes=args.should_save) as aside:
-                with self._told(self.args, output_dir=str(aside), push_to_hub=False):
+                with self._replaced(self.args, output_dir=str(aside), push_to_hub=False):
                     super()._save_checkpoint(model, trial)
                 written = aside / target.name
                 if args.should_save and not args.save_only_model:
                     self.average.save(written)
-                wait()  # other ranks write their random states and shards
-                remember_best(self.state, run_dir, written=target.name)  # on every rank: each loads it at the end
+                wait()  # until the other ranks have written their random states and shards
+                remember_best(self.state, run_dir, written=target.name)  # on all ranks, which load it at the end
                 if args.should_save:
                     self.state.save_to_json(str(written / transformers_trainer.TRAINER_STATE_NAME))
                     put_in_place(written, target, self.facts())
@@ -363,16 +363,16 @@ class AudioTrainer(transformers.Trainer):
                 self._uploads.start(args, self.hub_model_id, target, self.state)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Trainer's own, of the averaged weights, and never uploaded from here.
+        """Save the averaged weights with Trainer's method, without its upload.
 
-        ``training_args.bin`` holds the settings without the token: checkpoints are uploaded.
+        ``training_args.bin`` must not hold the access token, because checkpoints are uploaded.
         """
-        with self.average.used(), self._told(self.given, hub_token=None):
+        with self.average.used(), self._replaced(self.given, hub_token=None):
             super().save_model(output_dir, True)
 
     @contextmanager
-    def _told(self, args: EarmarkTrainingArguments, **settings: object) -> Iterator[None]:
-        """Give Trainer ``args`` with some settings replaced, inside the block."""
+    def _replaced(self, args: EarmarkTrainingArguments, **settings: object) -> Iterator[None]:
+        """Use ``args`` with some settings replaced inside the block."""
         before = self.args
         self.args = copy.copy(args)
         for name, value in settings.items():
@@ -382,8 +382,8 @@ class AudioTrainer(transformers.Trainer):
         finally:
             self.args = before
 
-    def _what_did_not_fit(self) -> str | None:
-        """The message of memory that runs out; ``None`` if ``--auto_find_batch_size`` takes care of it."""
+    def _out_of_memory_text(self) -> str | None:
+        """Return the message if memory runs out; ``None`` if ``--auto_find_batch_size`` handles it."""
         if self.args.auto_find_batch_size:
             return None
         if self.rows is None:

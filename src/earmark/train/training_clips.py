@@ -1,4 +1,4 @@
-"""A table of clips as a model is trained on it: targets, limits, length buckets."""
+"""Prepare a table of clips for training: targets, length limits, length buckets, batches."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ logger = logging.getLogger(__name__)
 
 
 def training_clips(audio: AudioModel, clips: UsableClips, *, seed: int = 0) -> TrainingClips:
-    """Return clips in the form that ``audio`` is trained on; ``seed`` decides the crops."""
+    """Return clips as ``audio`` is trained on them; ``seed`` chooses the crops."""
     frontend = audio.frontend
     targets = table_targets(clips.table, audio.labels, audio.task)
-    if (unit := audio.model.forward.unit) is not None:  # in deviations from the mean, as the loss takes them
+    if (unit := audio.model.forward.unit) is not None:  # standardised, for the loss
         mean, deviation = unit
         targets = (targets - np.float32(mean)) / np.float32(deviation)
     return TrainingClips(
@@ -40,9 +40,9 @@ def training_clips(audio: AudioModel, clips: UsableClips, *, seed: int = 0) -> T
 
 
 def fill_buckets(dataset: TrainingClips, audio: AudioModel, bucket_waste: float) -> None:
-    """Give clips length buckets if these save work, or if augmentation changes the lengths.
+    """Add length buckets to clips if they save work, or if augmentation changes the lengths.
 
-    Buckets are then for the greatest length of each clip, so that a batch still has one of these few lengths.
+    If augmentation changes lengths, buckets use the greatest length of each clip.
     """
     changes = isinstance(dataset, AugmentedClips) and dataset.changes_lengths
     differ = bool(dataset.lengths.min() < dataset.lengths.max())
@@ -54,21 +54,21 @@ def fill_buckets(dataset: TrainingClips, audio: AudioModel, bucket_waste: float)
         len(dataset.edges),
         ", ".join(f"{edge / audio.frontend.sampling_rate_hz:.3g}" for edge in dataset.edges),
         100 * padded_share(dataset.lengths, dataset.edges),
-        ", and more where clips are not played at their slowest" if changes else "",
+        ", and more for clips that speed augmentation shortens" if changes else "",
     )
 
 
 def training_loader(
     clips: Any, sampler: Sampler[int], collate: Callable[..., Any], args: Any, batch_size: int
 ) -> DataLoader[Any]:
-    """Return batches of stored clips, with a separate generator for the seeds of worker processes.
+    """Return batches of stored clips, with a separate random generator for the seeds of worker processes.
 
-    Trainer draws the seeds from the generator that dropout uses, at other moments in a resumed run.
+    Trainer would draw these seeds from the generator of dropout, and at another point in a resumed run.
 
     Args:
-        clips: what is trained on.
-        sampler: their order.
-        collate: makes a batch.
+        clips: training clips.
+        sampler: order of the clips.
+        collate: function that makes a batch.
         args: training settings.
         batch_size: clips in a batch of one process.
     """
@@ -90,10 +90,10 @@ def training_loader(
 
 
 def sampling_order(clips: Any, args: Any, batch_size: int) -> Sampler[int]:
-    """Return the order of the clips, the same on any number of processes; in length buckets if clips differ.
+    """Return the order of the clips, by length buckets, which does not depend on the number of processes.
 
     Args:
-        clips: what is trained on.
+        clips: training clips.
         args: training settings.
         batch_size: clips in a batch of one process.
     """

@@ -6,14 +6,14 @@ import transformers
 
 from earmark.errors import UsageError
 
-# Everything of Transformers' Trainer that earmark overrides or reads and that is not public: any release may rename it.
+# The private names of Transformers' Trainer that earmark overrides or reads. Any release may rename them.
 PRIVATE_NAMES = ("_determine_best_metric", "_save_checkpoint", "_train_batch_size")
 # The public methods that earmark overrides. Trainer would not call one that a release has renamed.
 PUBLIC_METHODS = (
     *("train", "set_initial_training_values", "create_optimizer", "get_train_dataloader", "training_step"),
     *("compute_loss", "floating_point_ops", "evaluate", "log", "save_model"),
 )
-_ATTRIBUTES = {"_train_batch_size"}  # these of them exist once a Trainer is made
+_ATTRIBUTES = {"_train_batch_size"}  # attributes of instances, which the class does not have
 
 
 def check_transformers() -> None:

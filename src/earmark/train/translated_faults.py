@@ -12,10 +12,10 @@ from earmark.faults import explain
 
 @contextmanager
 def translated_faults() -> Iterator[None]:
-    """Explain errors of HCCL, NCCL, gloo and torch about ranks that fail to meet.
+    """Explain errors of HCCL, NCCL, gloo and torch about ranks that lose contact.
 
     Raises:
-        DeviceError: instead of an error that is in the table.
+        DeviceError: the error is a known one.
     """
     try:
         yield

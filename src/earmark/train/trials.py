@@ -1,7 +1,7 @@
-"""The trials of a search, in Optuna's storage: which is next, how each ended, and which is the best.
+"""Store the trials of a search with Optuna: the next one, how each ended, and the best one.
 
-Only the main process holds one of these. A trial has the name of its run folder; one that was interrupted is stored as
-failed without a reason, and starts again under that name.
+Only the main process has them. A trial is named after its run folder. An interrupted trial is stored as failed without
+a reason, and starts again under the same name.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ logger = logging.getLogger(__name__)
 
 STORAGE = "search.db"
 _STUDY = "earmark"
-# A median needs some trials to be one, and the first evaluation says little (Optuna's own default is 5 and 0).
+# The median of fewer trials, or of the first evaluation, says little. Optuna's defaults are 5 and 0.
 _TRIALS_BEFORE_PRUNING, _STEPS_BEFORE_PRUNING = 4, 1
 _STATES = {"COMPLETE": "done", "PRUNED": "pruned", "FAIL": "failed"}
-_CANNOT_WRITE = ("disk is full", "disk I/O error", "readonly database", "unable to open")  # SQLite's words
-_MOST_BREAKS = 3  # at one place; then it is the trial's own fault
+_CANNOT_WRITE = ("disk is full", "disk I/O error", "readonly database", "unable to open")  # in errors of SQLite
+_MOST_BREAKS = 3  # a trial that is interrupted this often at the same step has failed
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class TrialJob:
     """A trial to train.
 
     Attributes:
-        name: of its run folder.
-        values: setting to value.
+        name: name of its run folder.
+        values: values of the searched settings, by name.
     """
 
     name: str
@@ -47,10 +47,10 @@ class Trials:
 
     Args:
         output: the folder.
-        space: what differs from trial to trial.
+        space: the searched settings.
         maximize: whether a higher figure is better.
-        seed: of the draws; a trial's draws depend on it, its number and the trials before, so that a resumed search
-            tries the same values as one that was never stopped.
+        seed: random seed. The values of a trial depend on it, the number of the trial and the earlier trials, so that a
+            resumed search tries the same values as one that was never stopped.
         prune: whether bad trials are ended early.
 
     Raises:
@@ -91,7 +91,7 @@ class Trials:
                 number = len(self.latest())
                 if not waiting and number >= most:
                     return None
-                # another sampler for each: a continued one would begin again with the draws of the first trial
+                # each trial has its own sampler, because in a resumed search one sampler would repeat its first values
                 self.study.sampler = self.optuna.samplers.TPESampler(seed=(self.seed * 1_000_003 + number) % 2**32)
                 trial = self._current = self.study.ask(self._distributions)
                 name = trial.user_attrs.get("run", f"trial_{number}")
@@ -100,7 +100,7 @@ class Trials:
                     trial.report(value, step)
                 if trial.user_attrs.get("breaks", 0) < _MOST_BREAKS:
                     return TrialJob(name, dict(trial.params))
-                self.failed(f"interrupted {_MOST_BREAKS} times at the same place")
+                self.failed(f"interrupted {_MOST_BREAKS} times at the same step")
 
     def _take_up_broken_off(self) -> None:
         states = self.optuna.trial.TrialState
@@ -148,18 +148,18 @@ class Trials:
             self.study.tell(self._current, **how)
 
     def latest(self) -> dict[str, Any]:
-        """Return the last trial of each name, in the order of the names' first trials."""
+        """Return the last trial with each name, in the order of the first trials with these names."""
         trials = self.study.get_trials(deepcopy=False)
         return {trial.user_attrs["run"]: trial for trial in trials if "run" in trial.user_attrs}
 
     def num_futile(self) -> int:
-        """Return how many trials failed before they trained; 0 if one has trained."""
+        """Return how many trials failed before they trained, or 0 if any trial has trained."""
         ended = [trial for trial in self.latest().values() if not _is_broken_off(trial)]
         futile = [trial for trial in ended if not trial.user_attrs.get("trained", True)]
         return len(futile) if len(futile) == len(ended) else 0
 
     def best(self) -> str | None:
-        """Return the name of the best finished trial, of equal ones the first."""
+        """Return the name of the best finished trial, or the first of several equal ones."""
         done = {name: trial.value for name, trial in self.latest().items() if trial.state.name == "COMPLETE"}
         if not done:
             return None
@@ -195,12 +195,12 @@ class Trials:
         try:
             yield
         except (SQLAlchemyError, self.optuna.exceptions.OptunaError) as exc:
-            # Optuna says of every commit that failed that its data may be too long
+            # SQLite's error is the cause; Optuna's message for any failed commit is that its data may be too long
             cause = exc.__cause__ if isinstance(exc.__cause__, SQLAlchemyError) else exc
             said, place = first_line(cause), self.output / STORAGE
             if any(words in said for words in _CANNOT_WRITE):
                 raise OutputError(
-                    f"{place}: cannot be written ({said}). Fix that; the same command continues."
+                    f"{place}: cannot be written ({said}). Fix the cause, then run the same command again."
                 ) from exc
             raise OutputError(
                 f"{place}: cannot be used as the trials of a search ({said}). Start again with --overwrite_output_dir."

@@ -1,4 +1,4 @@
-"""``--push_to_hub``: upload the model of each checkpoint during training, and the run at its end."""
+"""``--push_to_hub``: upload the model of each checkpoint during training, and the run at the end."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ class CheckpointUploads:
         wait(self._jobs)
 
     def are_due(self, args: TrainingArguments) -> bool:
-        """Return whether a new checkpoint is uploaded, as ``--hub_strategy`` and ``--hub_always_push`` say."""
+        """Return whether to upload a new checkpoint, according to ``--hub_strategy`` and ``--hub_always_push``."""
         return args.hub_strategy != HubStrategy.END and (args.hub_always_push or self.is_done())
 
     def start(self, args: TrainingArguments, repo: str, checkpoint: Path, state: TrainerState) -> None:
         """Copy the model of a checkpoint into the run folder, and upload it from there.
 
-        Transformers' own upload takes every file of the run folder. This one takes the files that `earmark push` takes:
-        the others name recordings and folders of this machine.
+        It uploads the same files as `earmark push`. Transformers would upload every file of the run folder, some of
+        which name recordings and folders of this machine.
 
         Args:
-            args: output folder, hub strategy and token; with a strategy that pushes checkpoints, all of the
-                checkpoint's files are uploaded too, because training resumes from them.
-            repo: name on the hub.
-            checkpoint: its folder, which is complete.
+            args: output folder, hub strategy and token. A strategy that pushes checkpoints also uploads all files of
+                the checkpoint, because training resumes from them.
+            repo: name of the repository on the hub.
+            checkpoint: folder of a complete checkpoint.
             state: steps and epochs done.
         """
         folder = Path(str(args.output_dir))
@@ -64,10 +64,10 @@ class CheckpointUploads:
 
 
 def upload_finished(args: TrainingArguments, repo: str) -> str:
-    """Upload the model that is kept, its card and its figures, whatever the hub strategy; return the log line.
+    """Upload the saved model, its card and its figures with any hub strategy; return the log line.
 
     Raises:
-        EarmarkError: the upload failed. The run folder is complete by then.
+        EarmarkError: the upload failed; the run folder is complete.
     """
     folder = Path(str(args.output_dir))
     try:

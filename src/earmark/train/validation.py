@@ -1,4 +1,4 @@
-"""Score clips with the model in training: validation clips during training, every split after it."""
+"""Score clips with the model in training: validation clips during training, and every split at the end."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(eq=False)
 class SplitScorer:
-    """Scores clips with the loop that `earmark predict` uses.
+    """Scores clips with the same loop as `earmark predict`.
 
     Attributes:
         audio: classifier and frontend.
-        args: batch size, device, precision and the metric that chooses the best model.
+        args: batch size, device, precision and the metric that selects the best model.
         extra: metrics that are not built in.
-        whole_model: returns the model with all of its weights, on the device. All ranks call it.
-        probes: whether the body is frozen, so that the embedding of a clip is computed once.
+        whole_model: returns the model with all its weights, on the device; called on all ranks.
+        probes: whether the body is frozen, so that embeddings are computed once.
     """
 
     audio: AudioModel
@@ -56,10 +56,14 @@ class SplitScorer:
         self._own = self.audio.model, vars(self.audio.model).get("forward")
 
     def score(self, clips: UsableClips, what: str = "scoring") -> np.ndarray:
-        """Logits (N, C) float32 of clips, in fp32 unless a full-eval flag is set; ``what`` is shown beside the bar.
+        """Return the logits of clips, float32 (N, C), computed in fp32 unless a full-eval flag is set.
+
+        Args:
+            clips: the clips.
+            what: label of the progress bar.
 
         Raises:
-            DeviceError: the device has not enough memory.
+            DeviceError: the device does not have enough memory.
         """
         model, args = self.whole_model(), self.args
         does_not_fit = functools.partial(split_does_not_fit, args.device, args.per_device_eval_batch_size)
@@ -67,14 +71,14 @@ class SplitScorer:
             in_windows = clips.waveforms.num_samples.max() > self.audio.frontend.max_samples
             if not self.probes or in_windows:
                 return self._scored(model, clips, what)
-            if id(clips) not in self._embeddings:  # the body is frozen: they are the same after every epoch
+            if id(clips) not in self._embeddings:  # computed once, because the body is frozen
                 self._embeddings[id(clips)] = self._scored(EmbeddingModel(model), clips, what)
             return classify_all(model, self._embeddings[id(clips)], self.args.device)
 
     def score_windows(self, clips: UsableClips, what: str) -> WindowLogits:
-        """Logits of every window of a split, on every rank."""
+        """Return the logits of every window of a split, on every rank."""
         windows = WindowsOfClips(clips.waveforms, self.audio.frontend.max_samples)
-        # where none is cut, what was scored before can be used
+        # if every clip is one window, keep the table, so that stored embeddings can be used
         cut = clips if len(windows.num_samples) == len(windows.starts) else UsableClips(clips.table, windows)
         return WindowLogits(self.score(cut, what), windows.starts, self.audio.task)
 
@@ -82,11 +86,11 @@ class SplitScorer:
         """Score validation clips.
 
         Returns:
-            ``(figures, headline)``: figures by name, and the one that is shown.
+            ``(figures, headline)``: figures by name, and the main figure.
         """
         logits = self.score(clips, "validation")
         labels, task = self.audio.labels, self.audio.task
-        # only the model that is kept gets intervals
+        # without intervals, which are computed for the saved model only
         metrics = task.figures(logits, table_targets(clips.table, labels, task), labels, FigureOptions(intervals=False))
         values = scalars(metrics)
         return values | self._extra_figures(values, logits, clips), metrics.headline
@@ -106,9 +110,9 @@ class SplitScorer:
 
     @contextmanager
     def _own_forward(self, model: PreTrainedModel) -> Iterator[None]:
-        """The model without the autocast that accelerate puts round its ``forward`` for good.
+        """Remove the autocast that accelerate wraps around ``forward``, inside the block.
 
-        With it validation would be scored in the precision of training, and the saved model would predict differently.
+        With autocast, validation would use the training precision, and the saved model would predict differently.
         """
         trained, own = self._own
         wrapped = vars(model).get("forward")
@@ -122,7 +126,7 @@ class SplitScorer:
             model.forward = wrapped
 
     def _extra_figures(self, values: Mapping[str, float], logits: np.ndarray, clips: UsableClips) -> dict[str, float]:
-        """Figures that are not built in: of metric functions, and of the metric folder if it chooses the best model."""
+        """Return figures that are not built in: of functions, and of the folder if it selects the best model."""
         metric, task = metric_key(self.args.metric_for_best_model), self.audio.task
         is_folders = metric not in values and metric not in task.metrics and self.extra.folder is not None
         found: dict[str, float] = {}
@@ -134,7 +138,7 @@ class SplitScorer:
                 found |= {name: value for name, value in of_folder.items() if name == metric}
         if metric not in values and metric not in found:
             logger.warning(
-                "validation: %s is undefined for these predictions; this model cannot be the best one", metric
+                "validation: %s is undefined for these predictions, so this model cannot be the best one", metric
             )
             found[metric] = math.nan
         return found
