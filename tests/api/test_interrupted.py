@@ -59,7 +59,7 @@ def interrupted(recordings: str, folder: str, waits: str) -> None:
             if state.global_step == 1:  # type: ignore[attr-defined]
                 Path(waits).touch()
                 handler = signal.getsignal(signal.SIGINT).__self__  # type: ignore[union-attr]
-                while handler.told is None:
+                while handler.signal is None:
                     time.sleep(0.01)
 
     before = signal.getsignal(signal.SIGINT)

@@ -13,9 +13,9 @@ from earmark.train.checkpoints import (
     find_checkpoint_to_resume,
     finish_checkpoint,
     label_order,
-    newest_whole,
+    newest_complete,
     remove_old,
-    why_not_whole,
+    why_incomplete,
 )
 
 FACTS = {
@@ -42,13 +42,13 @@ def write(folder: Path, steps: int) -> Path:
 
 
 def test_a_finished_checkpoint_is_whole(tmp_path: Path) -> None:
-    assert why_not_whole(write(tmp_path, 3)) is None
+    assert why_incomplete(write(tmp_path, 3)) is None
 
 
 def test_it_replaces_one_of_the_same_step(tmp_path: Path) -> None:
     old = write(tmp_path, 3)
     (old / "stale").touch()
-    assert why_not_whole(write(tmp_path, 3)) is None
+    assert why_incomplete(write(tmp_path, 3)) is None
     assert not (old / "stale").exists()
 
 
@@ -91,7 +91,7 @@ def test_a_damaged_one_is_passed_over_with_the_reason(
     good, newer = write(tmp_path, 9), write(tmp_path, 10)
     damage(newer)  # type: ignore[operator]
     with caplog.at_level(logging.WARNING, "earmark"):
-        assert newest_whole(tmp_path) == good
+        assert newest_complete(tmp_path) == good
     (line,) = caplog.messages
     assert line.startswith(f"{newer}: skipped, ")
     assert DAMAGE[damage] in line  # type: ignore[index]
@@ -102,7 +102,7 @@ def test_the_most_steps_count_not_the_spelling(tmp_path: Path) -> None:
     ten = write(tmp_path, 10)
     (tmp_path / "checkpoint-best").mkdir()
     (tmp_path / "checkpoint-11").touch()
-    assert newest_whole(tmp_path) == ten
+    assert newest_complete(tmp_path) == ten
 
 
 def test_resume_starts_anew_where_there_is_none(tmp_path: Path) -> None:

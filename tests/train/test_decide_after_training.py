@@ -46,7 +46,7 @@ def test_a_run_of_long_clips_answers_after_saving_as_it_was_judged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # random weights know nothing of four clips; here it matters what becomes of a temperature, not which it is
-    monkeypatch.setattr("earmark.scoring.decide._why_it_stays_one", lambda *_: "")
+    monkeypatch.setattr("earmark.scoring.decide._why_unused", lambda *_: "")
     clips = usable(write_clips(tmp_path / "clips", mixed_lengths_s(12, longest_s=1.0)))
     audio = build(length_s=0.3)
     trainer = make_trainer(audio, clips, tmp_path / "out", calibrate=True, reject_target_precision=0.6)

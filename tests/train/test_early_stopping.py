@@ -114,7 +114,7 @@ def test_a_stopped_run_evaluates_the_epochs_that_one_without_a_stop_does(
 
     def told(self: Any, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.global_step == step:
-            self.told = "SIGTERM"
+            self.signal = "SIGTERM"
 
     with monkeypatch.context() as patched:
         patched.setattr(stopping.StopOnSignal, "on_step_begin", told, raising=False)

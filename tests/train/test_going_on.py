@@ -65,7 +65,7 @@ def told_at(monkeypatch: pytest.MonkeyPatch):
     def at(step: int) -> None:
         def told(self: Any, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             if state.global_step == step:
-                self.told = "SIGTERM"
+                self.signal = "SIGTERM"
 
         monkeypatch.setattr(stopping.StopOnSignal, "on_step_begin", told)
 

@@ -123,7 +123,7 @@ def test_a_fold_of_one_class_is_named(manifest: Path, tmp_path: Path, capsys) ->
     manifest.write_text("\n".join([header, *map(",".join, cells)]) + "\n")
     assert main(words(manifest, tmp_path / "run", "--fold_column", "fold")) == 0
     out, err = capsys.readouterr()
-    said = "all clips have one class in {}, so macro-F1 and majority rate say nothing"
+    said = "all clips have one class in {}, so macro-F1 and majority rate mean nothing there"
     (before,) = [line for line in err.splitlines() if "all clips have one class" in line]
     assert before.startswith(said.format("fold 3"))
     (after,) = [line for line in out.splitlines() if "all clips have one class" in line]
@@ -143,7 +143,7 @@ def test_what_is_finished_is_not_done_again(folds: GalleryRun, tmp_path: Path, c
     capsys.readouterr()
     assert main(command) == 0
     said = capsys.readouterr().err
-    assert "run 1 of 2, fold_1: finished before" in said
+    assert "run 1 of 2, fold_1: finished already" in said
     assert "run 2 of 2, fold_2\n" in said
     now = written(output)
     assert [fold for fold in ("fold_1", "fold_2") if now[fold] != first[fold]] == ["fold_2"]
@@ -180,7 +180,7 @@ def test_a_stopped_fold_goes_on_to_the_same_weights(
 
     def told(self: Any, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.global_step == 1 and args.output_dir.endswith("fold_2"):
-            self.told = "SIGTERM"
+            self.signal = "SIGTERM"
 
     with monkeypatch.context() as patched:
         patched.setattr(stopping.StopOnSignal, "on_step_begin", told)

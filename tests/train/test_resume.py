@@ -23,7 +23,7 @@ from earmark.cli.main import main
 from earmark.errors import OutputError
 from earmark.models.build_model import AudioModel
 from earmark.runs.folder_lock import LOCK_FILE
-from earmark.train.checkpoints import UNFINISHED, check_same_run, checkpoints_in, why_not_whole
+from earmark.train.checkpoints import UNFINISHED, check_same_run, checkpoints_in, why_incomplete
 from earmark.train.saving import translated_save_errors
 from tests.gallery import Gallery
 from tests.patience import PATIENCE_S, wait_until
@@ -159,7 +159,7 @@ def test_a_signal_saves_and_the_run_goes_on(told: signal.Signals, clips: Path, t
     assert rest.splitlines()[-1].startswith(f"earmark: stopped by {told.name} after step ")
     assert rest.splitlines()[-1].endswith("saved. Run the same command with --resume to continue.")
     (checkpoint,) = checkpoints_in(tmp_path / "run")
-    assert why_not_whole(checkpoint) is None
+    assert why_incomplete(checkpoint) is None
     assert not (tmp_path / "run" / "metrics.json").exists()
 
     if told == signal.SIGINT:
@@ -198,7 +198,7 @@ def test_what_does_not_fit_leaves_the_last_good_checkpoint(
     last = full.stderr.splitlines()[-1]
     reason = "(File too large). Fix the cause, then run again with --resume."
     assert last == f"earmark: error: {tmp_path / 'run' / 'checkpoint-8'}: cannot be written {reason}"
-    assert why_not_whole(good) is None
+    assert why_incomplete(good) is None
     assert not (tmp_path / "run" / UNFINISHED).exists()
     done = train(clips, tmp_path / "run", "--max_steps", "8", "--resume", *large)
     assert done.returncode == 0, done.stderr
@@ -255,7 +255,7 @@ def test_killed_while_saving_the_newest_whole_checkpoint_is_taken(clips: Path, t
             started.kill()
     kept = checkpoints_in(output)
     assert kept
-    assert all(why_not_whole(checkpoint) is None for checkpoint in kept)
+    assert all(why_incomplete(checkpoint) is None for checkpoint in kept)
     done = train(clips, output, "--max_steps", str(max(int(path.name[11:]) for path in kept) + 4), "--resume")
     assert done.returncode == 0, done.stderr
     assert not (output / UNFINISHED).exists()
@@ -296,6 +296,6 @@ def test_ranks_stop_after_the_same_step_when_one_is_told(clips: Path, tmp_path: 
     assert started.returncode != 0
     (stopped,) = [line for line in rest.splitlines() if line.startswith("earmark: stopped by ")]
     (checkpoint,) = checkpoints_in(output)
-    assert why_not_whole(checkpoint) is None
+    assert why_incomplete(checkpoint) is None
     assert f"after step {int(checkpoint.name[11:]):,} of" in stopped
     assert {path.name for path in checkpoint.glob("rng_state*")} == {"rng_state_0.pth", "rng_state_1.pth"}

@@ -20,7 +20,7 @@ def test_a_copy_of_a_signal_is_passed_over_and_a_second_one_stops_at_once(
     with StopOnSignal() as signals:
         os.kill(os.getpid(), told)
         os.kill(os.getpid(), told)
-        assert signals.told == told.name
+        assert signals.signal == told.name
         monkeypatch.setattr(stopping, "_SAME_WITHIN_S", 0.01)
         time.sleep(0.05)
         with pytest.raises(KeyboardInterrupt):

@@ -110,7 +110,7 @@ def fit_decision(
     settings = DecisionArguments(**{one.name: getattr(settings, one.name) for one in fields(DecisionArguments)})
     decision, notes = _fit(windows, targets, labels, settings)
     figures = _cross_fitted(windows, targets, labels, settings)
-    note = _why_it_stays_one(decision.temperature, figures)
+    note = _why_unused(decision.temperature, figures)
     if note:
         settings = replace(settings, calibrate=False)
         decision, notes = _fit(windows, targets, labels, settings)
@@ -129,7 +129,7 @@ def fit_decision(
     return Fitted(replace(decision, fitted=fitted), figures)
 
 
-def _why_it_stays_one(temperature: float, figures: dict[str, Any]) -> str:
+def _why_unused(temperature: float, figures: dict[str, Any]) -> str:
     """Return why a fitted temperature is not used; empty if it is used."""
     at_limit = f"the temperature stays 1, because the best one is not between {COLDEST:g} and {HOTTEST:g}"
     if temperature >= HOTTEST / _AT_THE_END:

@@ -88,8 +88,8 @@ def score_waveforms(
 def score(scorer: Scorer, waveforms: Iterable[np.ndarray], *, batch_size: int) -> Iterator[np.ndarray]:
     """Score clips of any length, streaming.
 
-    A clip longer than the model's limit is cut into adjoining windows; its logits are those of the mean probability, or
-    of the mean number, of its windows.
+    A clip longer than the model's limit is cut into adjoining windows. Its logits are those of the mean score of its
+    windows.
 
     Args:
         scorer: the model.
@@ -187,10 +187,7 @@ class TorchScorer:
 
 
 def shortest_in_batch(model: PreTrainedModel, frontend: Frontend) -> float:
-    """Return the length of the shortest clip that may share a batch with the longest, as a fraction of it.
-
-    Batches within this limit give the same predictions as single clips.
-    """
+    """Return how short a clip of a batch may be, as a fraction of the longest, without changing predictions."""
     if frontend.pads_itself:  # fixed-length encoders pad every clip to the same length anyway
         return 0.0
     return _SHORTEST_IN_BATCH if pads_exactly(model) else 1.0

@@ -104,7 +104,7 @@ class CardTable:
 
 
 class Figures(Protocol):
-    """The figures of a scored split, whatever the task."""
+    """The figures of a scored split, for any task."""
 
     @property
     def num_clips(self) -> int:

@@ -183,7 +183,7 @@ def fit_number(
         folds: the fold of each clip, N of them.
 
     Returns:
-        ``(weights, bias, fitted)``: float64 (1, D) and (1,), for embeddings as they come.
+        ``(weights, bias, fitted)``: float64 (1, D) and (1,), for embeddings without standardisation.
     """
 
     def judge(logits: np.ndarray, numbers: np.ndarray) -> tuple[float, float]:

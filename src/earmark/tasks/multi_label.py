@@ -104,10 +104,10 @@ class MultiLabel(ClassTask):
         return (self.scores(logits) >= (_HALF if thresholds is None else thresholds)).astype(np.int64)
 
     def differs(self, given: np.ndarray, expected: np.ndarray) -> np.ndarray:
-        """Return for which clips the predicted labels differ; a probability of almost exactly 0.5 counts as either."""
-        tells = np.abs(expected - _HALF) > _A_TIE
-        other: np.ndarray = (tells & ((given >= _HALF) != (expected >= _HALF))).any(axis=1)
-        return other
+        """Return for which clips the predicted labels differ, ignoring probabilities very close to 0.5."""
+        clear = np.abs(expected - _HALF) > _A_TIE
+        differ: np.ndarray = (clear & ((given >= _HALF) != (expected >= _HALF))).any(axis=1)
+        return differ
 
     def figures(
         self, logits: np.ndarray, targets: np.ndarray, labels: Sequence[str], how: FigureOptions = ALL_FIGURES

@@ -181,7 +181,7 @@ class SingleLabel(ClassTask):
         return f"It predicts one of {len(labels)} classes: {listed}."
 
     def limits(self, rejects: str | None) -> str:
-        """Return that one of the classes is always predicted, or when the reject label is."""
+        """Return a sentence about when the model predicts a class and when the reject label."""
         if rejects is None:
             return (
                 "It predicts one of its classes for any recording, including recordings unlike anything it was trained "

@@ -1,4 +1,4 @@
-"""The loss of single labels, and what a clip of each class counts for.
+"""The loss of single labels, and the class weights.
 
 Shapes: B batch, C classes.
 """
@@ -15,12 +15,12 @@ from earmark.tasks.task import NO_LABEL, LossSettings
 
 
 class ClassLoss:
-    """Cross-entropy of single labels.
+    """Cross-entropy of single labels, with focal loss, label smoothing and class weights.
 
     The loss of a clip with the target distribution ``q`` and the probabilities ``p`` is
     ``-w[target] * sum_c q_c * (1 - p_c)**gamma * log(p_c)``: the focal loss of Lin et al. 2017 ("Focal Loss for Dense
-    Object Detection", arXiv:1708.02002), whose alpha is the weight here; with gamma 0 plain cross-entropy. Under label
-    smoothing (Szegedy et al. 2016, "Rethinking the Inception Architecture for Computer Vision") ``q`` is
+    Object Detection", arXiv:1708.02002), where ``w`` is their alpha. It is plain cross-entropy if gamma is 0. With
+    label smoothing (Szegedy et al. 2016, "Rethinking the Inception Architecture for Computer Vision") ``q`` is
     ``1 - smoothing`` on the target plus ``smoothing / C`` on every class.
 
     Args:
@@ -31,7 +31,7 @@ class ClassLoss:
         self.how = how
 
     def __call__(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """The loss of each clip, float32 (B,), 0 where the label is -100."""
+        """Return the loss of each clip, float32 (B,), 0 where the label is -100."""
         if self.how.focal_gamma == 0:
             loss = F.cross_entropy(
                 logits, labels, reduction="none", label_smoothing=self.how.label_smoothing, ignore_index=NO_LABEL
@@ -44,7 +44,7 @@ class ClassLoss:
 
     def _focal(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         log_p = logits.log_softmax(dim=-1)
-        # 1 - p as expm1 keeps the small differences of a class that is all but certain, and its gradient at 0
+        # expm1 keeps 1 - p accurate if p is almost 1, and the clamp keeps the gradient finite at p = 1
         rest = -torch.expm1(log_p.clamp(max=-torch.finfo(log_p.dtype).tiny))
         terms = -(rest**self.how.focal_gamma) * log_p  # (B, C)
         counted = labels != NO_LABEL
@@ -56,16 +56,16 @@ class ClassLoss:
 def class_weights(
     given: Mapping[str, float] | None, labels: Sequence[str], counts: np.ndarray, *, even: bool = False
 ) -> np.ndarray:
-    """What a clip of each class counts for, float64 (C,), 1 on average over the clips that are trained on.
+    """Return the weight of each class in the loss, float64 (C,), with a mean of 1 over the training clips.
 
-    Balanced is ``N / (C * count)`` (King and Zeng 2001, "Logistic Regression in Rare Events Data", as
-    scikit-learn's ``class_weight`` has it): all classes together count the same.
+    A balanced weight is ``N / (C * count)``, so that all classes have the same total weight (King and Zeng 2001,
+    "Logistic Regression in Rare Events Data"; scikit-learn's ``class_weight``).
 
     Args:
-        given: weights by class, 1 for others; ``None`` for balanced ones.
+        given: weights by class, 1 for classes that are not listed; ``None`` for balanced weights.
         labels: class names.
         counts: training clips of each class, int64 (C,).
-        even: whether a sampler shows each class equally often, whatever its clips.
+        even: whether the sampler draws each class equally often, however many clips it has.
     """
     weights = 1 / np.maximum(counts, 1) if given is None else np.array([given.get(label, 1.0) for label in labels])
     share = np.full(len(labels), 1 / len(labels)) if even else counts / counts.sum()

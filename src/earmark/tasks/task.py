@@ -313,7 +313,7 @@ class Task(ReportedTask):
         return decision, []
 
     def thresholds(self, decision: Decision, labels: Sequence[str]) -> np.ndarray | None:
-        """Return the lowest score at which each class is predicted, float64 (C,); ``None`` if the highest wins."""
+        """Return the lowest score at which each class is predicted, float64 (C,); ``None`` for no thresholds."""
         return None
 
     def decided(self, scores: np.ndarray, labels: Sequence[str], decision: Decision) -> np.ndarray:

@@ -48,7 +48,7 @@ from earmark.store.usable import UsableClips
 from earmark.text import counted
 from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.cast_weights import set_attention
-from earmark.train.frozen import hears_mask, model_inputs
+from earmark.train.frozen import model_inputs, uses_mask
 from earmark.train.losses import make_loss
 from earmark.train.out_of_memory import is_out_of_memory, out_of_memory_as
 from earmark.train.recipe import global_batch_size
@@ -251,7 +251,7 @@ def _loudest_clips(audio: AudioModel, training: EarmarkTrainingArguments, clips:
         count,
         len(levels),
         max(levels) < SILENT,
-        lambda device: model_inputs(audio, batch, device, mask=hears_mask(audio)),
+        lambda device: model_inputs(audio, batch, device, mask=uses_mask(audio)),
         lambda outputs: loss(outputs, labels.to(outputs["logits"].device)),
     )
 

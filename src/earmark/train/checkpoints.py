@@ -65,7 +65,7 @@ def finish_checkpoint(written: Path, target: Path, run: Mapping[str, object]) ->
     shutil.rmtree(before, ignore_errors=True)
 
 
-def why_not_whole(checkpoint: Path) -> str | None:
+def why_incomplete(checkpoint: Path) -> str | None:
     """Return what is wrong with a checkpoint; ``None`` if all its files are unchanged."""
     marker = _read_marker(checkpoint)
     if marker is None:
@@ -83,10 +83,10 @@ def why_not_whole(checkpoint: Path) -> str | None:
     return None
 
 
-def newest_whole(folder: Path) -> Path | None:
+def newest_complete(folder: Path) -> Path | None:
     """Return the newest complete checkpoint of a run; log which newer ones are skipped, and why."""
     for checkpoint in sorted(checkpoints_in(folder), key=checkpoint_step, reverse=True):
-        reason = why_not_whole(checkpoint)
+        reason = why_incomplete(checkpoint)
         if reason is None:
             return checkpoint
         logger.warning("%s: skipped, %s", checkpoint, reason)
@@ -181,7 +181,7 @@ def find_checkpoint_to_resume(asked: str | bool | None, folder: Path, *, resume:
     if asked is None and not resume:
         return None
     if asked is None or asked.lower() == "true":
-        newest = newest_whole(folder)
+        newest = newest_complete(folder)
         if newest is None and asked:
             found = len(checkpoints_in(folder))
             kind = f"complete checkpoint in {folder}, only {found} incomplete" if found else f"checkpoint in {folder}"
@@ -205,7 +205,7 @@ def _checkpoint_at(place: Path) -> str:
     if not is_folder:
         raise OutputError(f"{flag}: no such folder. Name a checkpoint, or use --resume.")
     if (place / MARKER).exists():
-        reason = why_not_whole(place)
+        reason = why_incomplete(place)
         if reason is not None:
             raise OutputError(f"{flag}: {reason}. Use --resume for the newest complete checkpoint in --output_dir.")
         return _with_state(place)

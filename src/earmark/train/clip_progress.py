@@ -121,7 +121,7 @@ class ClipProgress(TrainerCallback):
             self._bar.update(clips - before, self._note)
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Show the loss beside the bar."""
+        """Show the loss next to the progress bar."""
         logs = kwargs.get("logs")
         if logs and "loss" in logs:
             self._note = f"epoch {state.epoch:.2f}, loss {float(logs['loss']):.3f}"

@@ -83,7 +83,7 @@ def stage_to_keep(audio: AudioModel, clips: TrainingClips, num_epochs: float, *,
         return "embeddings"
     if not frozen_encoder or num_epochs <= 1 or small_only:
         return None
-    if not hears_mask(audio) and clips.lengths.min() < clips.lengths.max():
+    if not uses_mask(audio) and clips.lengths.min() < clips.lengths.max():
         logger.info(
             "the feature encoder is computed in every epoch, because with --attention_mask False its output for a clip "
             "depends on the padding of the batch"
@@ -330,7 +330,7 @@ def input_shape(model: PreTrainedModel, batch: Mapping[str, Any]) -> tuple[int, 
     return clips, frames * model.config.inputs_to_logits_ratio
 
 
-def hears_mask(audio: AudioModel) -> bool:
+def uses_mask(audio: AudioModel) -> bool:
     """Return whether the model gets a mask of the padding in training."""
     return bool(getattr(audio.frontend.extractor, "return_attention_mask", True))
 

@@ -90,11 +90,11 @@ def give_rates(optimizer: Any, audio: AudioModel, args: Any) -> Any:
                 group.update(params=weights, lr=rate)
             else:
                 optimizer.add_param_group({**group, "params": weights, "lr": rate})
-    _tell(optimizer, args)
+    _log_rates(optimizer, args)
     return optimizer
 
 
-def _tell(optimizer: Any, args: Any) -> None:
+def _log_rates(optimizer: Any, args: Any) -> None:
     rates = [group["lr"] for group in optimizer.param_groups if group["params"]]
     if args.layer_decay is not None:
         logger.info(

@@ -43,7 +43,7 @@ class StepLoss:
     def __call__(
         self, outputs: Any, labels: torch.Tensor | MixedLabels, num_items_in_batch: torch.Tensor | int | None = None
     ) -> torch.Tensor:
-        """Return the loss, a scalar, from logits (B, C) and labels int64 (B,), ignoring -100, or mixed labels."""
+        """Return the loss, a scalar, from logits (B, C) and labels, int64 (B,) or mixed; the label -100 is ignored."""
         logits = outputs["logits"].float()
         total = loss_of_clips(self.of_clips, logits, labels).sum()
         own = labels.own if isinstance(labels, MixedLabels) else labels

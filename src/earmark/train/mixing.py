@@ -17,7 +17,7 @@ import torch
 
 from earmark.models.build_model import AudioModel
 from earmark.models.hidden_spans import hide
-from earmark.train.frozen import hears_mask, model_inputs
+from earmark.train.frozen import model_inputs, uses_mask
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def training_inputs(audio: AudioModel, batch: dict[str, torch.Tensor], device: t
         labels = MixedLabels(labels, batch["partner_labels"], batch["own_weights"])
         batch["samples"] = mixed(batch["samples"], batch["partner_samples"], batch["partners"], labels.own_weights)
     known = {name: value for name, value in batch.items() if name in ("samples", "scales", "num_samples")}
-    inputs = model_inputs(audio, known, device, mask=hears_mask(audio))
+    inputs = model_inputs(audio, known, device, mask=uses_mask(audio))
     if "hidden" in batch:
         clips, width = batch["samples"].shape
         lengths = batch["num_samples"] if "num_samples" in batch else torch.full((clips,), width, device=device)

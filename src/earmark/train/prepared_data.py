@@ -155,7 +155,7 @@ def prepare_data(
     if bad:
         kept = {name: clips.table for name, clips in usable.items()}
         check_tables(Splits(kept["train"], kept.get("validation"), kept.get("test")))
-    _tell_what_is_unusual(usable, sampling_rate_hz, options.group_column)
+    _warn_about_data(usable, sampling_rate_hz, options.group_column)
     return PreparedData(
         train=usable["train"],
         validation=usable.get("validation"),
@@ -173,7 +173,7 @@ def _names(train: ClipTable, options: DataArguments) -> list[str]:
     return [NUMBER if options.label_column_name == Columns.label else options.label_column_name]
 
 
-def _tell_what_is_unusual(usable: dict[str, UsableClips], sampling_rate_hz: int, group_column: str | None) -> None:
+def _warn_about_data(usable: dict[str, UsableClips], sampling_rate_hz: int, group_column: str | None) -> None:
     """Warn about problems in tables and lengths; ``earmark inspect`` also checks the audio."""
     tables = {name: clips.table for name, clips in usable.items()}
     duration_s = {name: clips.waveforms.num_samples / sampling_rate_hz for name, clips in usable.items()}

@@ -143,7 +143,7 @@ def _look_at_data(
                 check_tables(folds.splits(name, seed))
             alike = [] if seed != seeds[0] else [name for name in names[seed] if len(set(folds.labels_in(name))) == 1]
             if alike and find_task(data.task).has_classes:
-                logger.warning("%s", _of_one_class([f"fold {name}" for name in alike], "make other folds"))
+                logger.warning("%s", _of_one_class([f"fold {name}" for name in alike], "Make other folds."))
             digest.update(folds.fingerprint().encode())
         else:
             splits = load_splits(data, seed=seed, hub=hub, loaded=loaded)
@@ -286,7 +286,7 @@ def _summary(plan: _Plan, results: Mapping[str, Any]) -> str:
     notes = []
     alike = [row["run"] for row in results["runs"] if row.get("majority_class_rate") == 1.0]
     if alike:
-        notes.append(_of_one_class(alike, "the means include their figures"))
+        notes.append(_of_one_class(alike, "The means include these figures."))
     if results["kept"] == "best" and any(row["split"] == "validation" for row in results["runs"]):
         notes.append("the validation clips also selected the best model of each run, so these figures are too high")
     return "\n".join(
@@ -295,7 +295,8 @@ def _summary(plan: _Plan, results: Mapping[str, Any]) -> str:
 
 
 def _of_one_class(names: Sequence[str], more: str) -> str:
-    return f"all clips have one class in {and_more(names, _NAMED)}, so macro-F1 and majority rate say nothing: {more}"
+    named = and_more(names, _NAMED)
+    return f"all clips have one class in {named}, so macro-F1 and majority rate mean nothing there. {more}"
 
 
 def _shown(spread: Mapping[str, Any]) -> str:

@@ -184,7 +184,7 @@ def _results_row(results: RunResults) -> ResultsRow:
 
 
 def dataset_name(data: Any) -> str:
-    """Return the name of the recordings, for a model card."""
+    """Return a name for the data, for a model card."""
     name = data.dataset_name
     if name and Path(name).exists():
         name = Path(name).resolve().name  # without the path of the folder, which is private

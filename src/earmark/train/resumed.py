@@ -37,7 +37,7 @@ class ResumedRun(TrainerCallback):
         state = TrainerState.load_from_json(str(file))
         return state.global_step >= max_steps or has_stopped_early(args, state)
 
-    def ask_for(self, optimizer: Any) -> None:
+    def store_groups(self, optimizer: Any) -> None:
         """Store the rates and the weight decay of a new optimizer, before a checkpoint is loaded into it."""
         self.groups = [
             {"initial_lr": group.get("initial_lr", group["lr"]), "weight_decay": group["weight_decay"]}

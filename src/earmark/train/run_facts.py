@@ -37,7 +37,7 @@ def result_settings(*parts: Settings) -> dict[str, object]:
 
 
 class RunFacts:
-    """Facts that a resumed run and its checkpoint must share, settings and arithmetic, as plain values.
+    """Facts, settings and arithmetic of a run, as plain values, to compare a resumed run with its checkpoint.
 
     Args:
         audio: the model before training.

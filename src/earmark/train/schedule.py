@@ -77,7 +77,7 @@ def choose_length(num_clips: int, batch: int, steps_needed: int, *, pretrained: 
 
 
 def choose_patience(evaluations: float, *, averaged: bool) -> int:
-    """Return after how many evaluations without a better result training stops.
+    """Return the number of evaluations without a better result after which training stops.
 
     Args:
         evaluations: number of evaluations in the whole schedule.
@@ -95,11 +95,11 @@ def with_length(
     pretrained: bool,
     validates: bool,
 ) -> T:
-    """Return settings with a length of training: the given one, or a chosen one, which is logged.
+    """Return settings with the given length of training, or choose a length and log it.
 
     Args:
-        training: settings; without ``num_train_epochs`` and ``max_steps`` the epochs are chosen, and with them
-            ``eval_epochs``, ``early_stopping_patience`` and ``ema`` unless these are given.
+        training: settings. If they have no ``num_train_epochs``, this function chooses it, and also ``eval_epochs``,
+            ``early_stopping_patience`` and ``ema`` unless they are given.
         num_clips: training clips.
         batch: clips in one optimizer step.
         needs: length of training that the model needs.

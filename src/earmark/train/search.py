@@ -232,7 +232,7 @@ def _record_failure(trials: Trials | None, job: TrialJob, most: int, watch: _Wat
     """
     held = None if rank_and_world()[1] > 1 else _held_by_main(trials)
     of_all = isinstance(error, DataError) and not watch.has_begun
-    if held is None or (of_all and not [row for row in held.rows() if row["state"] != "broken off"]):
+    if held is None or (of_all and not [row for row in held.rows() if row["state"] != "interrupted"]):
         error.args = (f"{job.name} ({_shown(job.values)}): {error}",)
         raise error
     logger.warning("%s: failed: %s", job.name, error)
@@ -279,7 +279,7 @@ def _write(trials: Trials, output: Path) -> None:
     """Update ``search.json``, and delete the weights of all but the best trial to save disk space."""
     write_json(output / RESULTS, {"best": trials.best(), "trials": trials.rows()})
     for row in trials.rows():
-        if row["state"] == "broken off":
+        if row["state"] == "interrupted":
             continue
         folder = output / row["trial"]
         patterns = ["checkpoint-*", ".unfinished-checkpoint"]

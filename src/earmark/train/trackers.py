@@ -1,6 +1,6 @@
 """``--report_to``: give Transformers' trackers all settings, the final figures and one run for each training run.
 
-Transformers passes only the settings of Trainer, which lack those of model and data and have ``bf16`` off if earmark
+Transformers passes only Trainer's settings. They lack the settings of model and data, and ``bf16`` is off if earmark
 casts the weights. It leaves the runs of some trackers open, so that the next training in the process would continue
 them, and ends others before the saved model is evaluated. If training fails, it ends none of them.
 """

@@ -211,7 +211,7 @@ class AudioTrainer(transformers.Trainer):
         """Create Trainer's optimizer, with separate learning rates for the head and the layers."""
         optimizer = give_rates(super().create_optimizer(model), self.audio, self.args)
         if not self.is_deepspeed_enabled:
-            self.resumed.ask_for(optimizer)
+            self.resumed.store_groups(optimizer)
         return optimizer
 
     def train_sampler(self) -> Sampler[int]:

@@ -27,7 +27,7 @@ def training_clips(audio: AudioModel, clips: UsableClips, *, seed: int = 0) -> T
     """Return clips as ``audio`` is trained on them; ``seed`` chooses the crops."""
     frontend = audio.frontend
     targets = table_targets(clips.table, audio.labels, audio.task)
-    if (unit := audio.model.forward.unit) is not None:  # standardised, for the loss
+    if (unit := audio.model.forward.unit) is not None:  # the loss expects standardised numbers
         mean, deviation = unit
         targets = (targets - np.float32(mean)) / np.float32(deviation)
     return TrainingClips(

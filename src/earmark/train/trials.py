@@ -15,7 +15,7 @@ from typing import Any
 
 from earmark.errors import OutputError, first_line
 from earmark.extras import require
-from earmark.train.checkpoints import checkpoint_step, checkpoints_in, why_not_whole
+from earmark.train.checkpoints import checkpoint_step, checkpoints_in, why_incomplete
 from earmark.train.search_space import Dimension
 
 logger = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ class Trials:
         """Return the trial to train now: an interrupted one, or a new one; ``None`` if there are ``most`` of them."""
         with self._translated():
             while True:
-                self._take_up_broken_off()
+                self._enqueue_interrupted()
                 waiting = self.study.get_trials(deepcopy=False, states=[self.optuna.trial.TrialState.WAITING])
                 number = len(self.latest())
                 if not waiting and number >= most:
@@ -102,7 +102,7 @@ class Trials:
                     return TrialJob(name, dict(trial.params))
                 self.failed(f"interrupted {_MOST_BREAKS} times at the same step")
 
-    def _take_up_broken_off(self) -> None:
+    def _enqueue_interrupted(self) -> None:
         states = self.optuna.trial.TrialState
         for trial in self.study.get_trials(states=[states.RUNNING]):
             self.study.tell(trial.number, state=states.FAIL)
@@ -110,7 +110,7 @@ class Trials:
             if trial.state != states.FAIL or "why" in trial.user_attrs:
                 continue
             there = max(
-                [0, *(checkpoint_step(path) for path in checkpoints_in(self.output / name) if not why_not_whole(path))]
+                [0, *(checkpoint_step(path) for path in checkpoints_in(self.output / name) if not why_incomplete(path))]
             )
             same_place = trial.user_attrs.get("steps", 0) == there
             attributes = {
@@ -154,7 +154,7 @@ class Trials:
 
     def num_futile(self) -> int:
         """Return how many trials failed before they trained, or 0 if any trial has trained."""
-        ended = [trial for trial in self.latest().values() if not _is_broken_off(trial)]
+        ended = [trial for trial in self.latest().values() if not _is_interrupted(trial)]
         futile = [trial for trial in ended if not trial.user_attrs.get("trained", True)]
         return len(futile) if len(futile) == len(ended) else 0
 
@@ -171,7 +171,7 @@ class Trials:
         return [
             {
                 "trial": name,
-                "state": "broken off" if _is_broken_off(trial) else _STATES[trial.state.name],
+                "state": "interrupted" if _is_interrupted(trial) else _STATES[trial.state.name],
                 "value": trial.value if trial.state.name == "COMPLETE" else None,
                 "values": dict(trial.params),
                 "course": {str(step): value for step, value in sorted(trial.intermediate_values.items())},
@@ -207,5 +207,5 @@ class Trials:
             ) from exc
 
 
-def _is_broken_off(trial: Any) -> bool:
+def _is_interrupted(trial: Any) -> bool:
     return trial.state.name in ("RUNNING", "WAITING") or (trial.state.name == "FAIL" and "why" not in trial.user_attrs)
