@@ -42,29 +42,37 @@ BACKGROUND_CUTS = ("background_class", "background_ratio", "background_margin_se
 
 
 @dataclass
-class SourceArguments(Settings, page="data", scope=Scope.SPLITS):
-    """Where recordings and labels are."""
+class PathArguments(Settings, page="data", scope=_SOURCE):
+    """Where the recordings are, which may be in different folders on machines that train together."""
 
-    dataset_name: str | None = flag(
-        None, "Data set on the hub, or a local snapshot or save_to_disk folder.", scope=_SOURCE
+    dataset_name: str | None = flag(None, "Data set on the hub, or a local snapshot or save_to_disk folder.")
+    dataset_config_name: str | None = flag(
+        None, "Configuration of the data set, for example ks for superb.", scope=Scope.SPLITS
     )
-    dataset_config_name: str | None = flag(None, "Configuration of the data set, for example ks for superb.")
-    dataset_revision: str | None = flag(None, "Branch, tag or commit of the data set.")
+    dataset_revision: str | None = flag(None, "Branch, tag or commit of the data set.", scope=Scope.SPLITS)
     data_dir: Paths = flag(
         None,
         "Folder of recordings: class folders, with or without train/validation/test above them, an audiofolder, or "
         "(with --dataset_name superb --dataset_config_name ks) the Speech Commands archive.",
         repeated=True,
-        scope=_SOURCE,
     )
     train_file: Paths = flag(
         None,
         f"Manifest of training clips, added to those of --data_dir: {', '.join(readable_suffixes())}.",
         repeated=True,
-        scope=_SOURCE,
     )
-    eval_file: Paths = flag(None, "Manifest of validation clips.", repeated=True, scope=_SOURCE)
-    test_file: Paths = flag(None, "Manifest of test clips.", repeated=True, scope=_SOURCE)
+    eval_file: Paths = flag(None, "Manifest of validation clips.", repeated=True)
+    test_file: Paths = flag(None, "Manifest of test clips.", repeated=True)
+    audio_dir: str | None = flag(
+        None,
+        "Folder of the recordings that manifests name, searched with its subfolders (default: the manifest's own).",
+    )
+
+
+@dataclass
+class TableArguments(PathArguments, scope=Scope.SPLITS):
+    """Where the labels are, and how their tables are read."""
+
     train_split_name: str = flag(
         "train", "Name of the training split; none if the data has none, so that a folder called train is a class."
     )
@@ -73,11 +81,6 @@ class SourceArguments(Settings, page="data", scope=Scope.SPLITS):
     audio_column_name: str = flag(
         "audio",
         "Column with the recording: a path or bytes (default: the first of audio, path, file and other usual names).",
-    )
-    audio_dir: str | None = flag(
-        None,
-        "Folder of the recordings that manifests name, searched with its subfolders (default: the manifest's own).",
-        scope=_SOURCE,
     )
     start_column_name: str | None = flag(
         None,
@@ -106,7 +109,7 @@ class SourceArguments(Settings, page="data", scope=Scope.SPLITS):
 
 
 @dataclass
-class DataArguments(SourceArguments, scope=_SPLIT):
+class DataArguments(TableArguments, scope=_SPLIT):
     """Which recordings, in which splits, with which labels.
 
     Raises:
@@ -143,7 +146,7 @@ class DataArguments(SourceArguments, scope=_SPLIT):
         "Longest stretch of a clip that the model gets, in seconds; longer training clips are cropped at random, "
         "others are scored in windows (default: the longest training clip, at most 20 s as in Transformers' example).",
         check=above(0, "seconds"),
-        scope=Scope.LEARNED | Scope.AFTER_LOADING,
+        scope=_LOADED | Scope.SEARCHED,
     )
     max_train_samples: int | None = flag(
         None, "Use only this many training clips, drawn with --seed.", check=COUNT, scope=_LOADED
@@ -153,7 +156,7 @@ class DataArguments(SourceArguments, scope=_SPLIT):
         "Use only this many training clips of each class, drawn with --seed; of several labels at least as many of "
         "each.",
         check=COUNT,
-        scope=Scope.LEARNED | Scope.AFTER_LOADING,
+        scope=_LOADED | Scope.SEARCHED,
     )
     max_eval_samples: int | None = flag(
         None, "Use only this many validation clips, drawn with --seed.", check=COUNT, scope=_LOADED
