@@ -96,6 +96,12 @@ def test_only_families_look_for_parts_and_settings_of_an_architecture() -> None:
     assert not found_outside_families(looks, of_earmark), "this belongs into a family (earmark.families)"
 
 
+def test_the_family_of_a_model_is_found_when_it_is_loaded() -> None:
+    finding = {line.split(":")[0] for line in found_outside_families(r"\bfind_family\(")}
+    loads = {"models/build_model.py", "export/load_export.py"}
+    assert finding == loads, "take the family of the model that was loaded"
+
+
 def test_only_formats_know_names_and_suffixes_of_formats() -> None:
     own_files = {".txt", ".json", ".csv"}  # suffixes of files that are no tables of clips, too
     facts = {*writers(), *readable_suffixes()} - own_files
