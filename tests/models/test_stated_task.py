@@ -112,7 +112,7 @@ def test_evaluate_and_calibrate(tagger: Path, clips: Path, tmp_path: Path, capsy
     assert earmark.Classifier.from_pretrained(model, device="cpu", task="multi_label").decision.class_thresholds
     capsys.readouterr()
     assert main(["predict", str(model), str(clips / "3.wav"), "--device", "cpu"]) == 2
-    assert "Add --task multi_label if the model does not say its task" in capsys.readouterr().err
+    assert "If the model does not name its task, add --task multi_label" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -119,7 +119,7 @@ def test_silent_clips_at_the_start_are_passed_over(
     caplog.clear()
     with caplog.at_level(logging.INFO):
         assert with_checked_precision(build(), settings(tmp_path), silenced(24), None).bf16
-    assert "numerics are not compared: 16 training clips looked at, and none but silence" in caplog.text
+    assert "precision: not compared with float32, because the 16 training clips chosen for it are silent" in caplog.text
 
 
 @pytest.mark.parametrize("most", [0, 1])
@@ -136,12 +136,12 @@ def test_full_memory_is_no_defect(
     monkeypatch.setattr(GELUActivation, "forward", forward)
     given = settings(tmp_path, per_device_train_batch_size=4, max_steps=1000, auto_find_batch_size=True)
     if most == 0:
-        with pytest.raises(DeviceError, match="out of memory on cpu while the numerics of one clip are checked"):
+        with pytest.raises(DeviceError, match="out of memory on cpu during the precision check of one clip"):
             with_checked_precision(build(), given, clips, None)
         return
     with caplog.at_level(logging.INFO):
         assert with_checked_precision(build(), given, clips, None) is given
-    assert "compared on one clip only: 4 clips in float32 do not fit into memory" in caplog.text
+    assert "compared with float32 on one clip only, because 4 clips do not fit into memory" in caplog.text
 
 
 def test_no_more_clips_are_compared_than_are_evaluated_at_once(

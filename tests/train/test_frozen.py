@@ -260,7 +260,7 @@ def test_clips_that_are_cut_at_random_are_computed_anew(
     with caplog.at_level(logging.INFO):
         train(trainer, tmp_path / "store")
     assert messages(caplog) == [
-        "the frozen part is computed in every epoch: some clips are longer than 0.4 s and cut at random places"
+        "the frozen part is computed in every epoch, because clips longer than 0.4 s are cropped at random places"
     ]
     assert trainer.train_dataset is before
     assert not trainer.scorer.probes

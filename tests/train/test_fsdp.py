@@ -79,7 +79,7 @@ def test_two_sharded_processes_train_what_one_does(tmp_path: Path, monkeypatch: 
 
 def test_weights_are_not_spread_over_cpus() -> None:
     args: Any = SimpleNamespace(ema=0, fsdp=["full_shard"], device=torch.device("cpu"))
-    with pytest.raises(UsageError, match="--fsdp: weights can be spread over accelerators, not over cpus"):
+    with pytest.raises(UsageError, match="--fsdp: weights can be sharded over accelerators, not over cpus"):
         check_spread(args, fsdp=False, deepspeed=False)
     check_spread(args, fsdp=True, deepspeed=False)
 
@@ -90,7 +90,7 @@ def test_there_is_no_sharding_on_cpus(tmp_path: Path) -> None:
     words = [*words_of(data, tmp_path / "run", 4), "--fsdp", "full_shard"]
     for code, said in ranks_of(["-m", "earmark", *words], [tmp_path, tmp_path]):
         assert code == 2
-        assert "error: --fsdp: weights can be spread over accelerators, not over cpus" in said
+        assert "error: --fsdp: weights can be sharded over accelerators, not over cpus" in said
 
 
 if __name__ == "__main__":

@@ -209,7 +209,7 @@ def test_recordings_without_labels_can_be_heard_too(tmp_path: Path) -> None:
     folder = str(tmp_path / "out")
     shown = preview(AugmentPreviewOptions(data_dir=str(tmp_path / "tapes"), augment="mixup:1", output_dir=folder))
     assert len(shown.versions) == 3
-    assert re.fullmatch(r"[01]\.\d\d of it, [01]\.\d\d of [012]\.wav", shown.versions[0][1].words)
+    assert re.fullmatch(r"[01]\.\d\d of this clip mixed with [01]\.\d\d of [012]\.wav", shown.versions[0][1].words)
 
 
 @pytest.mark.parametrize(
@@ -231,4 +231,4 @@ def test_sound_that_does_not_fit_is_one_line(tmp_path: Path, capsys: pytest.Capt
         code = main(["augment-preview", str(data), "--augment", "gain", "--output_dir", str(out), "--store", "off"])
     assert code == 2
     last = capsys.readouterr().err.splitlines()[-1]
-    assert last == f"earmark: error: {out}: cannot be written (File too large)"
+    assert last == f"earmark: error: {out}: cannot be written (File too large). Name another --output_dir."

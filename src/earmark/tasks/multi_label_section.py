@@ -62,7 +62,7 @@ def _of_label(probability: np.ndarray, there: np.ndarray, predicted: np.ndarray)
 
 
 def confused_pairs(there: np.ndarray, predicted: np.ndarray) -> list[list[float]]:
-    """Return pairs of labels where clips with the first are wrongly given the second more often than other clips are.
+    """Return pairs of labels i, j where the model wrongly predicts j for clips with i more often than for other clips.
 
     Args:
         there: the true labels, bool (N, C).

@@ -42,8 +42,8 @@ def check_head(audio: AudioModel) -> None:
     """
     if not has_embedding(audio.model):
         raise ModelError(
-            "--few_shot: the head of this model takes a learned sum of all layers (use_weighted_layer_sum), so there "
-            "is no one embedding of a clip. Train without --few_shot."
+            "--few_shot: the head of this model uses a learned sum of all layers (use_weighted_layer_sum), so a clip "
+            "has no single embedding. Train without --few_shot."
         )
     if audio.family.projector(audio.model) is None:
         _linear_part(audio)

@@ -51,7 +51,7 @@ def check_spread(args: EarmarkTrainingArguments, *, fsdp: bool, deepspeed: bool)
         raise UsageError("--ema: averages whole weights, but FSDP and DeepSpeed shard them. Set --ema 0.")
     if args.fsdp and not fsdp:  # accelerate ignores the flag silently
         raise UsageError(
-            f"--fsdp: weights can be spread over accelerators, not over {args.device.type}s. Leave it out."
+            f"--fsdp: weights can be sharded over accelerators, not over {args.device.type}s. Leave it out."
         )
 
 

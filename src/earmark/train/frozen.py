@@ -2,8 +2,8 @@
 
 Two outputs can be stored: the features of the wav2vec2 family's convolutional encoder (50 kB for a second of audio in
 bfloat16), and the embedding of the whole body, on which ``--freeze encoder`` trains the head alone (a linear probe).
-Both need clips that are the same in every epoch, so no clip may be longer than the model's limit, because such clips
-are cropped at a random place.
+Both need clips that are the same in every epoch. Clips longer than the model's limit are not, because they are cropped
+at a random place.
 
 Shapes: B batch, F frames, D width.
 """

@@ -192,7 +192,7 @@ def in_words(one: Draw, clips: AugmentedClips, table: ClipTable, row: int) -> st
         said.append(f"gain {one.gain_db:+.1f} dB")
     if one.partner is not None:
         other = table[one.partner]
-        said.append(f"mixed with {_named(other)}: {one.own_weight:.2f} to {1 - one.own_weight:.2f}")
+        said.append(f"{one.own_weight:.2f} of this clip mixed with {1 - one.own_weight:.2f} of {_named(other)}")
     widths = one.hidden[:, 1]
     if widths.any():
         said.append(f"hidden: {100 * widths[:2].sum():.0f} % of the time, {100 * widths[2:].sum():.0f} % of the bins")

@@ -372,7 +372,7 @@ class AudioTrainer(transformers.Trainer):
 
     @contextmanager
     def _replaced(self, args: EarmarkTrainingArguments, **settings: object) -> Iterator[None]:
-        """Use ``args`` with some settings replaced inside the block."""
+        """Set ``self.args`` to a copy of ``args`` with some settings replaced, inside the block."""
         before = self.args
         self.args = copy.copy(args)
         for name, value in settings.items():
