@@ -1,4 +1,4 @@
-"""A tagger whose configuration does not say its task, served with ``--task``."""
+"""A tagger whose configuration does not name its task, served with ``--task``."""
 
 from __future__ import annotations
 
