@@ -173,7 +173,7 @@ def test_label_offers_clips_that_were_trained_on_last(
         assert rows_of(tmp_path / "random" / "proposals.csv") == proposals
     words = ("label", mixed, "--check", "--model", run, "--output_dir", tmp_path / "check", "--page", "false")
     _, err = run_command(capsys, *words, "--device", "cpu")
-    assert "the model was trained on 4 of 6 recordings, so it is sure of their labels, also of wrong ones" in err
+    assert "the model was trained on 4 of 6 recordings, so it is sure even of their wrong labels" in err
     assert sorted(row["trained_on"] for row in rows_of(tmp_path / "check" / "proposals.csv")) == ["0"] * 2 + ["1"] * 4
 
 

@@ -22,7 +22,7 @@ def metric_key(metric: str | None) -> str:
 def higher_is_better(metric: str) -> bool | None:
     """Return whether a higher value of ``metric`` is better; ``None`` for a metric that no task has.
 
-    A name means the same in every task that has it.
+    A metric has the same direction in every task.
     """
     return next((task.metrics[metric] for task in task_registry.TASKS if metric in task.metrics), None)
 

@@ -77,7 +77,7 @@ def fit_classes(
         seed: seed of the folds that choose the penalty.
 
     Returns:
-        ``(weights, bias, fitted)``: float64 (C, D) and (C,), for embeddings without standardisation.
+        ``(weights, bias, fitted)``: float64 (C, D) and (C,), for embeddings that are not standardised.
     """
     strength, accuracy = _choose_strength(embeddings, targets, balanced, seed)
     with warnings.catch_warnings():
@@ -136,7 +136,7 @@ def fit_labels(
         positive_weights: weight of a clip with the label relative to a clip without it, (C,); ``None`` for 1.
 
     Returns:
-        ``(weights, bias, fitted)``: float64 (C, D) and (C,), for embeddings without standardisation.
+        ``(weights, bias, fitted)``: float64 (C, D) and (C,), for embeddings that are not standardised.
     """
     there = (targets > 0.5).astype(np.float64)
     ratio = np.ones(there.shape[1]) if positive_weights is None else positive_weights
@@ -183,7 +183,7 @@ def fit_number(
         folds: the fold of each clip, N of them.
 
     Returns:
-        ``(weights, bias, fitted)``: float64 (1, D) and (1,), for embeddings without standardisation.
+        ``(weights, bias, fitted)``: float64 (1, D) and (1,), for embeddings that are not standardised.
     """
 
     def judge(logits: np.ndarray, numbers: np.ndarray) -> tuple[float, float]:
@@ -220,7 +220,7 @@ def _across_folds(
 def _solve_raw(
     solve: _Solve, embeddings: np.ndarray, targets: np.ndarray, strength: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Solve on standardised embeddings; return weights and bias for embeddings without standardisation."""
+    """Solve on standardised embeddings; return weights and bias for embeddings that are not standardised."""
     scaler = StandardScaler().fit(embeddings)
     weights, bias = solve(scaler.transform(embeddings), targets, strength)
     weights = weights / scaler.scale_

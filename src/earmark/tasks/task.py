@@ -199,7 +199,7 @@ class Task(ReportedTask):
         """Fit a linear map from embeddings to logits.
 
         Returns:
-            ``(weights, bias, fitted)``: float64 (C, D) and (C,), for embeddings without standardisation.
+            ``(weights, bias, fitted)``: float64 (C, D) and (C,), for embeddings that are not standardised.
         """
         from earmark.tasks.linear_fits import fit_number
 

@@ -71,7 +71,7 @@ def stage_to_keep(audio: AudioModel, clips: TrainingClips, num_epochs: float, *,
     if not (frozen_body or frozen_encoder):
         return None
     if is_augmented(clips):
-        logger.info("the frozen part is computed in every epoch, because augmentation changes the clips in each")
+        logger.info("the frozen part is computed in every epoch, because augmentation changes the clips every time")
         return None
     if clips.crops:
         logger.info(

@@ -1,8 +1,7 @@
 """Mixup on the device: mix two clips and use the labels of both (Zhang et al. 2017, arXiv:1710.09412).
 
 The batch says which clips to mix and in which ratio (:mod:`earmark.batch.augment`). The loss of a mixed clip is the
-weighted sum of its losses with either label, with the weights of the samples. For cross-entropy it equals the loss of a
-soft label.
+sum of its losses with the two labels, weighted like the samples. For cross-entropy it equals the loss of a soft label.
 
 Shapes: B batch, W samples, P clips that are mixed with another, C classes.
 """

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def make_shardable(model: PreTrainedModel) -> None:
-    """Make an audio model return ``None`` as token embeddings, which accelerate asks for, instead of raising."""
+    """Make ``get_input_embeddings``, which accelerate calls, return ``None`` if it raises for an audio model."""
     try:
         model.get_input_embeddings()
     except NotImplementedError:
