@@ -132,7 +132,7 @@ def test_a_checkpoint_with_another_kind_of_weights_is_refused(clips: Any, tmp_pa
     assert (checkpoints[0.9] / LEARNING_WEIGHTS).is_file()
     for ema, other in ((None, 0.9), (0.9, None)):
         trainer = make_trainer(build(length_s=0.3), clips, tmp_path / "other", ema=ema, **often)
-        with pytest.raises(OutputError, match="with and without --ema"):
+        with pytest.raises(OutputError, match="another setting of --ema"):
             check_same_run(str(checkpoints[other]), trainer.facts())
         with pytest.raises(OutputError, match="--ema"):
             trainer.train(resume_from_checkpoint=str(checkpoints[other]))

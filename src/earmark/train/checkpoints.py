@@ -33,7 +33,7 @@ _MUST_AGREE = {
     "rates": "a run with other groups of learning rates",
     "labels": "a model with other labels",
     "clips": "other training clips",
-    "average": "a run that differs in averaging its weights (with or without --ema)",
+    "average": "a run with another setting of --ema",
 }
 
 
