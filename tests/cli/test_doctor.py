@@ -78,7 +78,7 @@ def test_a_selftest_without_a_card(words: list[str], said: str, capsys: pytest.C
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--device", "gpu"], "--device gpu: expected auto, npu, cuda, xpu, mps or cpu"),
+        (["--device", "gpu"], "--device gpu: unknown device. Use auto, npu, cuda, xpu, mps or cpu"),
         (["now"], "unexpected word 'now'"),
         (["--selftest", "--device", "cpu"], "--selftest compares cards with the CPU"),
         (["--jsn"], "unknown flag --jsn; did you mean --json?"),
