@@ -100,7 +100,7 @@ def test_segments_of_background_classes_are_left_out_unless_asked_for(
 
     found, said = labels()
     assert found == {"high", "low"}
-    assert "Segments of the background class mid are omitted. Add --include_background to write them" in said
+    assert "Segments of the background class 'mid' are omitted. Add --include_background to write them" in said
     found, said = labels("--include_background", "true")
     assert found == {"high", "low", "mid"}
     assert "left out" not in said
@@ -124,7 +124,7 @@ def test_a_trained_background_class_is_known_by_any_name(
     assert load_trained(ModelSource(name_or_path=str(tmp_path / "run"))).background_class == "rauschen"
     said = predict(tmp_path / "run", tape, capsys, "--window_seconds", "0.5")
     assert "no background class" not in said
-    assert "Segments of the background class rauschen are omitted" in said
+    assert "Segments of the background class 'rauschen' are omitted" in said
     words = ["evaluate", str(tmp_path / "run"), "--data_dir", str(data), "--background_dir", str(tmp_path / "noise")]
     with caplog.at_level(logging.INFO):
         assert main([*words, "--device", "cpu", "--report", "false"]) == 0

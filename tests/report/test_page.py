@@ -78,6 +78,20 @@ def test_the_headline_says_how_far_to_trust_it(page: Any) -> None:
 
 
 @needs_browser
+def test_no_interval_of_macro_f1_if_all_clips_are_right(browser: Any, tmp_path: Path) -> None:
+    clips = [Clip(f"{i}.wav", LABELS[i % 2], path="/none", group=f"speaker {i}") for i in range(12)]
+    right = judge(4 * np.eye(2, dtype=np.float32)[np.arange(12) % 2], ClipTable(clips, "here"), LABELS[:2])
+    assert "95 % interval over 12 clips: accuracy 0.7575 to 1.0000; calibration" in right.figures.summary_lines()[2]
+    path = write_report(tmp_path / "r.html", ReportFacts("x", {}, {}, {}), {"test": ScoredSplit(right, np.ones(12))})
+    with opened(browser, path) as page:
+        assert "95 % intervals by Wilson's method over 12 clips; clips" in page.locator("body").inner_text()
+        accuracy, macro_f1 = page.locator("#cards .card").all()[:2]
+        assert "95 %: 0.7575 to 1.0000" in accuracy.inner_text()
+        assert "no interval: all clips are right" in macro_f1.inner_text()
+        assert macro_f1.locator("svg").count() == 0
+
+
+@needs_browser
 def test_headline_cards_stand_in_even_rows(browser: Any, report: Path) -> None:
     with opened(browser, report, width=1280) as page:
         spots = [card.bounding_box() for card in page.locator("#cards .card").all()]

@@ -114,7 +114,7 @@ def _note_background(options: PredictOptions, job: Job) -> None:
             logger.info(
                 "Segments of the background %s %s are omitted. Add --include_background to write them",
                 "class" if len(left_out) == 1 else "classes",
-                ", ".join(left_out),
+                ", ".join(map(repr, left_out)),
             )
     if options.rows in ("windows", "segments") and lacks_background(model.task, model.decision, model.background_class):
         logger.warning("%s", warn_of_windows(f"--rows {options.rows}", model.labels))

@@ -24,7 +24,7 @@ _AT_ONCE = 1 << 22  # numbers in memory at a time
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure, or the difference of two, with its 95 % interval, unless that takes minutes to compute."""
+    """A figure, or the difference of two, with its 95 % interval; ``None`` if it is unknown or slow to compute."""
 
     value: float
     interval: Interval | None

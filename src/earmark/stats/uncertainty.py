@@ -103,7 +103,7 @@ def bootstrap_intervals(
     """Return bootstrap percentile intervals of accuracy and macro F1 over clips or groups (Efron 1979).
 
     Both figures depend only on the confusion matrix. If all clips are right, or all are wrong, every bootstrap set is
-    the same, so :func:`proportion_interval` is used for both figures instead.
+    the same: the accuracy then has the interval of :func:`proportion_interval`, and macro F1 has none.
 
     Args:
         confusion: clips by true class (row) and predicted class (column), int64 (C, C), at least one clip.
@@ -111,14 +111,14 @@ def bootstrap_intervals(
         cells: cell of each clip of ``units``, true class times C plus predicted class, int64 (N,).
 
     Returns:
-        ``accuracy`` and ``macro_f1``.
+        ``accuracy`` and, unless all clips are right or all are wrong, ``macro_f1``.
     """
     true, predicted = np.nonzero(confusion)
     counts = confusion[true, predicted]
     total, num_classes = int(counts.sum()), len(confusion)
     right = int(counts[true == predicted].sum())
     if right in (0, total):
-        return dict.fromkeys(("accuracy", "macro_f1"), proportion_interval(right, total))
+        return {"accuracy": proportion_interval(right, total)}
     if units is None or cells is None:
         units, cells = Units(total), np.repeat(true * num_classes + predicted, counts)
     place = np.full(num_classes**2, -1)

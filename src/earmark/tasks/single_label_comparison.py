@@ -41,7 +41,7 @@ def compare_classes(
             f1 = np.where(support > 0, 2 * hits / (support + confusion.sum(axis=0)), np.nan)
         values = {"accuracy": float(hits.sum() / len(targets)), "macro_f1": float(np.nanmean(f1))}
         within = bootstrap_intervals(confusion, units, targets * num_classes + of)
-        figures.append({name: Estimate(value, within[name]) for name, value in values.items()})
+        figures.append({name: Estimate(value, within.get(name)) for name, value in values.items()})
         of_labels.append({"f1": f1})
     pairs = [compare(targets, predictions[0], of, num_classes, units) for of in predictions[1:]]
     return Compared(figures, pairs, of_labels)

@@ -46,7 +46,7 @@ class Metrics:
         predicted_classes: number of different classes that were predicted.
         per_class: one row for each class, in the order of the labels.
         confusion: number of clips by true class (row) and predicted class (column), int64 (C, C).
-        intervals: 95 % bootstrap intervals of ``accuracy`` and ``macro_f1``.
+        intervals: 95 % intervals of :func:`~earmark.stats.uncertainty.bootstrap_intervals`, by name.
         calibration_error: expected calibration error of the most likely class.
         intervals_over: the units that the bootstrap draws.
     """
@@ -107,8 +107,10 @@ class Metrics:
             f"accuracy {self.accuracy:.4f} on {counted(self.num_clips, 'clip')} "
             f"(always predicting {self.majority_class!r}: {self.majority_class_rate:.4f})",
             f"balanced accuracy {self.balanced_accuracy:.4f}, macro-F1 {self.macro_f1:.4f}, loss {self.loss:.4f}{top}",
-            f"95 % intervals over {self.intervals_over}: "
-            + ", ".join(f"{name} {of.low:.4f} to {of.high:.4f}" for name, of in self._named_intervals())
+            f"95 % {'intervals' if len(self.intervals) > 1 else 'interval'} over {self.intervals_over}: "
+            + ", ".join(
+                f"{name.replace('_f1', '-F1')} {of.low:.4f} to {of.high:.4f}" for name, of in self.intervals.items()
+            )
             + f"; calibration error {self.calibration_error:.4f}",
         ]
 
@@ -147,9 +149,6 @@ class Metrics:
             return f"Accuracy {self.accuracy:.4f} hardly beats {self.majority_class_rate:.4f}, {rate}."
         return finding
 
-    def _named_intervals(self) -> list[tuple[str, Interval]]:
-        return [("accuracy", self.intervals["accuracy"]), ("macro-F1", self.intervals["macro_f1"])]
-
 
 def compute_metrics(
     logits: np.ndarray, targets: np.ndarray, labels: Sequence[str], units: Units | None = None
@@ -172,6 +171,7 @@ def compute_metrics(
     predicted = logits.argmax(axis=1)
     confusion = confusion_matrix(targets, predicted, labels=indices)
     per_class = _per_class(targets, predicted, labels)
+    intervals = bootstrap_intervals(confusion, units, targets * len(labels) + predicted)
     present = [row for row in per_class if row.support]
     majority = max(present, key=lambda row: row.support)
     return Metrics(
@@ -188,8 +188,8 @@ def compute_metrics(
         predicted_classes=len(np.unique(predicted)),
         per_class=per_class,
         confusion=confusion,
-        intervals=bootstrap_intervals(confusion, units, targets * len(labels) + predicted),
-        intervals_over=units.in_words,
+        intervals=intervals,
+        intervals_over=units.in_words if "macro_f1" in intervals else counted(len(targets), "clip"),
         calibration_error=calibration_error(softmax(logits.astype(np.float64)), targets),
     )
 
