@@ -19,13 +19,13 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["images"]
 
 # Markdown: anchors as on GitHub, and links to headings are checked.
-myst_enable_extensions = ["colon_fence"]
+myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 4
 
 # Python: types stand in the signature's description, and nothing is imported from the network.
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
-autodoc_member_order = "bysource"
+autodoc_class_signature = "separated"  # users get these objects from functions and do not call the classes
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 

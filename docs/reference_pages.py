@@ -26,6 +26,18 @@ from earmark.sources.source import Source
 from earmark.sources.source_registry import SOURCES
 
 FOLDER = "reference"
+MEMBERS = {  # of the classes on the Python page, the most used first; other methods serve earmark itself
+    "Classifier": (
+        *("from_pretrained", "predict", "predict_proba", "predict_clips", "timeline", "iter_windows"),
+        *("embed", "export", "push"),
+    ),
+    "Clips": ("split", "filter", "labels", "label_counts", "splits", "origin", "to_pandas"),
+    "EarmarkError": (),
+    "Evaluation": ("predictions", "report"),
+    "Run": ("classifier", "metrics", "predictions", "report", "labels", "history", "settings", "runs"),
+    "SearchResult": ("best", "best_settings"),
+    "Stopped": (),
+}
 EXAMPLE = (("wren", 1.5, 4.0, 0.93), ("robin", 12.0, 15.5, 0.81))  # label, start and end in seconds, score
 
 
@@ -101,12 +113,21 @@ def command_page(command: Command) -> str:
     text = page.text if isinstance(page.text, str) else page.text()
     parts = [f"# earmark {command.name}", _sentence(page.summary), _literal(page.usage)]
     parts += [_prose(text)] if text else []
-    parts += ["## Examples", _literal(page.examples, "bash")] if page.examples else []
+    parts += ["## Examples", _literal(_commands(page.examples), "bash")] if page.examples else []
     parts += ["## Notes", _prose(page.notes)] if page.notes else []
     parts += [f":::{{program}} earmark {command.name}\n:::"]
     for title, flags in flag_groups(command, everything=True).items():
         parts += [f"## {_first_up(title)}", *(_option(one) for one in flags)]
     return "\n\n".join(parts)
+
+
+def _commands(examples: str) -> str:
+    """Return the examples of a help page as a script: sentences above indented commands become comments."""
+    lines = examples.strip("\n").split("\n")
+    if not any(line.endswith(":") for line in lines):
+        return "\n".join(lines)
+    script = [line[2:] if line.startswith("  ") else f"\n# {_first_up(line.rstrip(':'))}" for line in lines]
+    return "\n".join(script).strip("\n")
 
 
 def _prose(text: str) -> str:
@@ -116,21 +137,22 @@ def _prose(text: str) -> str:
 
 
 def _option(one: Flag) -> str:
-    """Return the entry of a flag: names and value, type, default, help."""
+    """Return the entry of a flag: names, value, type and default in one line, and the help below."""
     value = flag_value(one)
     names = ", ".join(f"--{name} {value}".rstrip() for name in (one.name, *one.aliases))
-    facts = [_type(one)]
+    facts = [] if one.kind.base is bool or value == "|".join(one.kind.choices) else [_type(one)]
     if not (one.default is None or one.default in ("", [])):
-        facts.append(f"default: `{shown(one.default)}`")
-    return f"::::{{option}} {names}\n{_escaped(one.help)}\n\n*{'; '.join(facts)}*\n::::"
+        facts.append(f"default: {shown(one.default)}")
+    line = f"{names} ({'; '.join(facts)})" if facts else names
+    return f"::::{{option}} {line}\n{_escaped(one.help)}\n::::"
 
 
 def _type(one: Flag) -> str:
-    if one.choices and one.kind.base is not bool:
-        return "One of " + ", ".join(f"`{name}`" for name in one.choices)
-    names = {bool: "true or false", int: "whole number", float: "number", str: "text", dict: "JSON object"}
+    if one.choices:
+        return f"one of {'|'.join(one.choices)}"
+    names = {int: "whole number", float: "number", str: "text", dict: "JSON object"}
     several = "list of " if one.kind.is_list else ""
-    return _first_up(several + names[one.kind.base])
+    return several + names[one.kind.base]
 
 
 # ---------------------------------------------------------------- Python
@@ -144,10 +166,18 @@ def python_page(names: Sequence[str]) -> str:
         "```{eval-rst}\n.. currentmodule:: earmark\n```",
     ]
     for name in sorted((one for one in names if not one.startswith("_")), key=str.casefold):
-        kind = "autoclass" if inspect.isclass(getattr(earmark, name)) else "autofunction"
-        members = "\n   :members:\n   :inherited-members: Exception, Sequence" if kind == "autoclass" else ""
-        parts.append(f"## {name}\n\n```{{eval-rst}}\n.. {kind}:: {name}{members}\n```")
+        thing = getattr(earmark, name)
+        entry = _class_entry(name, thing) if inspect.isclass(thing) else f".. autofunction:: {name}"
+        parts.append(f"## {name}\n\n```{{eval-rst}}\n{entry}\n```")
     return "\n\n".join(parts)
+
+
+def _class_entry(name: str, thing: type) -> str:
+    lines = [f".. autoclass:: {name}"]
+    for member in MEMBERS[name]:
+        kind = "property" if isinstance(inspect.getattr_static(thing, member), property) else "method"
+        lines.append(f"\n   .. auto{kind}:: {name}.{member}")
+    return "\n".join(lines)
 
 
 # ---------------------------------------------------------------- errors
@@ -156,27 +186,36 @@ def python_page(names: Sequence[str]) -> str:
 def errors_page() -> str:
     """Return the page of the classes of errors, their exit codes, and the library errors that earmark explains."""
     classes = [one for one in vars(errors).values() if inspect.isclass(one) and issubclass(one, EarmarkError)]
-    rows = [(f"`{one.__name__}`", f"`{one.__bases__[0].__name__}`", str(one.exit_code), _doc(one)) for one in classes]
-    codes = [(f"`{code}`", _cell(means), _cell(fix)) for code, (means, fix) in faults.codes().items()]
-    texts = [(_pattern(one.pattern), _cell(one.means), _cell(one.fix)) for one in faults.texts()]
+    entries = [(_error_title(one), _doc(one)) for one in classes]
+    codes = [(f"`{code}`", _remedy(means, fix)) for code, (means, fix) in faults.codes().items()]
+    texts = [(_pattern(one.pattern), _remedy(one.means, one.fix)) for one in faults.texts()]
     return f"""# Errors
 
 An error that you can fix is one line: where it is, what is wrong, what to do. `--debug` adds the traceback. In Python,
 each error is an exception of one of these classes, and `except earmark.EarmarkError` catches all of them.
 
-{_table(("class", "base class", "exit code", "raised when"), rows)}
+{_definitions(entries)}
 
 ## Error codes of CANN and HCCL
 
 earmark explains these codes when an Ascend card fails. `earmark doctor` checks a machine before it does
 ([doctor](../doctor.md)).
 
-{_table(("code", "meaning", "fix"), codes)}
+{_definitions(codes)}
 
 ## Error texts of libraries
 
-{_table(("text", "meaning", "fix"), texts)}
+{_definitions(texts)}
 """
+
+
+def _error_title(error: type[EarmarkError]) -> str:
+    bases = " and ".join(f"`{base.__name__}`" for base in error.__bases__)
+    return f"`{error.__name__}` (subclass of {bases}, exit code {error.exit_code})"
+
+
+def _remedy(means: str, fix: str) -> str:
+    return f"{_sentence(_cell(means))} Fix: {_sentence(_cell(fix), first_up=False)}"
 
 
 def _pattern(pattern: re.Pattern[str]) -> str:
@@ -207,7 +246,7 @@ def files_page(formats: Sequence[Format], sources: Sequence[Source]) -> str:
 Formats of tables, of annotations and of results. What the columns mean: [tables](../data.md#tables) and
 [predictions](../predict.md).
 
-{_table(("format", "read from", "written with", "description"), [_format_row(one) for one in formats])}
+{_definitions(map(_format_entry, formats))}
 
 The same two events, as `earmark predict` writes them:
 
@@ -218,7 +257,7 @@ The same two events, as `earmark predict` writes them:
 What `--data_dir`, `--train_file` and `--dataset_name` can name. The first source that recognises what it is given reads
 it.
 
-{_table(("source", "used because", "flags that only it uses"), [_source_row(one) for one in sources])}
+{_definitions(map(_source_entry, sources))}
 """
 
 
@@ -236,12 +275,13 @@ def run_files() -> list[tuple[str, str]]:
     return found
 
 
-def _format_row(one: Format) -> tuple[str, str, str, str]:
+def _format_entry(one: Format) -> tuple[str, str]:
     made_by = inspect.getmodule(one.read or one.recognises or one.interpret or (one.writer and one.writer.rows))
     suffixes = ", ".join(f"`{suffix}`" for suffix in (*one.suffixes, *one.named_suffixes))
     read = suffixes or ("a table with its columns" if one.recognises else "")
-    written = f"`--format {one.name}`" if one.writer else ""
-    return f"`{one.name}`", read, written, _doc(made_by)
+    ways = [f"read from {read}"] if read else []
+    ways += [f"written with `--format {one.name}`"] if one.writer else []
+    return f"`{one.name}` ({'; '.join(ways)})", _doc(made_by)
 
 
 def _format_example(one: Format) -> str:
@@ -256,11 +296,13 @@ def _format_example(one: Format) -> str:
     for label, start_s, end_s, score in EXAMPLE:
         text += rows.segment(path, Segment(start_s, end_s, one.writer.label(label), score))
     rows.end(60.0)
+    text = text.replace(str(Path.cwd()), "/data")  # some formats name recordings by absolute paths
     return f"### {one.name}\n\n```text\n{text.rstrip()}\n```\n"
 
 
-def _source_row(one: Source) -> tuple[str, str, str]:
-    return _cell(one.name), _cell(one.because), ", ".join(f"`--{name}`" for name in one.settings)
+def _source_entry(one: Source) -> tuple[str, str]:
+    only = f" Flags that only it uses: {', '.join(f'`--{name}`' for name in one.settings)}." if one.settings else ""
+    return _cell(one.name), f"Used if {_cell(one.because)}.{only}"
 
 
 # ---------------------------------------------------------------- text
@@ -269,6 +311,11 @@ def _source_row(one: Source) -> tuple[str, str, str]:
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _definitions(entries: Iterable[tuple[str, str]]) -> str:
+    """Return a definition list, which fits a phone, unlike a table with sentences in several columns."""
+    return "\n\n".join(f"{term}\n: {text}" for term, text in entries)
 
 
 def _cell(text: str) -> str:
@@ -300,5 +347,5 @@ def _first_up(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _sentence(text: str) -> str:
-    return f"{_first_up(text.rstrip('.'))}."
+def _sentence(text: str, *, first_up: bool = True) -> str:
+    return f"{_first_up(text.rstrip('.')) if first_up else text.rstrip('.')}."

@@ -41,9 +41,9 @@ def test_a_flag_is_on_the_page_of_its_command() -> None:
     text = reference_pages.command_page(Command("hum", print, (ToySettings,), page))
     assert text.startswith("# earmark hum\n\nListen.\n\n```text\nearmark hum FILE\n```")
     assert "## What it hears" in text
-    assert "::::{option} --pitch_hz X, --pitch X\nPitch to listen for, as in `--format` toy.\n\n" in text
-    assert "*Number; default: `440`*" in text
-    assert "::::{option} --birds BIRD...\nBirds to listen for.\n\n*List of text*" in text
+    pitch = "::::{option} --pitch_hz X, --pitch X (number; default: 440)\nPitch to listen for, as in `--format` toy.\n"
+    assert pitch in text
+    assert "::::{option} --birds BIRD... (list of text)\nBirds to listen for.\n" in text
     assert "See `--birds`." in text
 
 
@@ -56,10 +56,19 @@ def test_every_flag_of_every_command_has_an_entry() -> None:
         assert set(declared_flags(*command.settings)) - positional <= documented, name
 
 
+def test_sentences_between_examples_are_comments() -> None:
+    page = HelpPage(
+        "listen", "earmark hum FILE", examples="to one bird:\n  earmark hum a.wav\nto two:\n  earmark hum b.wav"
+    )
+    text = reference_pages.command_page(Command("hum", print, (ToySettings,), page))
+    assert "```bash\n# To one bird\nearmark hum a.wav\n\n# To two\nearmark hum b.wav\n```" in text
+
+
 def test_a_format_and_every_source_are_on_the_page_of_files() -> None:
     toy = Format("toy", suffixes=(".toy",), writer=Writer(toy_rows, suffix=".toy"))
     text = reference_pages.files_page((*FORMATS, toy), SOURCES)
-    assert "| `toy` | `.toy` | `--format toy` |" in text
+    assert "`toy` (read from `.toy`; written with `--format toy`)\n: " in text
+    assert str(Path.cwd()) not in text
     assert "### toy\n\n```text\nrecordings/morning.wav sings wren\nrecordings/morning.wav sings robin\n```" in text
     assert "| `run_config.yaml` |" in text
     for source in SOURCES:
@@ -73,11 +82,23 @@ def test_every_public_name_is_on_the_page_of_python() -> None:
         assert f"## {name}\n\n```{{eval-rst}}\n.. auto{kind}:: {name}\n" in text
 
 
+def test_documented_members_exist_and_no_machinery_is_shown() -> None:
+    for name, members in reference_pages.MEMBERS.items():
+        assert all(hasattr(getattr(earmark, name), member) for member in members)
+    text = reference_pages.all_pages()["reference/python.md"]
+    assert (
+        text.index("Classifier.from_pretrained") < text.index("Classifier.predict\n") < text.index("Classifier.embed")
+    )
+    assert "windowing" not in text
+
+
 def test_every_error_is_on_the_page_of_errors() -> None:
     text = reference_pages.errors_page()
-    assert f"| `{errors.Stopped.__name__}` | `EarmarkError` | 75 |" in text
-    assert "| `DataError` | `EarmarkError` | 2 |" in text
-    assert "| `EI0002` |" in text
+    assert (
+        f"`{errors.Stopped.__name__}` (subclass of `EarmarkError`, exit code 75)\n: A signal stopped training" in text
+    )
+    assert "`DataError` (subclass of `EarmarkError`, exit code 2)\n: " in text
+    assert "`EI0002`\n: " in text
     assert "out of memory" in text
 
 

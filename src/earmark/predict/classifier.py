@@ -39,10 +39,8 @@ class Classifier(SavedModel):
         classifier.predict("yes.wav")          # [{'label': 'yes', 'score': 0.98}]
 
     Attributes:
-        scorer: the model and its limits (``max_samples``: longest window), for the scoring loop.
         labels: class names by index; for a regression, the name of the number.
         task: task of the model: one class, several labels, or a number.
-        decision: rules from probabilities to predictions; see :mod:`earmark.tasks.decision`.
         background_class: class of clips with none of the other classes; ``None`` without one.
         background_classes: all such classes. Their segments are omitted unless requested.
         sampling_rate_hz: sampling rate of the model; other recordings are resampled.
@@ -51,7 +49,7 @@ class Classifier(SavedModel):
     def __init__(
         self, audio: AudioModel | ExportedModel, *, device: str = "auto", batch_size: int = 32, precision: str = "fp32"
     ) -> None:
-        self.scorer = make_scorer(audio, device, precision)
+        self.scorer = make_scorer(audio, device, precision)  # with the longest window, for the scoring loop
         self.labels = audio.labels
         self.task: Task = audio.task
         self.decision = audio.decision
