@@ -9,7 +9,7 @@ from earmark.sources.source import GivenData, Source
 
 _HOW_TO_GET = (
     "superb ks is built from the Speech Commands archive. Download speech_commands_v0.01.tar.gz (and, for the test "
-    "split, speech_commands_test_set_v0.02.tar.gz) into a folder, extracted or not, and add --data_dir FOLDER"
+    "split, speech_commands_test_set_v0.01.tar.gz) into a folder, extracted or not, and add --data_dir FOLDER."
 )
 
 
