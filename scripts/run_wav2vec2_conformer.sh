@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# The recipe of run_wav2vec2.sh with wav2vec2-conformer-rel-pos-large in float16. Its apex flags are those of the
-# Ascend port; torch's own mixed precision does their work today.
+# The recipe of run_wav2vec2.sh with wav2vec2-conformer-rel-pos-large in float16. torch's mixed precision replaces the
+# apex flags of the Ascend port.
 #
-#   bash scripts/run_wav2vec2_conformer.sh                        8 cards, weights and data set from the hub
+#   DATA_DIR=speech_commands_v0.01 bash scripts/run_wav2vec2_conformer.sh                                8 cards
 #   NPROC=1 DATA_DIR=speech_commands_v0.01 bash scripts/run_wav2vec2_conformer.sh --num_train_epochs 1
 #
 # Takes the same variables as run_wav2vec2.sh; the weights are those of the folder wav2vec2-conformer-rel-pos-large
@@ -15,5 +15,4 @@ if [[ -z ${MODEL:-} ]]; then
   if [[ -d $root/${MODEL#facebook/} ]]; then MODEL=$root/${MODEL#facebook/}; fi
 fi
 export MODEL OUTPUT_DIR=${OUTPUT_DIR:-./output_conformer}
-exec bash "$root/scripts/run_wav2vec2.sh" \
-  --fp16 --fp16_opt_level O1 --half_precision_backend apex --loss_scale 16 "$@"
+exec bash "$root/scripts/run_wav2vec2.sh" --fp16 "$@"

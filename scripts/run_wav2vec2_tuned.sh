@@ -5,13 +5,13 @@
 # that was chosen for 2,000, and the model learns nothing. This script keeps the rate and the epochs and shares 128 clips
 # a step out over the cards, so the result does not depend on their number.
 #
-#   bash scripts/run_wav2vec2_tuned.sh                            8 cards, weights and data set from the hub
+#   DATA_DIR=speech_commands_v0.01 bash scripts/run_wav2vec2_tuned.sh           8 cards
 #   NPROC=1 DATA_DIR=speech_commands_v0.01 bash scripts/run_wav2vec2_tuned.sh
 #
-# Takes the same variables as run_wav2vec2.sh; the run folder is ./output_tuned.
+# Takes the variables of run_wav2vec2.sh except ACCUMULATION; the run folder is ./output_tuned.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
-export NPROC=${NPROC:-8} OUTPUT_DIR=${OUTPUT_DIR:-./output_tuned}
+export NPROC=${NPROC:-8} OUTPUT_DIR=${OUTPUT_DIR:-./output_tuned} ACCUMULATION=1
 clips=$((128 / NPROC * NPROC))  # every card takes the same number of clips: 126 on 3, 6 or 7 cards, 125 on 5
-exec bash "$root/scripts/run_wav2vec2.sh" --gradient_accumulation_steps 1 --global_batch_size "$clips" "$@"
+exec bash "$root/scripts/run_wav2vec2.sh" --global_batch_size "$clips" "$@"

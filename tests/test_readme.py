@@ -166,15 +166,6 @@ def test_python_of_the_chinese_pages_is_in_the_english_ones(page: Path) -> None:
     assert lines(page) <= lines(DOCS / "python.md") | lines(DOCS / "export.md")
 
 
-def test_the_training_scripts_flags_parse() -> None:
-    text = (ROOT / "scripts" / "run_wav2vec2.sh").read_text(encoding="utf-8")
-    flags = re.findall(r"^  (--[^\n]*?) ?\\?$", text.split('run_audio_classification.py" ')[1], flags=re.M)
-    words = [word for flag in flags for word in shlex.split(flag.replace("$MODEL", "x").replace("$OUTPUT_DIR", "y"))]
-    settings = parse_example([*words, "--dataset_name", "superb", "--use_cpu"])
-    assert settings.training.learning_rate == 3e-5
-    assert settings.training.gradient_accumulation_steps == 4
-
-
 def test_quickstart_and_the_example_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,13 +14,16 @@ from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.recipe import global_batch_size, warn_of_collapse, with_global_batch
 
 ROOT = Path(__file__).parents[2]
+SCRIPTS = ["run_wav2vec2.sh", "run_wav2vec2_conformer.sh", "run_wav2vec2_tuned.sh"]
 
 
 @pytest.fixture
 def interpreter(tmp_path: Path) -> str:
-    """Stands in for Python: prints its words one a line, exits with $FAKE_STATUS."""
+    """Stands in for Python: prints its words one a line, exits with $FAKE_STATUS; checks nothing."""
     path = tmp_path / "python"
-    path.write_text('#!/bin/sh\nprintf "word %s\\n" "$@"\nexit "${FAKE_STATUS:-0}"\n')
+    path.write_text(
+        '#!/bin/sh\n[ "$1" = -c ] && exit "${FAKE_CHECK:-0}"\nprintf "word %s\\n" "$@"\nexit "${FAKE_STATUS:-0}"\n'
+    )
     path.chmod(0o755)
     return str(path)
 
@@ -33,7 +36,7 @@ def run(script: str, interpreter: str, cwd: Path, *words: str, **env: str) -> su
         capture_output=True,
         text=True,
         cwd=cwd,
-        env={**environment, "PYTHON": interpreter, **env},
+        env={**environment, "PYTHON": interpreter, "DATA_DIR": "speech_commands", **env},
         check=False,
     )
 
@@ -51,6 +54,7 @@ def test_the_defaults_are_the_published_ones(interpreter: str, tmp_path: Path) -
     assert settings.model.model_name_or_path == "facebook/wav2vec2-base"
     assert (settings.training.output_dir, settings.training.num_train_epochs) == ("./output", 5.0)
     assert settings.training.fp16 is False
+    assert (settings.training.learning_rate, settings.training.gradient_accumulation_steps) == (3e-5, 4)
     assert done.stdout.splitlines()[-1].startswith("end to end: ")
     last = (tmp_path / "output.log").read_text().splitlines()[-1]
     assert re.fullmatch(r"end to end: \d+ s, exit code: 0", last)
@@ -75,16 +79,39 @@ def test_everything_can_be_changed(interpreter: str, tmp_path: Path) -> None:
     assert "word --max_steps" in (tmp_path / "runs" / "a.log").read_text()
 
 
-def test_the_conformer_brings_its_apex_flags(interpreter: str, tmp_path: Path) -> None:
+def test_the_conformer_trains_in_float16(interpreter: str, tmp_path: Path) -> None:
     words = words_of(run("run_wav2vec2_conformer.sh", interpreter, tmp_path, NPROC="2"))
     assert words[3] == "2"
-    assert shlex.join(words[-7:]) == "--fp16 --fp16_opt_level O1 --half_precision_backend apex --loss_scale 16"
     settings = parse_example(words[5:])
     assert settings.model.model_name_or_path == "facebook/wav2vec2-conformer-rel-pos-large"
     assert (settings.training.output_dir, settings.training.fp16) == ("./output_conformer", True)
 
 
-@pytest.mark.parametrize("script", ["run_wav2vec2.sh", "run_wav2vec2_conformer.sh", "run_wav2vec2_tuned.sh"])
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_the_flags_are_current_and_given_once(script: str, interpreter: str, tmp_path: Path) -> None:
+    notes = parse_example(words_of(run(script, interpreter, tmp_path))[5:]).notes
+    assert [note for note in notes if not note.startswith("--overwrite_output_dir: ")] == []
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_without_data_nothing_is_launched(script: str, interpreter: str, tmp_path: Path) -> None:
+    done = run(script, interpreter, tmp_path, DATA_DIR="")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith("DATA_DIR: not set. ")
+    assert words_of(run(script, interpreter, tmp_path, "--data_dir", "archive", DATA_DIR=""))
+
+
+@pytest.mark.parametrize("missing", ["MODEL", "DATA_DIR"])
+def test_what_is_missing_is_reported_once(missing: str, tmp_path: Path) -> None:
+    (tmp_path / "archive").mkdir()
+    paths = {"MODEL": "./weights", "DATA_DIR": "archive", missing: "./gone"}
+    done = run("run_wav2vec2.sh", sys.executable, tmp_path, **paths)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert [line for line in done.stderr.splitlines() if "error" in line] == done.stderr.splitlines()[-1:]
+    assert "gone: no such folder" in done.stderr
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
 def test_the_exit_code_is_the_runs(script: str, interpreter: str, tmp_path: Path) -> None:
     done = run(script, interpreter, tmp_path, FAKE_STATUS="3")
     assert done.returncode == 3

@@ -31,9 +31,9 @@ def download(name: str, *, revision: str, token: str | None, cache_dir: str | No
         MissingExtraError: the client is not installed.
     """
     hub = require("modelscope_hub")
-    import huggingface_hub
+    from huggingface_hub import constants
 
-    offline = huggingface_hub.constants.is_offline_mode()
+    offline = constants.is_offline_mode()
     repository = name.removeprefix(SCHEME)
     if repository.count("/") != 1:
         raise ModelError(f"{name}: not a name on ModelScope. Write {SCHEME}ORG/NAME.")

@@ -104,12 +104,12 @@ def hub_errors(name: str) -> Iterator[None]:
 
 def network_error(name: str, exc: Exception) -> NetworkError:
     """Return the error for a hub that cannot be reached."""
-    import huggingface_hub as hub
+    from huggingface_hub import constants
 
-    if hub.constants.is_offline_mode():
+    if constants.is_offline_mode():
         fault = "it is not in the cache and HF_HUB_OFFLINE forbids the network"
     else:
-        fault = f"network error: {hub.constants.ENDPOINT} is unreachable ({str(exc).splitlines()[0]})"
+        fault = f"network error: {constants.ENDPOINT} is unreachable ({str(exc).splitlines()[0]})"
     return NetworkError(
         f"{name}: {fault}. Without a network, use a local copy with --data_dir FOLDER or --train_file MANIFEST, or set "
         "HF_HUB_OFFLINE=1 to use data that was downloaded before"

@@ -53,9 +53,9 @@ class HubDataset(Source):
 def _check_reachable(given: GivenData) -> None:
     """Request the data set's information once, because ``datasets`` retries a dead connection for half a minute."""
     import huggingface_hub as hub
-    from huggingface_hub import errors
+    from huggingface_hub import constants, errors
 
-    if hub.constants.is_offline_mode():
+    if constants.is_offline_mode():
         return
     name, revision = given.name, given.request.revision
     try:
