@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import shlex
+import shutil
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,10 +81,18 @@ def run(folder: str = "quickstart", *, seed: int = 0, device: str = "auto") -> Q
             *(f"  {line}" for line in labelled),
             "",
             f"accuracy {accuracy:.4f} on unseen voices, {format_seconds(seconds)} in all",
-            f"label your own: earmark predict {shlex.quote(str(run_dir))} FILES_OR_FOLDERS",
+            f"label your own: {_command()} predict {shlex.quote(str(run_dir))} FILES_OR_FOLDERS",
         ]
     )
     return QuickstartOutcome(corpus, run_dir, accuracy, summary)
+
+
+def _command() -> str:
+    """Return how to call earmark in this shell: by name, or by the path of the script beside the interpreter."""
+    script = Path(sys.executable).with_name("earmark")
+    if shutil.which("earmark") is None and script.is_file():
+        return shlex.quote(os.path.relpath(script))
+    return "earmark"
 
 
 def _train(corpus: Path, run_dir: Path, seed: int, device: str) -> TrainOutcome:

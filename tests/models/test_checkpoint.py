@@ -84,6 +84,17 @@ def test_missing_files_are_named(saved: Path) -> None:
         find_checkpoint(str(saved / "none"))
 
 
+def test_a_missing_folder_is_answered_without_hidden_names(tmp_path: Path) -> None:
+    for name in (".cache", "clips"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(
+        ModelError, match=r"w2v: no such folder; .* holds clips\. Give a folder with weights, or a name"
+    ):
+        local_folder(str(tmp_path / "w2v"))
+    with pytest.raises(ModelError, match=r"no such folder; did you mean .*/\.cache\?$"):
+        local_folder(str(tmp_path / ".cahce"))
+
+
 @pytest.mark.parametrize("damage", [lambda data: b"", lambda data: data[: len(data) // 2], lambda data: b"x" * 100])
 def test_damaged_weights(saved: Path, damage) -> None:
     weights = saved / "model.safetensors"

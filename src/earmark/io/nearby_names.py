@@ -19,13 +19,16 @@ def path_suggestion(missing: Path, *, folders: bool | None = None, listed: bool 
         listed: whether to list the first names in the folder if no name is similar.
 
     Returns:
-        The most similar name in its folder, or the first names there; empty if there are none.
+        The most similar name in its folder, or the first names there; empty if there are none. Hidden names are left
+        out, unless ``missing`` is hidden.
     """
     suffix = missing.suffix.casefold()
     others: list[str] = []
     try:
         with os.scandir(missing.parent) as entries:
             for entry in entries:
+                if entry.name.startswith(".") and not missing.name.startswith("."):
+                    continue
                 is_alike = os.path.splitext(entry.name)[1].casefold() == suffix
                 if folders is None or (entry.is_dir() if folders else is_alike):
                     others.append(entry.name)

@@ -24,6 +24,7 @@ _PICKLED = "pytorch_model.bin"
 _EXPORT = "export.json"
 _MODEL_FILES = ("config.json", "adapter_config.json", _EXPORT)
 _NAMED = 4  # most folders to name in a message
+_WHAT_TO_GIVE = ". Give a folder with weights, or a name on the hub such as facebook/wav2vec2-base."
 _SCHEMES = (HUB_SCHEME, modelscope.SCHEME)
 
 
@@ -90,8 +91,8 @@ def local_folder(name_or_path: str) -> Path | None:
     if folder.is_file():
         raise ModelError(f"{name_or_path}: this is a file. Give the folder that holds config.json and {_SAFE}.")
     if folder.is_absolute() or name_or_path.startswith((".", "~")) or len(folder.parts) > 2:
-        near = path_suggestion(folder, folders=True) or ". Fix the path."
-        raise ModelError(f"{name_or_path}: no such folder{near}")
+        near = path_suggestion(folder, folders=True)
+        raise ModelError(f"{name_or_path}: no such folder{near}{'' if near.endswith('?') else _WHAT_TO_GIVE}")
     if len(folder.parts) == 2:
         beside = Path(folder.name)
         if any((beside / name).is_file() for name in _MODEL_FILES):
@@ -191,6 +192,7 @@ def _download(
 ) -> Path:
     """Download a model into the hub's cache, or find it there without a network."""
     import huggingface_hub as hub
+    from huggingface_hub import constants
     from huggingface_hub import errors as hub_errors
 
     name = hub_name(name_or_path)
@@ -198,7 +200,7 @@ def _download(
     nowhere = "no such model on the hub" if only_hub else "neither a folder here nor a model on the hub"
     impossible = "not a valid name on the hub" if only_hub else "neither a folder here nor a valid name on the hub"
     similar = "" if only_hub else _similar_model(name)
-    offline = hub.constants.is_offline_mode()
+    offline = constants.is_offline_mode()
     try:
         if not offline:
             # A separate request first, to distinguish an unreachable hub from a missing model: the library would
@@ -228,14 +230,14 @@ def _download(
             local_files_only=offline,
         )
     except hub_errors.LocalEntryNotFoundError as exc:
-        why = "offline mode is on" if hub.constants.is_offline_mode() else f"{endpoint()} cannot be reached"
+        why = "offline mode is on" if constants.is_offline_mode() else f"{endpoint()} cannot be reached"
         if only_hub:
             raise NetworkError(
                 f"{name}: not in the hub's cache, and {why}. Check the network, or name a local folder."
             ) from exc
         raise NetworkError(
             f"{name}: not a folder here{similar} and not in the hub's cache, and {why}. Fix the path, or put the "
-            f"weights in ./{Path(name).name}."
+            f"weights into ./{Path(name).name}."
         ) from exc
     except hub_errors.HFValidationError as exc:
         raise ModelError(f"{name}: {impossible}{similar}. Fix the name.") from exc
@@ -248,6 +250,6 @@ def _download(
 
 def endpoint() -> str:
     """Return the address of the hub, or of the mirror that replaces it."""
-    import huggingface_hub as hub
+    from huggingface_hub import constants
 
-    return os.environ.get("HF_ENDPOINT") or hub.constants.ENDPOINT
+    return os.environ.get("HF_ENDPOINT") or constants.ENDPOINT
