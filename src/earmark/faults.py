@@ -78,7 +78,7 @@ _HCCL_CODES = {
     ),
     "EI0007": (
         "a resource for communication could not be allocated",
-        "end the other processes that npu-smi info lists on these cards",
+        "end the other processes that npu-smi info lists on these cards if they are yours, or wait for them",
     ),
     "EI0008": ("the ranks have different versions of CANN", "install the same CANN on every machine"),
     "EI0009": ("the link between two cards failed", "check it: hccn_tool -i 0 -link -g, for every card"),

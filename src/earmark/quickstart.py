@@ -16,7 +16,6 @@ from earmark.errors import Stopped
 from earmark.progress import Progress
 from earmark.settings.data_flags import DataArguments
 from earmark.settings.model_flags import ModelArguments
-from earmark.settings.prediction_flags import PredictOptions
 from earmark.settings.run_flags import RunArguments
 from earmark.settings.train_settings import TrainSettings
 from earmark.settings.training_flags import TrainingArguments
@@ -77,7 +76,7 @@ def run(folder: str = "quickstart", *, seed: int = 0, device: str = "auto") -> Q
         [
             outcome.summary,
             "",
-            "held-out recordings (path, label, score):",
+            "held-out recordings, with predicted label and its probability:",
             *(f"  {line}" for line in labelled),
             "",
             f"accuracy {accuracy:.4f} on unseen voices, {format_seconds(seconds)} in all",
@@ -121,19 +120,11 @@ def _train(corpus: Path, run_dir: Path, seed: int, device: str) -> TrainOutcome:
 
 
 def _label_some(corpus: Path, run_dir: Path, device: str) -> list[str]:
-    """Return the rows that ``earmark predict`` writes for one test recording of each of a few words."""
-    from earmark.predict.predict_recordings import predict_files
+    """Return the path, predicted label and score of one test recording of each of a few words, as lines."""
+    from earmark.predict.classifier import Classifier
 
     words = sorted(path for path in (corpus / "speech_commands_test_set_v0.01").iterdir() if path.is_dir())
     chosen = [next(iter(sorted(word.glob("*.wav")))) for word in words[:: max(1, len(words) // _SHOWN)]][:_SHOWN]
-    output = run_dir / "predictions_examples.csv"
-    predict_files(
-        PredictOptions(
-            model_name_or_path=str(run_dir),
-            inputs=[str(path) for path in chosen],
-            output=str(output),
-            overwrite=True,
-            device=device,
-        )
-    )
-    return output.read_text(encoding="utf-8").splitlines()[1:]
+    classifier = Classifier.from_pretrained(run_dir, device=device)
+    best = [classifier.top(row)[0] for row in classifier.predict_proba(chosen)]
+    return [f"{path}: {one['label']}, {one['score']:.4f}" for path, one in zip(chosen, best, strict=True)]

@@ -39,6 +39,7 @@ def test_mistakes_are_found_without_torch(tmp_path: Path) -> None:
         (["train", "--data_dir", "sounds", *net, "--output_dir", "busy"], "busy: process"),
         (["train", "--data_dir", "sounds", *net, "--output_dir", "run"], "run: "),
         (["train", "--data_dir", "sounds", *net, *out, "--task", "regression", "--focal_gamma", "2"], "--focal_gamma"),
+        (["train", "--data_dir", "sounds", "--model_name_or_path", "./none", *out], "./none: no such folder"),
         (["train", "--data_dir", "empty", *net, *out, "--folds", "2"], "empty: no class folders"),
         (["search", "--data_dir", "empty", *net, *out, "--search_space", "seed=1|2"], "empty: no class folders"),
     ]

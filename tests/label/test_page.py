@@ -140,6 +140,12 @@ def test_the_end_and_a_later_start(start: Start, visit: Open, pool: Path) -> Non
     for _ in range(8):
         press(page, "1")
     assert "labels.csv" in page.inner_text("#result")
+    assert page.inner_text("#command").startswith("earmark train ")
+    page.evaluate("navigator.clipboard.writeText = async (text) => { window.copied = text; }")
+    page.click("#copy")
+    page.wait_for_function("document.getElementById('copy').textContent === 'Copied'")
+    assert page.evaluate("window.copied") == page.inner_text("#command")
+    page.focus("#done")
     assert page.evaluate("document.activeElement.id") == "done"
     page.click("#again")
     page.wait_for_selector("#choices .chosen")

@@ -35,8 +35,8 @@ def test_nine_choices_for_nine_keys() -> None:
     ("values", "given", "why"),
     [
         ((0.4, 0.35), None, "'class 0' or 'class 1': 0.40 and 0.35"),
-        ((0.95,), None, "the model is sure: 0.95"),
-        ((0.8,), None, "the model is fairly sure: 0.80"),
+        ((0.95,), None, "the model predicts 'class 0': 0.95"),
+        ((0.8,), None, "the model predicts 'class 0': 0.80"),
         ((0.8,), "class 0", "the model agrees with 'class 0': 0.80"),
         ((0.8, 0.1), "class 1", "labelled 'class 1' (probability 0.10); the model predicts 'class 0': 0.80"),
         ((0.8,), "owl", "labelled 'owl', a class that the model does not have; the model predicts 'class 0': 0.80"),

@@ -94,6 +94,22 @@ def test_a_recording_gets_its_labels(page: Any, classifier: earmark.Classifier, 
 
 
 @needs_browser
+def test_omitted_background_classes_are_named(page: Any, server: Server) -> None:
+    def answer(route: Any) -> None:
+        found = route.fetch()
+        route.fulfill(response=found, json={**found.json(), "omitted_classes": ["noise"]})
+
+    page.route("**/v1/timeline*", answer)
+    page.set_input_files("#file", recording("two tones.wav", two_tones()[1]))
+    page.wait_for_selector("#result:not([hidden])")
+    assert page.inner_text("#omitted") == "Segments of the background class “noise” are omitted."
+    page.unroute("**/v1/timeline*")
+    page.click("summary")
+    page.click("#again")
+    page.wait_for_function("!document.getElementById('result').hidden && document.getElementById('omitted').hidden")
+
+
+@needs_browser
 def test_the_picture_has_axes_with_units_and_a_legend(page: Any) -> None:
     half = 0.5 * np.sin(2 * np.pi * 1000 * np.arange(16_000) / 16_000).astype(np.float32)
     wave = np.concatenate([np.zeros_like(half), half])  # a tone of 1 kHz in the second of two seconds

@@ -40,6 +40,7 @@ def test_background_classes_have_no_segments_unless_they_are_asked_for(
         question = Question(data, {"threshold": 0.01, **settings})
         answer = score_timeline(question, classifier, batcher, LIMITS, threading.Event())
         assert answer["recording_rate_hz"] == 16_000
+        assert answer["omitted_classes"] == ([] if settings else ["mid"])
         return {one["label"] for one in answer["segments"]}
 
     assert labels() == {"high", "low"}

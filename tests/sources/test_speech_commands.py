@@ -181,8 +181,8 @@ def test_silence_as_a_percentage_cuts_seconds_and_keeps_validation_apart(tmp_pat
         assert all(len(read_clip(clip, 16_000)) == 16_000 for clips in of_one.values() for clip in clips)
     assert splits == load_superb_ks(str(root), silence_percentage=50, seed=3)
     assert splits.train != load_superb_ks(str(root), silence_percentage=50, seed=4).train
-    assert "42 one-second cuts for training" in splits.notes[2]
-    assert "6 for validation" in splits.notes[2]
+    assert "silence: 42 one-second clips for training, " in splits.notes[2]
+    assert "6 clips for validation" in splits.notes[2]
 
 
 def test_no_silence_at_all_when_told(tmp_path):

@@ -70,7 +70,7 @@ def test_official_folds(recordings: Path, tmp_path: Path, capsys: pytest.Capture
     command = words(recordings / "all.csv", tmp_path / "run", "--fold_column", "fold", "--group_column", "speaker")
     assert main(command) == 0
     printed = capsys.readouterr().out
-    assert printed.count("***** train metrics *****") == printed.count("***** eval metrics *****") == 3
+    assert "*****" not in printed
     found = results(tmp_path / "run")
     assert [row["run"] for row in found["runs"]] == ["fold_1", "fold_2", "fold_3"]
     assert found["unfinished"] == []

@@ -16,7 +16,7 @@ def _label(options: LabelOptions) -> None:
 
 
 _PAGE = HelpPage(
-    summary="review the recordings the model is least sure about and correct their labels in a browser",
+    summary="review the recordings the model learns most from and correct their labels in a browser",
     usage="""
 earmark label FILES_OR_FOLDERS... --model MODEL [flags]
 earmark label FOLDER_OR_MANIFEST --model MODEL --check [flags]

@@ -25,7 +25,7 @@ def run_example(words: Sequence[str]) -> None:
     settings = parse_example(words)
     launch_if_asked(settings, ["-m", "earmark.cli.example"])
     if settings.training.do_train:
-        _train_here(settings)
+        _train_here(settings, print_blocks=True)
         return
     from earmark.evaluate.evaluate_model import evaluate
 
@@ -63,7 +63,7 @@ def _train(settings: TrainSettings) -> None:
     _train_here(settings)
 
 
-def _train_here(settings: TrainSettings) -> None:
+def _train_here(settings: TrainSettings, *, print_blocks: bool = False) -> None:
     from earmark.train.early_checks import check_before_torch
 
     clips = check_before_torch(settings, has_several_runs=settings.has_several_runs)
@@ -72,10 +72,11 @@ def _train_here(settings: TrainSettings) -> None:
     from earmark.train.train_model import train
 
     if settings.has_several_runs:
-        print_summary(run_protocol(settings, show=lambda run: _print_results(run.folder, "train", "eval")).summary)
+        print_summary(run_protocol(settings).summary)
         return
     outcome = train(settings, custom=CustomParts(clips=clips))
-    _print_results(outcome.folder, "train", "eval")
+    if print_blocks:
+        _print_results(outcome.folder, "train", "eval")
     print_summary(outcome.summary)
 
 
@@ -103,7 +104,7 @@ def show(notes: Sequence[str]) -> None:
 _PAGE = HelpPage(
     summary="train a classifier on labelled recordings, evaluate it, write a run folder",
     usage="""
-earmark train --data_dir DIR --model_name_or_path MODEL --output_dir DIR [flags]
+earmark train --data_dir DIR (--model_name_or_path MODEL | --model_type TYPE) --output_dir DIR [flags]
 earmark train --config recipe.yaml [flags]""",
     groups={
         "data": "data",

@@ -75,9 +75,8 @@ def render(findings: Sequence[Finding]) -> str:
 def summary_line(findings: Sequence[Finding]) -> str:
     """Return the counts in one line."""
     counts = count_by_status(findings)
-    verdict = "there are problems to fix" if counts["problem"] else "no problems"
     found = f"{counted(counts['warning'], 'warning')}, {counted(counts['problem'], 'problem')}"
-    return f"{counts['ok']} fine, {found}, {counts['skipped']} skipped: {verdict}"
+    return f"{found}, {counts['ok']} fine, {counts['skipped']} skipped"
 
 
 def _lines(finding: Finding) -> list[str]:

@@ -74,7 +74,7 @@ def check_processor(machine: Machine, *, others: Callable[[Machine], float | Non
         name,
         seen,
         f"{free:.1f} of {cores.usable} cores are free, so computing on the CPU is slower",
-        "end the other processes, or wait for them; `top` names them",
+        "wait for the other processes (`top` names them), or end those that are yours",
     )
 
 

@@ -65,7 +65,7 @@ class OneLabel(LabelKind):
             return f"labelled {name!r} (probability {probabilities[list(labels).index(name)]:.2f}); {predicted}"
         if others and score - others[0][1] < 0.5:
             return f"{best!r} or {others[0][0]!r}: {score:.2f} and {others[0][1]:.2f}"
-        return f"the model is sure: {score:.2f}" if score > 0.9 else f"the model is fairly sure: {score:.2f}"
+        return f"the model predicts {best!r}: {score:.2f}"
 
     def doubts(self, probabilities: np.ndarray) -> np.ndarray:
         """Return 1 minus the margin between the two most likely classes."""

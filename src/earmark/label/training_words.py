@@ -80,7 +80,7 @@ def _changed(saved: Mapping[str, Any], cls: type, names: Iterable[str]) -> dict[
 
 
 def _flag(name: str, value: object) -> list[str]:
-    return [f"--{name}", str(value).lower() if isinstance(value, bool) else str(value)]
+    return [f"--{name}"] if value is True else [f"--{name}", str(value).lower() if value is False else str(value)]
 
 
 def _model_settings(options: LabelOptions, saved: Mapping[str, object]) -> dict[str, object]:

@@ -135,6 +135,7 @@ _TIMELINE_ANSWER: dict[int | str, dict[str, Any]] = {
                     "task": "single_label",
                     "has_classes": True,
                     "scores": _EXAMPLE,
+                    "omitted_classes": ["noise"],
                     "segments": [{"start_s": 0.0, "end_s": 1.0, "label": "yes", "score": 0.97}],
                     "windows": [{"start_s": 0.0, "end_s": 1.0, "scores": _EXAMPLE}],
                 },

@@ -78,7 +78,8 @@ def score_timeline(
 
     Returns:
         ``duration_s``; ``recording_rate_hz``, ``None`` if unknown; the model's ``task`` and ``has_classes``;
-        ``windows`` and ``segments`` in order of time; ``scores`` of the whole recording.
+        ``windows`` and ``segments`` in order of time; ``omitted_classes``, without segments because they are background
+        classes; ``scores`` of the whole recording.
 
     Raises:
         HTTPException: 400 for invalid settings; also see :func:`iter_windows`.
@@ -98,6 +99,7 @@ def score_timeline(
         "task": classifier.task.name,
         "has_classes": classifier.task.has_classes,
         "scores": classifier.top(timeline.aggregate(), top_k),
+        "omitted_classes": [] if rules.include_background else list(classifier.background_classes),
         "segments": [
             {"start_s": one.start_s, "end_s": one.end_s, "label": one.label, "score": one.score}
             for one in (timeline.segments(rules) if classifier.task.has_classes else [])

@@ -221,9 +221,9 @@ def _cut_silence(splits: Splits, percentage: float, seed: int) -> None:
     splits.train = ClipTable(words + train, splits.train.origin)
     splits.validation = ClipTable(splits.validation.clips + held_out, splits.validation.origin)
     splits.notes.append(
-        f"silence is {percentage:g} % of the words, not SUPERB's: {counts[0]:,} one-second cuts for training in the "
-        f"place of {len(recordings)} whole background recordings"
-        + (f", {counts[1]:,} for validation from the last fifth of each, which training leaves out" * (counts[1] > 0))
+        f"silence: {counts[0]:,} one-second clips for training, {percentage:g} % of the number of words, are cut from "
+        f"{counted(len(recordings), 'background recording')}. SUPERB uses these recordings whole"
+        + (f". {counts[1]:,} clips for validation are cut from the last fifth of each" * (counts[1] > 0))
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from earmark.clips.clip import Splits
+from earmark.models.checkpoint import local_folder
 from earmark.runs.folder_lock import locked_folder
 from earmark.scoring.extra_metrics import MetricFunction
 from earmark.settings.train_settings import TrainSettings
@@ -34,13 +35,17 @@ def check_before_torch(
         on the hub or several ranks must load them together.
 
     Raises:
-        EarmarkError: the output folder is in use or cannot take the run, or recordings cannot be loaded.
+        EarmarkError: the model's folder does not exist, the output folder is in use or cannot take the run, or
+            recordings cannot be loaded.
     """
     data, model, training = settings.data, settings.model, settings.training
     if training.world_size > 1:
         return loaded
+    resumes = settings.run.resume or training.resume_from_checkpoint
+    if model.model_name_or_path is not None and not resumes:
+        local_folder(str(model.model_name_or_path))  # rejects a folder that does not exist
     with locked_folder(Path(str(training.output_dir))):
-        if not (settings.run.resume or training.resume_from_checkpoint or has_several_runs):
+        if not (resumes or has_several_runs):
             make_plan(settings, look_at_folder(settings), metrics=metrics)
         if loaded is not None or (data.dataset_name is not None and not Path(data.dataset_name).is_dir()):
             return loaded

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,6 @@ from earmark.tasks import Task, find_task
 from earmark.text import and_more, markdown_table
 from earmark.train.custom import NOTHING, CustomParts
 from earmark.train.sweep import changed_settings, holds_others, remove_runs, sweep_folder, train_one
-from earmark.train.train_model import TrainOutcome
 
 logger = logging.getLogger(__name__)
 
@@ -86,9 +85,7 @@ class ProtocolOutcome:
     summary: str
 
 
-def run_protocol(
-    settings: TrainSettings, *, custom: CustomParts = NOTHING, show: Callable[[TrainOutcome], None] = lambda run: None
-) -> ProtocolOutcome:
+def run_protocol(settings: TrainSettings, *, custom: CustomParts = NOTHING) -> ProtocolOutcome:
     """Train one run for each fold, each seed, or each fold with each seed, and combine their figures.
 
     Runs are in ``fold_K``, ``seed_S`` or ``seed_S/fold_K`` of the output folder. ``cross_validation.json`` there has
@@ -98,18 +95,15 @@ def run_protocol(
     Args:
         settings: settings of all runs.
         custom: objects and functions for each run.
-        show: called with each run that this call has trained, when it is finished.
 
     Raises:
         EarmarkError: folds cannot be used, the runs in the folder have other settings or clips, or a run raises it.
     """
     with sweep_folder(settings) as output:
-        return _run_all(output, settings, custom, show)
+        return _run_all(output, settings, custom)
 
 
-def _run_all(
-    output: Path, settings: TrainSettings, custom: CustomParts, show: Callable[[TrainOutcome], None]
-) -> ProtocolOutcome:
+def _run_all(output: Path, settings: TrainSettings, custom: CustomParts) -> ProtocolOutcome:
     run = settings.run
     seeds = run.seed_list() or [settings.training.seed]
     folds, clips = on_each_machine(lambda: _look_at_data(settings.data, settings.model, seeds, custom.clips))
@@ -122,7 +116,7 @@ def _run_all(
             logger.info("run %d of %d, %s: finished already", number, len(parts), name)
             continue
         logger.info("run %d of %d, %s", number, len(parts), name)
-        show(train_one(settings, name, custom=custom, fold=part.fold, seed=part.seed, seeds=None))
+        train_one(settings, name, custom=custom, fold=part.fold, seed=part.seed, seeds=None)
         done.append(part)
         on_main_process(lambda: _write(plan, done))
     return on_main_process(lambda: _outcome(plan, done))

@@ -145,6 +145,8 @@ function showAnswer() {
   const heading = at("segments-title");
   heading.dataset.word = isNumber(answer) ? "course" : "segments";
   heading.textContent = words()[heading.dataset.word];
+  at("omitted").hidden = !answer.omitted_classes.length;
+  at("omitted").textContent = words().omitted(answer.omitted_classes);
   at("range").hidden = !isNumber(answer);
   const scores = shown.map((one) => one.score);
   if (isNumber(answer)) at("range").textContent = words().range(...[Math.min(...scores), Math.max(...scores)].map((one) => digits(answer, one)));
