@@ -173,7 +173,7 @@ def python_page(names: Sequence[str]) -> str:
 
 
 def _class_entry(name: str, thing: type) -> str:
-    lines = [f".. autoclass:: {name}"]
+    lines = [f".. autoclass:: {name}\n   :exclude-members: __init__, __new__"]
     for member in MEMBERS[name]:
         kind = "property" if isinstance(inspect.getattr_static(thing, member), property) else "method"
         lines.append(f"\n   .. auto{kind}:: {name}.{member}")
