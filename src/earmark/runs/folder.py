@@ -198,7 +198,7 @@ def check_is_free(path: Path, foreign: Sequence[str], *, is_run: bool) -> None:
     if is_run:
         raise OutputError(
             f"{path}: holds a run already. Name another --output_dir, add --resume to continue the run, or "
-            "--overwrite_output_dir to replace it."
+            "--overwrite_output_dir to replace it (in Python, resume=True or overwrite_output_dir=True)."
         )
 
 
