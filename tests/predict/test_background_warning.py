@@ -15,10 +15,10 @@ from earmark.export.description import read_description
 from earmark.export.export_model import describe
 from earmark.export.graph import WaveformClassifier
 from earmark.models.build_model import ModelSource, load_trained
-from earmark.predict.background_warning import background_classes, lacks_background
+from earmark.predict.background_warning import lacks_background
 from earmark.predict.classifier import Classifier
 from earmark.predict.timeline import SegmentRules
-from earmark.sources.background import find_background
+from earmark.sources.background import background_classes, find_background
 from earmark.tasks import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 from earmark.tasks.decision import PLAIN, Decision
 from tests.tiny import RATE_HZ, save_model, tone, write_tones
@@ -119,7 +119,9 @@ def test_a_trained_background_class_is_known_by_any_name(
     words = ["train", "--data_dir", str(data), "--model_name_or_path", str(model), "--few_shot", "--device", "cpu"]
     words += ["--background_dir", str(tmp_path / "noise"), "--background_class", "rauschen", "--report", "false"]
     assert main([*words, "--output_dir", str(tmp_path / "run")]) == 0
-    assert "train: 4 clips of the class 'rauschen' cut from 3 background recordings" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "train: 4 clips of the class 'rauschen' cut from 3 background recordings" in said
+    assert "background class: 'rauschen'. Predicted segments of it are omitted unless --include_background" in said
     assert json.loads((tmp_path / "run" / "labels.json").read_text()) == ["high", "low", "rauschen"]
     assert load_trained(ModelSource(name_or_path=str(tmp_path / "run"))).background_class == "rauschen"
     said = predict(tmp_path / "run", tape, capsys, "--window_seconds", "0.5")

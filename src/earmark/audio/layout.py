@@ -4,8 +4,8 @@ Headers are often wrong: a recorder lost power, a program wrote to a pipe, sizes
 with ``cat``. The modules ``layout_*`` compare a container's header with the file and return a :class:`Layout`: the
 streams that a decoder has to read, one after the other, each presented as a separate file with a correct header.
 
-The quick layout comes from the first and the last bytes and is right if the header is right. The thorough layout
-searches the whole file; it is used as soon as something contradicts the quick one.
+The quick layout reads the first and the last bytes only, so it is correct only if the header is. The thorough layout
+searches the whole file; it is used if the file contradicts the quick layout.
 """
 
 from __future__ import annotations

@@ -101,13 +101,13 @@ def rows_and_labels(indices: Sequence[int], labels: np.ndarray) -> tuple[np.ndar
     """Return the rows of a batch and their labels.
 
     Args:
-        indices: rows of N. ``N + row`` is a repeated row that only fills up the batch, and ``2 * N * k + row`` is the
-            k-th repetition of a row in this epoch.
+        indices: B numbers that stand for rows of the N clips: ``row`` itself, ``N + row`` for a row that is repeated
+            only to fill the batch, and ``2 * N * k + row`` for the k-th repetition of a row in this epoch.
         labels: labels of all rows, (N,) or (N, C); see :class:`TrainingClips`.
 
     Returns:
-        ``(rows, labels)``, int64 (B,), and (B,) or (B, C). Rows that only fill up have the label -100, which losses
-        ignore.
+        ``(rows, labels)``, int64 (B,), and (B,) or (B, C). Rows that only fill the batch have the label -100, which
+        losses ignore.
     """
     rows = np.asarray(indices, dtype=np.int64)
     fills_up = rows // len(labels) % 2 == 1

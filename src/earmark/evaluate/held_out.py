@@ -73,7 +73,7 @@ def find_held_out(options: EvaluateOptions, loaded: Splits | None = None) -> Hel
 
     Raises:
         DataError: there are no such clips, or clips cannot be read under ``on_bad_audio=fail``.
-        UsageError: ``unseen`` is asked for, and the model's run has no record.
+        UsageError: ``options.split`` is ``unseen``, but the model's run has no record of its splits.
         EarmarkError: the data cannot be loaded.
     """
     record = find_record(options.model_name_or_path)

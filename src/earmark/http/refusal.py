@@ -41,7 +41,7 @@ class Refusal:
 
 
 async def http_error_response(request: Request, exc: Exception) -> Response:
-    """Respond to an ``HTTPException``. Its message is logged, except for paths that do not exist."""
+    """Return the response to an ``HTTPException``. The gate logs its message, unless the path does not exist (404)."""
     assert isinstance(exc, HTTPException)
     reason, headers = str(exc.detail), dict(exc.headers or {})
     if exc.status_code == 405:
@@ -54,5 +54,5 @@ async def http_error_response(request: Request, exc: Exception) -> Response:
 
 
 async def defect_response(request: Request, exc: Exception) -> Response:
-    """Respond to any other exception. The gate logs it."""
+    """Return the response to any other exception, which the gate logs."""
     return JSONResponse({"error": DEFECT}, 500)

@@ -35,9 +35,9 @@ def label_separator(options: LabelOptions) -> str:
 
 
 def train_command(options: LabelOptions, labels: Path, task: Task, separator: str) -> tuple[str, str]:
-    """Return a training command, and what must be done before it.
+    """Return the training command to show on the page, and a note about columns to change before it.
 
-    The command trains the run's model again, on its clips and the new labels, in a new folder.
+    The command trains a new run with the model, clips and settings of the labelling model's run and the new labels.
 
     Args:
         options: settings with the model and whether labels are checked.

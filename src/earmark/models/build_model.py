@@ -86,7 +86,7 @@ class AudioModel:
 
     @property
     def background_class(self) -> str | None:
-        """Class of clips with none of the other classes; ``None`` if the model has no such class."""
+        """Name of the background class, which means "none of the other classes"; ``None`` without one."""
         return find_background(self.labels, getattr(self.model.config, "background_class", None))
 
     def save(self, folder: str | Path) -> None:

@@ -17,13 +17,13 @@ from earmark.formats.segments import Window
 from earmark.models.build_model import AudioModel
 from earmark.models.model_source import ModelSource
 from earmark.predict.audio_inputs import Audio, blocks_of_audio, source_name, split_batch
-from earmark.predict.background_warning import background_classes
 from earmark.predict.engine import Ended, score_recordings
 from earmark.predict.saved_model import SavedModel
 from earmark.predict.scorers import embedding_scorer, make_scorer
 from earmark.predict.timeline import Aggregate, Timeline
 from earmark.scoring.inference import score
 from earmark.scoring.windows import Windowing
+from earmark.sources.background import background_classes
 from earmark.tasks import Task, pool
 from earmark.tasks.decision import Prediction
 
@@ -39,11 +39,13 @@ class Classifier(SavedModel):
         classifier.predict("yes.wav")          # [{'label': 'yes', 'score': 0.98}]
 
     Attributes:
-        labels: class names by index; for a regression, the name of the number.
-        task: task of the model: one class, several labels, or a number.
-        background_class: class of clips with none of the other classes; ``None`` without one.
-        background_classes: all such classes. Their segments are omitted unless requested.
-        sampling_rate_hz: sampling rate of the model; other recordings are resampled.
+        labels: class names, in the order of the probabilities; for a regression, the name of the number.
+        sampling_rate_hz: sampling rate of the model; recordings with another rate are resampled.
+        task: what the model predicts: one class, several labels, or a number (``task.name``).
+        background_class: name of the background class, which means "none of the other classes"; ``None`` without one.
+        background_classes: names of all classes that mean this, such as ``silence`` and ``unknown``. Their segments
+            are omitted unless requested.
+        batch_size: number of windows in one forward pass.
     """
 
     def __init__(
@@ -230,7 +232,15 @@ class Classifier(SavedModel):
                 raise answer.error
 
     def windowing(self, window_seconds: float | None = None, hop_seconds: float | None = None) -> Windowing:
-        """Return how to cut recordings for this model; see :meth:`Windowing.of_seconds`."""
+        """Return the window length and hop for cutting recordings, in samples of this model.
+
+        Args:
+            window_seconds: length of a window; ``None`` for the longest that the model accepts.
+            hop_seconds: distance between starts of windows; ``None`` for their length.
+
+        Raises:
+            UsageError: the model does not accept the window or hop.
+        """
         return Windowing.of_seconds(
             window_seconds,
             hop_seconds,
@@ -246,14 +256,34 @@ class Classifier(SavedModel):
         windowing: Windowing | None = None,
         aggregate: str = "mean",
     ) -> Iterator[tuple[Clip, np.ndarray | AudioError]]:
-        """Yield probabilities float32 (C,) of clips, or errors, in order."""
+        """Yield each clip with its probabilities, or with the error if it cannot be read, in the given order.
+
+        Args:
+            clips: clips of files, such as those of a :class:`~earmark.clips.clip.ClipTable`.
+            num_threads: number of threads that decode recordings.
+            windowing: how to cut clips; ``None`` for the longest windows that the model accepts.
+            aggregate: ``mean`` or ``max`` of the windows' probabilities.
+
+        Yields:
+            ``(clip, probabilities)``, float32 (C,), or ``(clip, error)``.
+        """
         recordings = stream_in_order(clips, self.sampling_rate_hz, num_threads=num_threads)
         return self._aggregated(recordings, windowing or self.windowing(), aggregate)
 
     def windows_of_clips(
         self, clips: Iterable[Clip], windowing: Windowing, *, num_threads: int = 2
     ) -> Iterator[tuple[Clip, Window | Ended]]:
-        """Yield the windows of clips, in order; after the windows of each clip comes :class:`Ended`."""
+        """Yield the scored windows of clips one by one, in order, and an end mark after those of each clip.
+
+        Args:
+            clips: clips of files.
+            windowing: how to cut clips; see :meth:`windowing`.
+            num_threads: number of threads that decode recordings.
+
+        Yields:
+            ``(clip, window)``; after the windows of a clip, ``(clip, ended)``, where ``ended.error`` is the error if
+            the clip cannot be read to its end, else ``None``.
+        """
         return self._windows(stream_in_order(clips, self.sampling_rate_hz, num_threads=num_threads), windowing)
 
     def top(self, probabilities: np.ndarray, top_k: int = 1) -> list[Prediction]:

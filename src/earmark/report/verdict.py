@@ -33,16 +33,16 @@ def verdict(
     num_pairs: int,
     cells: Callable[[Estimate], tuple[str, str]],
 ) -> str:
-    """Return whether a run is better than the first one.
+    """Return a sentence that says whether a run is better than the first run.
 
     Args:
-        name: the run.
-        first: the first run.
-        pair: the run compared with the first one.
+        name: name of the run.
+        first: name of the first run.
+        pair: comparison of the run with the first run.
         p: p value, corrected if there are several pairs.
         task: task of the runs.
         units: units of the test and the interval.
-        num_pairs: number of runs compared with the first one.
+        num_pairs: number of runs that are compared with the first run.
         cells: returns a difference and its interval as text.
     """
     chance = f"p {p_text(p)} over {units.in_words}" if units.are_groups else f"p {p_text(p)}"

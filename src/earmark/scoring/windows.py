@@ -32,11 +32,11 @@ class Windowing:
     def of_seconds(
         cls, window_s: float | None, hop_s: float | None, *, longest_samples: int, sampling_rate_hz: int
     ) -> Windowing:
-        """Return the windowing that the settings ask for.
+        """Return the windowing for a window length and a hop in seconds.
 
         Args:
-            window_s: length in seconds; ``None`` for the longest window of the model.
-            hop_s: hop in seconds; ``None`` for the window length, which means no overlap.
+            window_s: window length in seconds; ``None`` for the longest window of the model.
+            hop_s: distance between the starts of two windows in seconds; ``None`` for the window length: no overlap.
             longest_samples: length of the longest window of the model.
             sampling_rate_hz: sampling rate of the model.
 

@@ -19,7 +19,8 @@ from earmark.settings.data_flags import DataArguments, paths_in
 from earmark.sources.cuts import ClipLengths, Stretch, draw_cuts, hash_order, measured
 from earmark.sources.listing import list_recordings
 from earmark.store.known_contents import read_contents
-from earmark.tasks import find_task
+from earmark.tasks import Task, find_task
+from earmark.tasks.decision import Decision
 from earmark.text import agreeing, counted
 
 # Class names that mean "none of the classes to recognise", in lower case and without surrounding "_".
@@ -51,6 +52,27 @@ def find_background(labels: Sequence[str], named: str | None = None) -> str | No
     if named is not None and named in labels:
         return named
     return next(filter(is_background, labels), None)
+
+
+def background_classes(
+    task: Task, labels: Sequence[str], decision: Decision, background_class: str | None
+) -> list[str]:
+    """Return the classes that mean "none of the other classes".
+
+    These are the background class from training, the class that calibration rejects, and classes with a background
+    name. For multi-label models, where labels occur together, a label such as ``noise`` is a class like the others.
+
+    Args:
+        task: task of the model.
+        labels: its classes.
+        decision: its thresholds.
+        background_class: its background class, if known.
+    """
+    if not task.has_one_class:
+        return []
+    named = {background_class, decision.reject_label}
+    found = [label for label in labels if label in named or is_background(label)]
+    return found if len(found) < len(labels) else []
 
 
 def add_background(splits: Splits, options: DataArguments) -> None:

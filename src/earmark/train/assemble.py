@@ -14,6 +14,7 @@ from earmark.models.build_model import AudioModel, build_for_training
 from earmark.models.freeze import freeze
 from earmark.settings.data_flags import DEFAULT_LONGEST_S
 from earmark.settings.training_flags import TrainingArguments
+from earmark.sources.background import background_classes
 from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.callbacks import set_tensorboard_folder
 from earmark.train.checked_precision import with_checked_precision
@@ -45,6 +46,7 @@ def build_model(plan: Plan, prepared: PreparedData) -> AudioModel:
     audio = build_for_training(plan.source, prepared.labels, length_s, longest_s, plan.task, unit)
     if plan.data.has_background:  # saved in config.json, because the name of the class may not show it
         audio.model.config.background_class = plan.data.background_class
+    _note_background(audio)
     few_shot = plan.model.few_shot
     frozen = f"--freeze {freeze(audio, 'encoder' if few_shot else plan.model.freeze)}"
     learns = add_adapters(audio, plan.training, plan.model) or ("--few_shot: the head" if few_shot else frozen)
@@ -53,6 +55,18 @@ def build_model(plan: Plan, prepared: PreparedData) -> AudioModel:
     if few_shot:
         check_head(audio)
     return audio
+
+
+def _note_background(audio: AudioModel) -> None:
+    """Log the classes whose segments are omitted, because the user may not know that their names mean background."""
+    found = background_classes(audio.task, audio.labels, audio.decision, audio.background_class)
+    if found:
+        logger.info(
+            "background %s: %s. Predicted segments of %s are omitted unless --include_background is given",
+            "class" if len(found) == 1 else "classes",
+            ", ".join(map(repr, found)),
+            "it" if len(found) == 1 else "them",
+        )
 
 
 def _log_model(audio: AudioModel, learns: str) -> None:

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_CHECKED_AFTER = 100  # batches between two checks, if nothing is logged or saved in between
+_CHECKED_AFTER = 100  # most batches between two checks; logging, scoring and saving check too
 _NAMED = 8  # most clips in a message
 
 
 class LossGuard:
-    """Collects losses on the device, and checks them all at once.
+    """Keeps the losses of recent batches on the device, and checks them together, so that no step waits for it.
 
     Args:
         table: the training clips.

@@ -109,7 +109,7 @@ def changed_settings(before: Mapping[str, object], now: Mapping[str, object]) ->
     """Describe the changed settings that affect the model, its training or its clips.
 
     Args:
-        before: saved settings; settings that they lack, because an older version saved them, are ignored.
+        before: saved settings; settings missing here, because an older version saved them, are ignored.
         now: settings of this call.
     """
     scopes = Scope.RESULT | Scope.SPLITS | Scope.TRAINING

@@ -81,7 +81,7 @@ class AudioTrainer(transformers.Trainer):
         signals: stops training with a checkpoint on a signal, inside its ``with`` block.
         trackers: trackers of ``--report_to``.
         facts: returns facts that a resumed run and its checkpoint must share.
-        rows: rows of the current batch in the table of training clips, int64 (B,).
+        rows: row numbers of the current batch's clips in the table of training clips, int64 (B,).
         batch_observers: functions called with each stored batch and its loss, for which Transformers has no event.
 
     Raises:
@@ -182,7 +182,7 @@ class AudioTrainer(transformers.Trainer):
     def train(self, resume_from_checkpoint: str | None = None, **kwargs: object) -> object:
         """Train like Trainer; at the end the model has averaged weights, and a single checkpoint is the best one.
 
-        If a signal has stopped the run, no model is chosen and no checkpoint is removed, because it is resumed later.
+        A run that a signal stops keeps all its checkpoints and does not load the best model, so it can be resumed.
 
         Raises:
             DeviceError: the device does not have enough memory.
@@ -336,8 +336,8 @@ class AudioTrainer(transformers.Trainer):
     def _save_checkpoint(self, model: PreTrainedModel, trial: object) -> None:
         """Save a checkpoint in a hidden folder, and rename it when all of it is on the disk.
 
-        It is overridden because Trainer writes straight into ``checkpoint-N`` and has no event before it does. If the
-        process were killed meanwhile, the incomplete checkpoint would look complete.
+        Trainer writes straight into ``checkpoint-N``: if the process is killed while it writes, the incomplete
+        checkpoint looks complete. Trainer has no event before it saves, so its method is overridden.
         """
         self.guard.check(self.state.global_step)  # so that no model with NaN weights is saved
         args, run_dir = self.args, Path(str(self.args.output_dir))
