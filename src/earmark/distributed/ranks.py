@@ -21,7 +21,7 @@ class MachineRanks:
     """The ranks on one machine, which have the same file system.
 
     Attributes:
-        ranks: numbers of the ranks in order; the first works for the others.
+        ranks: numbers of the ranks in order; the first one does work that is needed once.
         group: their process group on the CPU; ``None`` outside a distributed run.
     """
 

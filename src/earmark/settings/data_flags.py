@@ -124,7 +124,7 @@ class DataArguments(TableArguments, scope=_SPLIT):
     )
     folds: int | None = flag(
         None,
-        "Number of folds for cross-validation, made with --seed, stratified, no --group_column value in two of them.",
+        "Number of folds for cross-validation, stratified, drawn with --seed; groups of --group_column stay whole.",
         check=at_least(2),
         scope=_SPLIT | Scope.AFTER_LOADING,
     )

@@ -134,7 +134,7 @@ class TrainingArguments(
 
     # adamw_torch in Transformers before torch 2.8: the same update in one kernel, for all weights at once.
     optim: str = _changed("optim", "adamw_torch_fused", page="training")
-    # 8 in Transformers, chosen for text on small cards; the published recipes take 32 clips of a second.
+    # Transformers has 8, for long texts on small cards. The published recipes use 32 clips of one second.
     per_device_train_batch_size: int = _changed("per_device_train_batch_size", 32)
     per_device_eval_batch_size: int = _changed("per_device_eval_batch_size", 32)
     # 3 in Transformers, however few clips that are: None is settled by earmark.train.schedule, from clips and model.
@@ -156,8 +156,8 @@ class TrainingArguments(
         check=COUNT,
         scope=Scope.RESULT | Scope.EPOCHS,
     )
-    # 5e-5 in Transformers, whatever the model: an encoder to fine-tune and a small network from scratch want
-    # rates far apart. None is settled by earmark.train.recipe, from the model family.
+    # Transformers has 5e-5 for every model. A pretrained encoder and a small network from scratch need very different
+    # rates, so earmark.train.recipe chooses one for the model family.
     learning_rate: float | None = _changed(  # type: ignore[assignment]  # None: settled later
         "learning_rate", None, "Peak learning rate (default: by model family, shown in the log)."
     )

@@ -99,7 +99,7 @@ class FolderLayout:
         places: folder of each split; it has a metadata file or class folders.
         notes: lines for the user about decisions that were not asked for.
         skipped: files and folders that are not recordings.
-        unlabelled: why no recording has a label, if none has.
+        unlabelled: the reason why no recording has a label; ``None`` if some have one.
         is_loose: whether the reason is that all recordings are directly in one folder that is not a split.
     """
 

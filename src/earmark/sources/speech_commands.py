@@ -39,9 +39,9 @@ def load_superb_ks(data_dir: str, *, silence_percentage: float | None, seed: int
     Args:
         data_dir: the extracted archive (v0.01 or v0.02), its ``.tar.gz``, or a folder that contains either under its
             published name. The test archive is searched inside it and beside it.
-        silence_percentage: ``None`` for exactly SUPERB. A number replaces the whole background recordings by one-second
-            cuts, this many percent of the training words. Validation gets cuts from the last fifth of each recording,
-            which training then does not use.
+        silence_percentage: ``None`` for exactly SUPERB, whose silence is a few long background recordings. With
+            a number, silence is one-second cuts of these recordings instead, this many for each 100 training words.
+            Validation gets cuts from the last fifth of each recording, which training then does not use.
         seed: seed for the positions of the cuts.
 
     Returns:
