@@ -14,7 +14,7 @@ RUN is a run folder or a model folder, which gets a file decision.json""",
     notes="""
 predict, evaluate, serve, export, push and Classifier apply decision.json; without the file they work as before.
 `earmark train` has the same flags. The printed figures come from cross-fitting: each half of the clips is judged by
-what was fitted on the other half.""",
+values fitted on the other half.""",
     examples="""
 earmark calibrate runs/first --data_dir recordings
 earmark calibrate runs/first --data_dir recordings --target_precision 0.95
