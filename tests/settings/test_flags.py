@@ -388,7 +388,7 @@ def test_early_errors_import_nothing_heavy(tmp_path: Path) -> None:
         )
         done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 2, done.stderr
-        assert done.stderr.strip() == "earmark: error: gone: no such folder"
+        assert done.stderr.strip() == "earmark: error: gone: no such folder. Fix the path."
     assert not list(tmp_path.iterdir())
 
 

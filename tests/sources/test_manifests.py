@@ -171,9 +171,9 @@ def test_a_wrong_file_name_is_answered_with_the_nearest_one(tmp_path, monkeypatc
         write(tmp_path / name, "path,label\n")
     with pytest.raises(DataError, match=r"tarin\.csv: no such file; did you mean .*/train\.csv\?$"):
         load_manifest(tmp_path / "tarin.csv")
-    with pytest.raises(DataError, match=r"xyz\.csv: no such file; .* holds test\.csv, train\.csv$"):
+    with pytest.raises(DataError, match=r"xyz\.csv: no such file; .* holds test\.csv, train\.csv\. Fix the path\.$"):
         load_manifest(tmp_path / "xyz.csv")
-    with pytest.raises(DataError, match=r"gone/train\.csv: no such file$"):
+    with pytest.raises(DataError, match=r"gone/train\.csv: no such file\. Fix the path\.$"):
         load_manifest(tmp_path / "gone" / "train.csv")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DataError, match=r"^tarin\.csv: no such file; did you mean train\.csv\?$"):

@@ -10,17 +10,20 @@ from earmark.text import and_more, suggestion
 _MOST_COMPARED = 10_000  # names in a folder that are compared
 
 
-def path_suggestion(missing: Path, *, folders: bool | None = None, listed: bool = True) -> str:
-    """Return a suggestion for a path that does not exist, to append to an error message.
+def path_suggestion(
+    missing: Path, *, folders: bool | None = None, listed: bool = True, fix: str = "Fix the path."
+) -> str:
+    """Return how an error message about a path that does not exist ends: what is there instead, and what to do.
 
     Args:
         missing: the path that does not exist.
         folders: suggest only folders (``True``) or only files of the same type (``False``); ``None`` suggests both.
         listed: whether to list the first names in the folder if no name is similar.
+        fix: what to do if no name is similar.
 
     Returns:
-        The most similar name in its folder, or the first names there; empty if there are none. Hidden names are left
-        out, unless ``missing`` is hidden.
+        The most similar name in its folder, or the first names there and the fix. Hidden names are left out, unless
+        ``missing`` is hidden.
     """
     suffix = missing.suffix.casefold()
     others: list[str] = []
@@ -35,7 +38,7 @@ def path_suggestion(missing: Path, *, folders: bool | None = None, listed: bool 
                 if len(others) == _MOST_COMPARED:
                     break
     except OSError:
-        return ""
+        return f". {fix}"
     others.sort()
     near = suggestion(missing.name, others, "" if missing.parent == Path() else f"{missing.parent.as_posix()}/")
-    return near or (f"; {missing.parent} holds {and_more(others)}" if listed and others else "")
+    return near or (f"; {missing.parent} holds {and_more(others)}. {fix}" if listed and others else f". {fix}")

@@ -24,7 +24,7 @@ _PICKLED = "pytorch_model.bin"
 _EXPORT = "export.json"
 _MODEL_FILES = ("config.json", "adapter_config.json", _EXPORT)
 _NAMED = 4  # most folders to name in a message
-_WHAT_TO_GIVE = ". Give a folder with weights, or a name on the hub such as facebook/wav2vec2-base."
+_WHAT_TO_GIVE = "Give a folder with weights, or a name on the hub such as facebook/wav2vec2-base."
 _SCHEMES = (HUB_SCHEME, modelscope.SCHEME)
 
 
@@ -91,19 +91,15 @@ def local_folder(name_or_path: str) -> Path | None:
     if folder.is_file():
         raise ModelError(f"{name_or_path}: this is a file. Give the folder that holds config.json and {_SAFE}.")
     if folder.is_absolute() or name_or_path.startswith((".", "~")) or len(folder.parts) > 2:
-        near = path_suggestion(folder, folders=True)
-        raise ModelError(f"{name_or_path}: no such folder{near}{'' if near.endswith('?') else _WHAT_TO_GIVE}")
+        raise ModelError(f"{name_or_path}: no such folder{path_suggestion(folder, folders=True, fix=_WHAT_TO_GIVE)}")
     if len(folder.parts) == 2:
         beside = Path(folder.name)
         if any((beside / name).is_file() for name in _MODEL_FILES):
             return beside
         if folder.parent.is_dir():
-            others = path_suggestion(folder, folders=True)
-            stop = "" if others.endswith("?") else "."
-            raise ModelError(
-                f"{name_or_path}: no such folder{others}{stop} For a model on the hub, write "
-                f"{HUB_SCHEME}{folder.as_posix()}."
-            )
+            on_hub = f"For a model on the hub, write {HUB_SCHEME}{folder.as_posix()}."
+            near = path_suggestion(folder, folders=True, fix=on_hub)
+            raise ModelError(f"{name_or_path}: no such folder{near}{'' if near.endswith(on_hub) else f' {on_hub}'}")
     return None
 
 
@@ -126,7 +122,7 @@ def folder_to_write(name_or_path: str, use: str) -> Path:
         raise ModelError(f"{name_or_path}: this is a model on the hub, and {use}. Download it, or name a run folder.")
     folder = Path(name_or_path).expanduser()
     if not folder.is_dir():
-        near = path_suggestion(folder, folders=True) or ". Fix the path."
+        near = path_suggestion(folder, folders=True)
         raise ModelError(f"{folder}: no such folder, and {use}{near}")
     return folder
 
