@@ -37,7 +37,7 @@ from saved_states import StateRecorder, first_difference
 
 import earmark
 from earmark.bench.bench_clips import draw_lengths_s, write_split
-from earmark.train.checkpoints import UNFINISHED, checkpoint_step, checkpoints_in, why_not_whole
+from earmark.train.checkpoints import UNFINISHED, checkpoint_step, checkpoints_in, why_incomplete
 
 PACKAGE = Path(earmark.__file__).parent
 SMALL_MODEL = '{"stem_channels": 8, "channels": [8, 8]}'
@@ -56,7 +56,7 @@ class Life:
             end before.
         newest_before: steps of the newest whole checkpoint when it started.
         newest_after: the same when it was gone.
-        not_whole: checkpoints that were found not to be whole, with the reason.
+        incomplete: incomplete checkpoints, with the reason.
         went_on_from: steps that it said it goes on from; ``None`` where it was killed before it could.
         exit_code: as the system gave it; -9 for SIGKILL.
     """
@@ -64,7 +64,7 @@ class Life:
     moment: str
     newest_before: int
     newest_after: int
-    not_whole: list[str]
+    incomplete: list[str]
     went_on_from: int | None
     exit_code: int
 
@@ -204,7 +204,7 @@ def summary(lives: list[Life], hashes: tuple[str | None, str | None]) -> str:
     shown = [hash_[:10] if hash_ else "none" for hash_ in hashes]
     return (
         f"killed {len(kills)} times ({', '.join(f'{count} while {moment}' for moment, count in moments.items())}), "
-        f"{sum(len(life.not_whole) for life in lives)} checkpoints not whole and passed over, "
+        f"{sum(len(life.incomplete) for life in lives)} incomplete checkpoints ignored, "
         f"{sum(life.is_lost for life in lives)} lost; final weights "
         + (f"the same, bit by bit ({shown[0]})" if same else f"DIFFERENT ({shown[0]} unstopped, {shown[1]} killed)")
     )
@@ -236,7 +236,7 @@ def live(
     longest_life_s: float = 0.0,
 ) -> Life:
     """One process; killed at a random moment, or as soon as it saves; left alone without ``rng``."""
-    before = newest_whole_steps(output)[0]
+    before = newest_complete_steps(output)[0]
     run = Run(command)
     moment = "done"
     if rng is not None:
@@ -248,8 +248,8 @@ def live(
     code = run.end()
     if moment != "starting" and (output / UNFINISHED).exists():
         moment = "saving"
-    after, not_whole = newest_whole_steps(output)
-    return Life("done" if code == 0 else moment, before, after, not_whole, went_on_from(run.lines), code)
+    after, incomplete = newest_complete_steps(output)
+    return Life("done" if code == 0 else moment, before, after, incomplete, went_on_from(run.lines), code)
 
 
 def wait_to_kill(run: Run, output: Path, starts_s: float | None, trains_s: float, at_saving: bool) -> str:
@@ -268,12 +268,12 @@ def wait_to_kill(run: Run, output: Path, starts_s: float | None, trains_s: float
     return "training"
 
 
-def newest_whole_steps(output: Path) -> tuple[int, list[str]]:
-    """Steps of the newest whole checkpoint, 0 without one, and what is wrong with those that are not whole."""
-    reasons = {checkpoint: why_not_whole(checkpoint) for checkpoint in checkpoints_in(output)}
+def newest_complete_steps(output: Path) -> tuple[int, list[str]]:
+    """Return the steps of the newest complete checkpoint (0 without one), and why others are incomplete."""
+    reasons = {checkpoint: why_incomplete(checkpoint) for checkpoint in checkpoints_in(output)}
     whole = [checkpoint_step(checkpoint) for checkpoint, reason in reasons.items() if reason is None]
-    not_whole = [f"{checkpoint.name}: {reason}" for checkpoint, reason in reasons.items() if reason is not None]
-    return max(whole, default=0), not_whole
+    incomplete = [f"{checkpoint.name}: {reason}" for checkpoint, reason in reasons.items() if reason is not None]
+    return max(whole, default=0), incomplete
 
 
 def went_on_from(lines: list[str]) -> int | None:

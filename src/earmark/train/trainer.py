@@ -337,7 +337,7 @@ class AudioTrainer(transformers.Trainer):
         """Save a checkpoint in a hidden folder, and rename it when all of it is on the disk.
 
         Trainer writes straight into ``checkpoint-N``: if the process is killed while it writes, the incomplete
-        checkpoint looks complete. Trainer has no event before it saves, so its method is overridden.
+        checkpoint looks complete. It is overridden because Trainer has no event before it saves.
         """
         self.guard.check(self.state.global_step)  # so that no model with NaN weights is saved
         args, run_dir = self.args, Path(str(self.args.output_dir))
