@@ -80,7 +80,7 @@ def test_the_three_lines_of_the_page_train_on_old_and_new_labels(
     write_table(tmp_path / "eval.csv", held_out)
 
     def train(words: list[str]) -> int:
-        named = [str(base) if word == "whisper-tiny-en" else word for word in words[1:]]
+        named = [str(base) if word == "openai/whisper-tiny" else word for word in words[1:]]
         return main([*named, "--device", "cpu", "--report", "false"])
 
     assert train(first) == 0
