@@ -274,10 +274,10 @@ def test_tensors_of_the_cpu_and_of_the_npu_are_not_mixed(npu: Npu) -> None:
 @pytest.mark.parametrize(
     ("flags", "reason"),
     [
-        (["--device", "npu:9"], "there are 2, npu:0 to npu:1"),
+        (["--device", "npu:9"], "this machine has 2 npu devices"),
         (["--device", "cuda"], "torch found no cuda device"),
         (["--device", "npu", "--optim", "adamw_torch_npu_fused"], "Use adamw_torch_fused"),
-        (["--device", "npu", "--precision", "bf16", "--fp16", "True"], "keep one"),
+        (["--device", "npu", "--precision", "bf16", "--fp16", "True"], "Keep one"),
         (["--device", "npu", "--use_cpu"], "--use_cpu and --device npu contradict each other"),
     ],
 )
