@@ -106,7 +106,8 @@ def test_omitted_background_classes_are_named(page: Any, server: Server) -> None
     page.unroute("**/v1/timeline*")
     page.click("summary")
     page.click("#again")
-    page.wait_for_function("!document.getElementById('result').hidden && document.getElementById('omitted').hidden")
+    page.wait_for_selector("#omitted", state="hidden")
+    page.wait_for_selector("#result:not([hidden])")
 
 
 @needs_browser
