@@ -5,12 +5,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from earmark import __version__
+
 DOCS = Path(__file__).parent
-sys.path.insert(0, str(DOCS))  # for reference_pages
-
-import reference_pages  # noqa: E402
-
-from earmark import __version__  # noqa: E402
 
 project = "earmark"
 version = release = __version__
@@ -36,4 +33,10 @@ html_css_files = ["earmark.css"]
 html_copy_source = False
 html_show_sphinx = False
 
-reference_pages.write_pages(DOCS)
+
+def setup(app: object) -> None:
+    """Write the generated pages before Sphinx looks for pages."""
+    sys.path.insert(0, str(DOCS))
+    from reference_pages import write_pages
+
+    write_pages(DOCS)

@@ -51,14 +51,27 @@ def settled(page: Any) -> Any:
     return page
 
 
+def watch(page: Any, *own: str, console: str = "") -> list[str]:
+    """Return a list that gets faults of a page's script, requests to elsewhere, and lines in its console.
+
+    Args:
+        page: page to watch.
+        own: beginnings of the addresses that it may request.
+        console: text in the lines to list.
+    """
+    faults: list[str] = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("console", lambda line: faults.append(line.text) if console in line.text else None)
+    page.on("request", lambda one: faults.append(one.url) if not one.url.startswith(own) else None)
+    return faults
+
+
 @contextmanager
 def opened(browser: Any, path: Path, width: int = 360) -> Iterator[Any]:
     """A page, opened. Faults of its script, lines in its console and requests to elsewhere fail the test."""
     view = {"width": width, "height": 800}
-    page, faults = browser.new_page(viewport=view, reduced_motion="reduce"), []  # a page still scrolling has no places
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on("console", lambda line: faults.append(line.text))
-    page.on("request", lambda one: faults.append(one.url) if not one.url.startswith(("file:", "data:")) else None)
+    page = browser.new_page(viewport=view, reduced_motion="reduce")  # a page still scrolling has no places
+    faults = watch(page, "file:", "data:")
     page.goto(path.as_uri())
     yield page
     page.close()

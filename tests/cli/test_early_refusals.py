@@ -6,6 +6,9 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from earmark.runs.folder_lock import locked_folder
 from tests.tiny import write_tones
@@ -22,12 +25,29 @@ print(json.dumps([said, sorted({"torch", "transformers", "sklearn", "scipy.stats
 """
 
 
-def test_mistakes_are_found_without_torch(tmp_path: Path) -> None:
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A folder with ``sounds``, an ``empty`` folder and a ``run``."""
     write_tones(tmp_path / "sounds", per_class=2, seconds=0.2)
     (tmp_path / "empty").mkdir()
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "run_config.yaml").write_text("seed: 1\n")
-    (tmp_path / "list.csv").write_text("path,label\nsounds/train/low/9.wav,\n")
+    return tmp_path
+
+
+def errors_without_torch(script: str, calls: list[Any], place: Path) -> list[Any]:
+    """The errors of calls in a new process, which imports no heavy library and writes no run."""
+    done = subprocess.run(
+        [sys.executable, "-c", script, json.dumps(calls)], capture_output=True, text=True, check=True, cwd=place
+    )
+    errors, imported = json.loads(done.stdout)
+    assert imported == []
+    assert not (place / "new").exists()
+    return errors
+
+
+def test_mistakes_are_found_without_torch(place: Path) -> None:
+    (place / "list.csv").write_text("path,label\nsounds/train/low/9.wav,\n")
     low = "sounds/train/low"
     net, out = ["--model_type", "tc_resnet"], ["--output_dir", "new"]
     mistakes = [
@@ -43,17 +63,11 @@ def test_mistakes_are_found_without_torch(tmp_path: Path) -> None:
         (["train", "--data_dir", "empty", *net, *out, "--folds", "2"], "empty: no class folders"),
         (["search", "--data_dir", "empty", *net, *out, "--search_space", "seed=1|2"], "empty: no class folders"),
     ]
-    with locked_folder(tmp_path / "busy"):
-        done = subprocess.run(
-            [sys.executable, "-c", _RUN, json.dumps([words for words, _ in mistakes])],
-            capture_output=True, text=True, check=True, cwd=tmp_path,
-        )  # fmt: skip
-    said, imported = json.loads(done.stdout)
-    for (words, expected), (code, line) in zip(mistakes, said, strict=True):
+    with locked_folder(place / "busy"):
+        errors = errors_without_torch(_RUN, [words for words, _ in mistakes], place)
+    for (words, expected), (code, line) in zip(mistakes, errors, strict=True):
         assert code == 2, (words, line)
         assert expected in line, words
-    assert imported == []
-    assert not (tmp_path / "new").exists()
 
 
 _CALLS = """
@@ -69,11 +83,7 @@ print(json.dumps([said, sorted({"torch", "transformers", "sklearn", "scipy.stats
 """
 
 
-def test_mistakes_in_python_are_found_without_torch(tmp_path: Path) -> None:
-    write_tones(tmp_path / "sounds", per_class=2, seconds=0.2)
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "run_config.yaml").write_text("seed: 1\n")
+def test_mistakes_in_python_are_found_without_torch(place: Path) -> None:
     net = {"model": "tc_resnet", "output_dir": "new"}
     mistakes = [
         ("train", "sounds", {**net, "lerning_rate": 1}, "did you mean --learning_rate?"),
@@ -90,13 +100,6 @@ def test_mistakes_in_python_are_found_without_torch(tmp_path: Path) -> None:
         ("train", "empty", {**net, "folds": 2}, "empty: no class folders"),
         ("search", "empty", {**net, "search_space": "seed=1|2"}, "empty: no class folders"),
     ]
-    done = subprocess.run(
-        [sys.executable, "-c", _CALLS, json.dumps([mistake[:3] for mistake in mistakes])],
-        capture_output=True, text=True, check=True, cwd=tmp_path,
-    )  # fmt: skip
-    said, imported = json.loads(done.stdout)
-    assert len(said) == len(mistakes)
-    for (*_, expected), line in zip(mistakes, said, strict=True):
+    errors = errors_without_torch(_CALLS, [mistake[:3] for mistake in mistakes], place)
+    for (*_, expected), line in zip(mistakes, errors, strict=True):
         assert expected in line
-    assert imported == []
-    assert not (tmp_path / "new").exists()

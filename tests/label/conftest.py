@@ -21,6 +21,7 @@ from earmark.label.session import Session
 from earmark.label.start_labelling import prepare
 from earmark.models.build_model import ModelSource, build_for_training
 from earmark.settings.labelling_flags import LabelOptions
+from tests.browser import watch
 from tests.patience import PATIENCE_S, give_servers_time
 from tests.tiny import RATE_HZ, overrides, save_model, tone
 
@@ -125,12 +126,7 @@ def visit(browser: Any) -> Iterator[Open]:
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(1000 * PATIENCE_S)
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("console", lambda line: faults.append(line.text) if "Content Security Policy" in line.text else None)
-        page.on(
-            "request",
-            lambda one: faults.append(one.url) if not one.url.startswith((labelling.url, "blob:", "data:")) else None,
-        )
+        faults.append(watch(page, labelling.url, "blob:", "data:", console="Content Security Policy"))
         page.goto(labelling.address)
         page.wait_for_selector("#picture canvas, #done:not([hidden]), #error:not(:empty)")
         page.wait_for_selector(IDLE)
@@ -139,4 +135,4 @@ def visit(browser: Any) -> Iterator[Open]:
     yield open_page
     for context in contexts:
         context.close()
-    assert not faults
+    assert not any(faults), faults

@@ -58,9 +58,9 @@ def test_several_labels_are_read_for_a_model_of_several(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("heard.rttm", "SPEAKER a 1 0.500 0.250 <NA> <NA> owl 0.9 <NA>\n"),
+        ("found.rttm", "SPEAKER a 1 0.500 0.250 <NA> <NA> owl 0.9 <NA>\n"),
         (
-            "heard.jsonl",
+            "found.jsonl",
             '{"path": "a.wav", "start_s": 0.5, "end_s": 0.75, "predictions": [{"label": "owl", "score": 0.9}]}\n',
         ),
         ("a.wav.labels.txt", "0.500000\t0.750000\towl\n"),

@@ -172,7 +172,7 @@ def test_network_faults_are_called_that(tmp_path: Path, load: Load, caplog: pyte
 
 def test_a_model_that_the_hub_does_not_have(saved: Path, load: Load, caplog: pytest.LogCaptureFixture) -> None:
     with serve(saved, "org/other") as endpoint:
-        with pytest.raises(ModelError, match=r"^org/tiny: neither a folder here nor a model on the hub"):
+        with pytest.raises(ModelError, match=r"^org/tiny: not a folder here and no such model on the hub"):
             load(endpoint)
         with (
             caplog.at_level(logging.INFO, "earmark"),

@@ -39,18 +39,18 @@ def test_labels_of_whole_recordings(heard: Path) -> None:
 
 @pytest.mark.parametrize("rows", ["windows", "segments"])
 def test_windows_and_segments_are_clips_at_their_place(heard: Path, rows: str) -> None:
-    flags = ["--rows", rows, "--window_seconds", "0.5", "--output", "heard.csv", "--device", "cpu"]
+    flags = ["--rows", rows, "--window_seconds", "0.5", "--output", "found.csv", "--device", "cpu"]
     assert main(["predict", "model", "tapes", *flags, *(["--threshold", "0.3"] if rows == "segments" else [])]) == 0
-    expected = [(row["path"], float(row["start_s"]), float(row["end_s"]), row["label"]) for row in rows_in("heard.csv")]
+    expected = [(row["path"], float(row["start_s"]), float(row["end_s"]), row["label"]) for row in rows_in("found.csv")]
     assert expected
-    clips = load_manifest("heard.csv")
+    clips = load_manifest("found.csv")
     for clip, (path, start_s, end_s, label) in zip(clips, expected, strict=True):
         assert (clip.source, clip.label) == (path, label)
         assert (clip.offset_s, clip.duration_s) == (pytest.approx(start_s), pytest.approx(end_s - start_s))
-    assert main(["inspect", "--train_file", "heard.csv"]) == 0
+    assert main(["inspect", "--train_file", "found.csv"]) == 0
 
 
-@pytest.mark.parametrize("output", ["heard.rttm", "heard.jsonl", "labels", "selections"])
+@pytest.mark.parametrize("output", ["found.rttm", "found.jsonl", "labels", "selections"])
 def test_results_in_other_formats_are_scored(heard: Path, output: str, capsys: pytest.CaptureFixture[str]) -> None:
     name = {"labels": ["--format", "audacity"], "selections": ["--format", "raven"]}.get(output, [])
     flags = ["--rows", "windows", "--window_seconds", "0.5", "--output", output, *name, "--device", "cpu"]

@@ -81,7 +81,7 @@ def test_the_headline_says_how_far_to_trust_it(page: Any) -> None:
 def test_no_interval_of_macro_f1_if_all_clips_are_right(browser: Any, tmp_path: Path) -> None:
     clips = [Clip(f"{i}.wav", LABELS[i % 2], path="/none", group=f"speaker {i}") for i in range(12)]
     right = judge(4 * np.eye(2, dtype=np.float32)[np.arange(12) % 2], ClipTable(clips, "here"), LABELS[:2])
-    assert "95 % interval over 12 clips: accuracy 0.7575 to 1.0000; calibration" in right.figures.summary_lines()[2]
+    assert "95 % interval over 12 clips: accuracy 0.7575 to 1.0000; calibration" in right.metrics.summary_lines()[2]
     path = write_report(tmp_path / "r.html", ReportFacts("x", {}, {}, {}), {"test": ScoredSplit(right, np.ones(12))})
     with opened(browser, path) as page:
         assert "95 % intervals by Wilson's method over 12 clips; clips" in page.locator("body").inner_text()

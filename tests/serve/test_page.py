@@ -17,7 +17,7 @@ import earmark
 from earmark.models.build_model import ModelSource, build_for_training
 from earmark.predict.timeline import SegmentRules
 from earmark.tasks import REGRESSION
-from tests.browser import ONSET, bright_height, needs_browser, tick_at
+from tests.browser import ONSET, bright_height, needs_browser, tick_at, watch
 from tests.patience import PATIENCE_S
 from tests.serve.conftest import Server, Start
 from tests.serve.test_classify import encoded
@@ -28,13 +28,8 @@ from tests.tiny import overrides, tone
 def page(browser: Any, server: Server) -> Iterator[Any]:
     """The page, opened; a fault in its script or a request to elsewhere fails the test."""
     context = browser.new_context(locale="en-GB", permissions=["microphone"])
-    opened, faults = context.new_page(), []
-    opened.on("pageerror", lambda error: faults.append(str(error)))
-    opened.on("console", lambda line: faults.append(line.text) if "Content Security Policy" in line.text else None)
-    opened.on(
-        "request",
-        lambda one: faults.append(one.url) if not one.url.startswith((server.url, "blob:", "data:")) else None,
-    )
+    opened = context.new_page()
+    faults = watch(opened, server.url, "blob:", "data:", console="Content Security Policy")
     opened.goto(server.url)
     opened.set_default_timeout(1000 * PATIENCE_S)
     yield opened

@@ -76,7 +76,7 @@ class Run:
             DataError: the run has no predictions of this split.
         """
         table = PredictionsTable(RunFolder(self.folder).predictions(split))
-        table.rows  # noqa: B018 - fails here if the file is missing
+        len(table)  # reads the file, so a missing one fails here
         return table
 
     def classifier(self, **settings: Any) -> Classifier:

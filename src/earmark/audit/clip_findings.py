@@ -6,7 +6,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -247,13 +247,31 @@ def _copies(audited: Audited) -> Iterator[ClipFinding]:
         yield ClipFinding("duplicates", "note", audited.duplicates.left_out)
 
 
+class _LevelCheck(NamedTuple):
+    kind: str
+    hit: np.ndarray  # bool (N,)
+    verb: str
+    text: str
+    values: np.ndarray  # what is shown of each clip, float (N,)
+    form: str
+
+
 def _levels(audited: Audited) -> Iterator[ClipFinding]:
-    measures = audited.measures
+    for check in _level_checks(audited.measures):
+        rows = np.flatnonzero(check.hit)
+        rows = rows[np.argsort(-np.abs(check.values[rows]), kind="stable")]
+        if len(rows):
+            text = f"{_clips(rows, check.verb)} {check.text}"
+            shown = [check.form.format(check.values[row]) for row in rows]
+            yield ClipFinding(check.kind, "warning", text, rows.tolist(), shown)
+
+
+def _level_checks(measures: Measures) -> list[_LevelCheck]:
     silent = measures.readable & (measures.peak < _SILENT_PEAK)
     quiet = measures.readable & ~silent & (measures.rms < _QUIET_RMS)
     above = measures.peak > FULL_SCALE_LIMIT
-    checks: list[tuple[str, np.ndarray, str, str, np.ndarray, str]] = [
-        (
+    return [
+        _LevelCheck(
             "silent",
             silent,
             "are",
@@ -261,7 +279,7 @@ def _levels(audited: Audited) -> Iterator[ClipFinding]:
             _rounded_down(decibels(measures.peak)),
             "peak {:.1f} dB",
         ),
-        (
+        _LevelCheck(
             "quiet",
             quiet,
             "are",
@@ -269,7 +287,7 @@ def _levels(audited: Audited) -> Iterator[ClipFinding]:
             _rounded_down(decibels(measures.rms)),
             "{:.1f} dB",
         ),
-        (
+        _LevelCheck(
             "cancelled",
             measures.left < LEAST_LEFT,
             "have",
@@ -277,7 +295,7 @@ def _levels(audited: Audited) -> Iterator[ClipFinding]:
             100 * (1 - measures.left),
             "{:.3g} % of the power lost in the mix",
         ),
-        (
+        _LevelCheck(
             "above full scale",
             above,
             "are",
@@ -286,7 +304,7 @@ def _levels(audited: Audited) -> Iterator[ClipFinding]:
             measures.peak,
             "peak {:,.0f}",
         ),
-        (
+        _LevelCheck(
             "clipped",
             measures.clipped >= _CLIPPED_SHARE,
             "are",
@@ -294,7 +312,7 @@ def _levels(audited: Audited) -> Iterator[ClipFinding]:
             100 * measures.clipped,
             "{:.1f} % of the samples",
         ),
-        (
+        _LevelCheck(
             "DC offset",
             (np.abs(measures.dc_offset) >= _DC_OFFSET) & ~above,
             "have",
@@ -303,13 +321,6 @@ def _levels(audited: Audited) -> Iterator[ClipFinding]:
             "{:+.1f} %",
         ),
     ]
-    for kind, hit, verb, text, values, form in checks:
-        rows = np.flatnonzero(hit)
-        rows = rows[np.argsort(-np.abs(values[rows]), kind="stable")]
-        if len(rows):
-            yield ClipFinding(
-                kind, "warning", f"{_clips(rows, verb)} {text}", rows.tolist(), [form.format(values[r]) for r in rows]
-            )
 
 
 def _level_of_splits(audited: Audited) -> Iterator[ClipFinding]:

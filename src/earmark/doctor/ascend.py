@@ -201,9 +201,12 @@ def _set_env(machine: Machine, cann: Cann) -> str:
 def check_operators(machine: Machine, cann: Cann | None) -> list[Finding]:
     """Check the folder of CANN's operators (OPP), and that it has compiled operators."""
     named = machine.environment.get("ASCEND_OPP_PATH")
-    if cann is None and named is None:
+    if named:
+        folder = machine.path(named)
+    elif cann is not None:
+        folder = cann.home / "opp"
+    else:
         return []
-    folder = machine.path(named) if named else cann.home / "opp"  # type: ignore[union-attr]  # one of them is set
     if not os.path.isdir(folder):
         return [
             problem(

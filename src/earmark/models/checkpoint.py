@@ -193,28 +193,13 @@ def _download(
 
     name = hub_name(name_or_path)
     only_hub = name != name_or_path
-    nowhere = "no such model on the hub" if only_hub else "neither a folder here nor a model on the hub"
-    impossible = "not a valid name on the hub" if only_hub else "neither a folder here nor a valid name on the hub"
     similar = "" if only_hub else _similar_model(name)
-    offline = constants.is_offline_mode()
+    not_here = "" if only_hub else f"not a folder here{similar} and "
     try:
-        if not offline:
-            # A separate request first, to distinguish an unreachable hub from a missing model: the library would
-            # silently fall back to the cache.
-            hub.HfApi(token=token).model_info(name, revision=revision, timeout=10)
-    except hub_errors.GatedRepoError as exc:
-        raise ModelError(f"{name}: this model is gated. Accept its terms on the hub, and pass --token.") from exc
-    except hub_errors.RepositoryNotFoundError as exc:
-        raise ModelError(f"{name}: {nowhere}{similar}. Fix the name, or pass --token for a private model.") from exc
-    except hub_errors.RevisionNotFoundError as exc:
-        raise ModelError(f"{name}: the hub has no revision {revision!r} of this model. Fix the revision.") from exc
+        hub.utils.validate_repo_id(name)
     except hub_errors.HFValidationError as exc:
-        raise ModelError(f"{name}: {impossible}{similar}. Fix the name.") from exc
-    except (OSError, hub_errors.HTTPError) as exc:
-        logger.info(
-            "hub: %s cannot be reached (%s), so the cache is searched for %s", endpoint(), first_line(exc), name
-        )
-        offline = True
+        raise ModelError(f"{name}: {not_here}not a valid name on the hub. Fix the name.") from exc
+    is_reachable = not constants.is_offline_mode() and _ask_hub(name, revision, token, not_here)
     try:
         folder = hub.snapshot_download(
             name,
@@ -223,25 +208,48 @@ def _download(
             cache_dir=cache_dir,
             allow_patterns=patterns,
             ignore_patterns=["*/*"],
-            local_files_only=offline,
+            local_files_only=not is_reachable,
         )
     except hub_errors.LocalEntryNotFoundError as exc:
         why = "offline mode is on" if constants.is_offline_mode() else f"{endpoint()} cannot be reached"
-        if only_hub:
-            raise NetworkError(
-                f"{name}: not in the hub's cache, and {why}. Check the network, or name a local folder."
-            ) from exc
-        raise NetworkError(
-            f"{name}: not a folder here{similar} and not in the hub's cache, and {why}. Fix the path, or put the "
-            f"weights into ./{Path(name).name}."
-        ) from exc
-    except hub_errors.HFValidationError as exc:
-        raise ModelError(f"{name}: {impossible}{similar}. Fix the name.") from exc
+        fix = (
+            "Check the network, or name a local folder"
+            if only_hub
+            else f"Fix the path, or put the weights into ./{Path(name).name}"
+        )
+        raise NetworkError(f"{name}: {not_here}not in the hub's cache, and {why}. {fix}.") from exc
     except (OSError, hub_errors.HTTPError) as exc:
         raise NetworkError(
             f"{name}: the download from {endpoint()} was interrupted ({first_line(exc)}). Run the command again."
         ) from exc
     return Path(folder)
+
+
+def _ask_hub(name: str, revision: str, token: str | None, not_here: str) -> bool:
+    """Return whether the hub can be reached.
+
+    The library downloads without asking first, and takes the cache if it cannot. So it does not distinguish a model
+    that does not exist from a hub that cannot be reached.
+    """
+    import huggingface_hub as hub
+    from huggingface_hub import errors as hub_errors
+
+    try:
+        hub.HfApi(token=token).model_info(name, revision=revision, timeout=10)
+    except hub_errors.GatedRepoError as exc:
+        raise ModelError(f"{name}: this model is gated. Accept its terms on the hub, and pass --token.") from exc
+    except hub_errors.RepositoryNotFoundError as exc:
+        raise ModelError(
+            f"{name}: {not_here}no such model on the hub. Fix the name, or pass --token for a private model."
+        ) from exc
+    except hub_errors.RevisionNotFoundError as exc:
+        raise ModelError(f"{name}: the hub has no revision {revision!r} of this model. Fix the revision.") from exc
+    except (OSError, hub_errors.HTTPError) as exc:
+        logger.info(
+            "hub: %s cannot be reached (%s), so the cache is searched for %s", endpoint(), first_line(exc), name
+        )
+        return False
+    return True
 
 
 def endpoint() -> str:

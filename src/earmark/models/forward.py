@@ -105,8 +105,8 @@ class ModelForward:
         if "embeddings" in given:
             outputs = SequenceClassifierOutput(logits=self.family.classify(self.model, given["embeddings"]))
         elif self.static is None or args or not set(given) <= self.static.inputs:
-            drops = self.selected is not None and self.model.training
-            with self.selected.used() if drops else nullcontext():  # type: ignore[union-attr]  # drops implies that it is set
+            selected = self.selected if self.model.training else None
+            with nullcontext() if selected is None else selected.used():
                 outputs = type(self.model).forward(self.model, *args, **inputs)
         elif "features" in given:
             outputs = SequenceClassifierOutput(logits=self.static.logits_of_features(**given))

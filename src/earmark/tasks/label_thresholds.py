@@ -53,13 +53,13 @@ def fit_label_thresholds(
         return {}, []
     thresholds: dict[str, float] = {}
     too_low, without = [], []
-    for of in predictions:
-        threshold = lowest_threshold(of.scores, of.right, precision)
-        thresholds[of.label] = NEVER if threshold is None else threshold
-        if not of.has_clips:
-            without.append(repr(of.label))
+    for one in predictions:
+        threshold = lowest_threshold(one.scores, one.right, precision)
+        thresholds[one.label] = NEVER if threshold is None else threshold
+        if not one.has_clips:
+            without.append(repr(one.label))
         elif threshold is None:
-            too_low.append(of.in_words)
+            too_low.append(one.in_words)
     if all(threshold == NEVER for threshold in thresholds.values()):
         return thresholds, [f"no {noun} reaches --target_precision {precision:g}: {otherwise}"]
     reasons = {no_clip: without, f"--target_precision {precision:g} is out of reach": too_low}
