@@ -177,7 +177,7 @@ def test_convolutions_on_this_cpu() -> None:
     (found,) = judge_convolutions("cpu", probe)
     wrong = [shape for shape, error in errors.items() if error > 0.05]
     assert found.status == ("warning" if wrong else "ok")
-    assert all(shape in found.seen for shape in wrong)
+    assert found.seen.startswith(f"{len(wrong)} of 12 shapes are wrong" if wrong else "12 shapes")
 
 
 @pytest.mark.parametrize(("name", "says"), [("cpu", "in float32 on this CPU"), ("npu:0", "before it trains or scores")])

@@ -88,7 +88,7 @@ def test_the_clips_that_decide_can_be_heard(tmp_path: Path, browser: Any, capsys
 
 
 @pytest.fixture(scope="module")
-def labels(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def labels_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Forty clips of three labels. "good" misses one in clip 1 and has all others right; "plain" answers three labels
     wrongly in clip 4, two in clip 8, one in clips 12 and 16."""
     root = tmp_path_factory.mktemp("labels")
@@ -103,8 +103,12 @@ def labels(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[A
     names = ["high", HOSTILE, "low"]
     runs = [of_labels(root / name, there, of, names) for name, of in (("plain", plain), ("good", good))]
     runs.append(of_labels(root / "like", there, plain, names))
-    path = write_comparison(root / "x.html", compare_runs(runs))
-    with opened(browser, path) as page:
+    return write_comparison(root / "x.html", compare_runs(runs))
+
+
+@pytest.fixture
+def labels(browser: Any, labels_page: Path) -> Iterator[Any]:
+    with opened(browser, labels_page) as page:
         yield page
 
 
@@ -163,7 +167,7 @@ def test_the_clips_whose_labels_differ_most_come_first(labels: Any) -> None:
 
 
 @pytest.fixture(scope="module")
-def numbers(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def numbers_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Forty numbers: the first run is one too high, five in clip 7; the second is right, but 9 too low in clip 30 and
     as the first in clip 0."""
     root = tmp_path_factory.mktemp("numbers")
@@ -174,7 +178,12 @@ def numbers(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     plain = right + 1
     plain[7] += 4
     runs = [of_numbers(root / name, right, of) for name, of in (("plain", plain), (IN_A_PATH, good))]
-    with opened(browser, write_comparison(root / "x.html", compare_runs(runs))) as page:
+    return write_comparison(root / "x.html", compare_runs(runs))
+
+
+@pytest.fixture
+def numbers(browser: Any, numbers_page: Path) -> Iterator[Any]:
+    with opened(browser, numbers_page) as page:
         yield page
 
 

@@ -72,7 +72,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_report(root / "report.html", facts, splits)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def page(browser: Any, report: Path) -> Iterator[Any]:
     with opened(browser, report) as page:
         yield page

@@ -37,7 +37,7 @@ def scored(numbers: np.ndarray, answers: np.ndarray, path: str = "/none", asked:
 
 
 @pytest.fixture(scope="module")
-def page(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Forty numbers from 0 to 39, answered one too high; clip 30 is answered 50."""
     root = tmp_path_factory.mktemp("numbers")
     write(root / "tone.wav", tone(500.0, 0.5))
@@ -47,7 +47,12 @@ def page(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any
     history = [{"epoch": i, "loss": 1 / i, "eval_loss": 900 / i, "eval_mae": 3 / i, "eval_rmse": 4 / i} for i in (1, 2)]
     facts = ReportFacts("my run", {"": "tc_resnet"}, {"seed": 42}, {"device": "cpu"}, history, "tape", ["too sure"])
     splits = {split: scored(numbers, answers, str(root / "tone.wav"), HOSTILE) for split in ("test", "validation")}
-    with opened(browser, write_report(root / "report.html", facts, splits)) as page:
+    return write_report(root / "report.html", facts, splits)
+
+
+@pytest.fixture
+def page(browser: Any, report: Path) -> Iterator[Any]:
+    with opened(browser, report) as page:
         yield page
 
 
