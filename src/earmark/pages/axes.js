@@ -86,7 +86,7 @@ function framed(plot, axes) {
 const colour = (value) => [255 * value ** 2, 25 + 225 * value, 50 + 120 * Math.sin(Math.PI * value * .8)].map(Math.round);
 const colourStops = () => Array.from({ length: 17 }, (_, i) => `rgb(${colour(i / 16).join(" ")})`).join(", ");
 function spectrogram(of, { name = "", most = 4, gap = .12 } = {}) {
-  // of: Spectrogram.to_dict() of earmark/data/excerpts.py
+  // of: Spectrogram.to_dict() of earmark/audio/excerpts.py
   const { frames, bands, seconds, low_hz, high_hz, scale, range_db } = of;
   const hertz = (value) => Math.round(value).toLocaleString("en");
   const label = `spectrogram${name && ` of ${name}`}: time from 0 to ${Number(seconds.toPrecision(3))} s, frequency from ${hertz(low_hz)} to `

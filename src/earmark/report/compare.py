@@ -98,7 +98,7 @@ class Comparison:
             (
                 f"Against {first.name}",
                 *heads,
-                f"Only it {better}",
+                f"Only this run {better}",
                 f"Only {first.name} {better}",
                 p_title(self.task, self.units),
             )
