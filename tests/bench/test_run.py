@@ -11,8 +11,9 @@ import pytest
 import soundfile
 import torch
 
-from earmark.bench import time_data, timing
+from earmark.bench import time_data, time_training, timing
 from earmark.cli.main import main
+from earmark.settings.bench_flags import BenchOptions
 from tests.tiny import RATE_HZ, overrides, tone, write_tones
 
 TINY = ["--device", "cpu", "--batch_size", "4", "--model_type"]
@@ -61,12 +62,15 @@ def check_compute(figures: dict[str, Any]) -> None:
 
 @pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")  # DataLoader's own, from Python 3.12 on
 def test_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    whole = bench(tmp_path, "data", "--num_clips", "10", "--lengths", "uniform:0.1,0.3", "--batch_size", "4")
+    whole = bench(
+        tmp_path, "data", "--num_clips", "10", "--lengths", "uniform:0.1,0.3", "--batch_size", "4", "--device", "cpu"
+    )
     assert whole["clips"]["count"] == 10
     assert 0.1 <= whole["clips"]["shortest_s"] < whole["clips"]["longest_s"] <= 0.3
     figures = whole["figures"]
     ways = ["build", "in_process", "through_workers", "decoding"]
-    assert list(figures) == [*ways, "memory"]
+    assert list(figures) == [*ways, "to_device", "memory"]
+    assert figures["to_device"] is None  # there is no accelerator
     for way in ways:
         check_rate(figures[way])
         mean_s = figures[way]["audio_s"] / figures[way]["clips"]
@@ -107,6 +111,18 @@ def test_training_steps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert [line.split("  ")[0] for line in lines[3:]] == [
         "seconds of audio/s", "model FLOP/s", "", "fraction of matmul peak", "peak memory, resident",
     ]  # fmt: skip
+
+
+def test_steps_are_compiled_as_asked(tmp_path: Path) -> None:
+    asked = {"work": "train", "model_type": "tc_resnet", "device": "cpu"}
+
+    def arguments(**flags: Any) -> Any:
+        return time_training._arguments(BenchOptions(**asked, **flags), torch.device("cpu"), "fp32", tmp_path)
+
+    assert not arguments().torch_compile
+    assert arguments(torch_compile=True).torch_compile
+    graphs = arguments(torch_compile_mode="reduce-overhead")
+    assert (graphs.torch_compile, graphs.torch_compile_mode) == (True, "reduce-overhead")
 
 
 @pytest.mark.parametrize(
@@ -174,6 +190,7 @@ def test_a_checkpoint_and_a_folder_of_recordings(tmp_path: Path) -> None:
         (["data", "--num_clips", "0"], "--num_clips 0: expected a whole number from 1 on"),
         (["train", "--model_type", "tc_resnet", "--steps", "0"], "--steps 0: expected a whole number from 1 on"),
         (["data", "--steps", "5"], "--steps is for earmark bench train, not for data"),
+        (["infer", "--model_type", "tc_resnet", "--torch_compile"], "--torch_compile is for earmark bench train"),
         (["data", "--model_type", "tc_resnet"], "--model_type is for earmark bench train and infer, not for data"),
         (["infer", "--model_type", "tc_resnet", "--freeze", "none"], "--freeze is for earmark bench train"),
         (["data", "--lengths", "normal:1,2"], "--lengths normal:1,2: not a distribution of seconds. Use fixed:1.0"),

@@ -35,6 +35,7 @@ def data_json(figures: DataFigures, memory: Memory) -> dict[str, Any]:
         "in_process": figures.in_process.to_dict(),
         "through_workers": figures.through_workers.to_dict(),
         "decoding": figures.decoding.to_dict(),
+        "to_device": None if figures.to_device is None else figures.to_device.to_dict(),
         "memory": _memory_json(memory),
     }
 
@@ -42,12 +43,14 @@ def data_json(figures: DataFigures, memory: Memory) -> dict[str, Any]:
 def data_table(options: BenchOptions, figures: DataFigures, memory: Memory) -> str:
     """Return the figures of ``earmark bench data`` as a table."""
     workers = counted(options.num_workers, "DataLoader worker")
-    rates = {
+    rates: dict[str, Rate] = {
         "recordings to store": figures.build,
         "store to batches": figures.in_process,
         f"store to batches, {workers}": figures.through_workers,
         "recordings to batches, decoded each time": figures.decoding,
     }
+    if figures.to_device is not None:
+        rates["store to batches on the device"] = figures.to_device
     rows: Rows = [("", "clips/s", "s of audio/s")]
     rows += [
         (what, _number(rate.clips_per_second), _number(rate.audio_seconds_per_second)) for what, rate in rates.items()

@@ -11,7 +11,7 @@ import torch
 
 from earmark.bench.bench_setup import BenchClips, build_model
 from earmark.bench.flops import Shapes, flop_of_clip
-from earmark.bench.timing import Compute, Memory, Rate, forget_device_peak, matmul_peak, peak_memory
+from earmark.bench.timing import DTYPES, Compute, Memory, Rate, forget_device_peak, matmul_peak, peak_memory
 from earmark.models.build_model import AudioModel
 from earmark.models.frontend import Frontend
 from earmark.progress import Progress
@@ -42,7 +42,7 @@ def bench_infer(options: BenchOptions, clips: BenchClips, device: torch.device) 
     Raises:
         ModelError: the model cannot be built.
     """
-    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[options.precision]
+    dtype = DTYPES[options.precision]
     audio = build_model(options, clips)
     audio.model.to(device)
     forget_device_peak(device)

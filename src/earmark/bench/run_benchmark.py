@@ -64,13 +64,13 @@ def bench(options: BenchOptions) -> BenchOutcome:
 
 def _in_folder(options: BenchOptions, folder: Path) -> BenchOutcome:
     store_dir = folder / "store"
+    device = select_device(options.device)
     if options.work == "data":
-        data = bench_data(options, find_clips(options, folder / "clips"), store_dir)
-        device, memory = torch.device("cpu"), peak_memory(torch.device("cpu"))
+        data = bench_data(options, find_clips(options, folder / "clips"), store_dir, device)
+        memory = peak_memory(device)
         table = bench_report.data_table(options, data, memory)
         return _outcome(options, data.clips, device, "", bench_report.data_json(data, memory), table)
-    # Before writing the clips, so that a wrong name fails at once.
-    device, rate_hz = select_device(options.device), sampling_rate_of_model(options)
+    rate_hz = sampling_rate_of_model(options)  # before writing the clips, so that a wrong name fails at once
     clips = decode(find_clips(options, folder / "clips"), rate_hz, store_dir)
     if options.work == "train":
         trained = bench_train(options, clips, device, folder / "frozen")

@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -41,6 +40,7 @@ class DataFigures:
         in_process: from the store to batches, in this process.
         through_workers: from the store to batches, through DataLoader workers.
         decoding: from recordings to batches, decoding each time.
+        to_device: from the store to batches on an accelerator, through page-locked memory; ``None`` on a CPU.
     """
 
     clips: BenchClips
@@ -48,15 +48,17 @@ class DataFigures:
     in_process: Rate
     through_workers: Rate
     decoding: Rate
+    to_device: Rate | None
 
 
-def bench_data(options: BenchOptions, table: ClipTable, store_dir: Path) -> DataFigures:
+def bench_data(options: BenchOptions, table: ClipTable, store_dir: Path, device: torch.device) -> DataFigures:
     """Build the store and measure all ways to make batches.
 
     Args:
         options: batch size, workers, buckets.
         table: recordings.
         store_dir: folder for the store.
+        device: where batches are copied to, if it is an accelerator.
 
     Raises:
         DataError: a recording cannot be read or is too short.
@@ -70,18 +72,22 @@ def bench_data(options: BenchOptions, table: ClipTable, store_dir: Path) -> Data
         clips.usable.table, clips.usable.waveforms.num_samples, RATE_HZ, num_threads=decoder_threads(None)
     )
     decoded = _training_clips(options, replace(clips, usable=replace(clips.usable, waveforms=again)))
-    workers: DataLoader[Any] = DataLoader(
-        stored,
-        batch_sampler=_Rows(options, stored),
-        num_workers=options.num_workers,
-        collate_fn=one_batch,
-    )
+
+    def through(num_workers: int, *, pin_memory: bool = False) -> Iterable[dict[str, torch.Tensor]]:
+        rows = _Rows(options, stored)
+        return DataLoader(
+            stored, batch_sampler=rows, num_workers=num_workers, collate_fn=one_batch, pin_memory=pin_memory
+        )
+
+    pinned = through(0, pin_memory=device.type != "cpu")
+    copied = ({name: value.to(device, non_blocking=True) for name, value in batch.items()} for batch in pinned)
     return DataFigures(
         clips=clips,
         build=build,
         in_process=_timed(map(stored.__getitems__, _Rows(options, stored))),
-        through_workers=_timed(workers),
+        through_workers=_timed(through(options.num_workers)),
         decoding=_timed(map(decoded.__getitems__, _Rows(options, decoded))),
+        to_device=None if device.type == "cpu" else _timed(copied),
     )
 
 

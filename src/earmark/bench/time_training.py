@@ -18,7 +18,16 @@ from transformers import TrainerCallback
 from earmark.batch.dataset import TrainingClips
 from earmark.bench.bench_setup import BenchClips, build_model
 from earmark.bench.flops import Shapes, flop_of_clip
-from earmark.bench.timing import Compute, Memory, Rate, forget_device_peak, matmul_peak, peak_memory, synchronize
+from earmark.bench.timing import (
+    DTYPES,
+    Compute,
+    Memory,
+    Rate,
+    forget_device_peak,
+    matmul_peak,
+    peak_memory,
+    synchronize,
+)
 from earmark.device import abilities, choose_precision
 from earmark.errors import UsageError
 from earmark.models.build_model import AudioModel
@@ -31,7 +40,6 @@ from earmark.train.trainer import AudioTrainer
 if TYPE_CHECKING:
     from transformers import TrainerControl, TrainerState, TrainingArguments
 
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _LEARNING_RATE = 1e-5  # any value: the trained model is discarded
 
 
@@ -87,14 +95,14 @@ def bench_train(options: BenchOptions, clips: BenchClips, device: torch.device, 
         kept = trainer.train_dataset
         memory = peak_memory(device)
         flop = timed.shapes.flop(lambda width: _flop_of_width(audio, kept, width, device))
-    peak = matmul_peak(device, _DTYPES[precision])
+    peak = matmul_peak(device, DTYPES[precision])
     return TrainFigures(
         audio=audio,
         frozen=frozen,
         kept=kept.stage if isinstance(kept, FrozenClips) else None,
         frozen_s=trainer.clock.frozen_s,
         rate=_rate(audio, kept, timed),
-        compute=Compute(flop, timed.shapes.useful_share, timed.seconds, peak, _DTYPES[precision]),
+        compute=Compute(flop, timed.shapes.useful_share, timed.seconds, peak, DTYPES[precision]),
         memory=memory,
     )
 
@@ -114,6 +122,8 @@ def _arguments(options: BenchOptions, device: torch.device, precision: str, fold
         eval_strategy="no",
         save_strategy="no",
         logging_strategy="no",
+        torch_compile=options.torch_compile,
+        torch_compile_mode=options.torch_compile_mode,
         seed=options.seed,
     )
     if training.device != device:

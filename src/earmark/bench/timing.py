@@ -16,6 +16,8 @@ try:
 except ImportError:  # on Windows, psutil reads the memory instead
     resource = None
 
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
 _SMALLEST_MATRIX, _LARGEST_MATRIX = 512, 8192
 _RUNS = 3
 _LEAST_RUN_S = 0.02  # long compared with starting work on a device and waiting for it

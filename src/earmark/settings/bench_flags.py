@@ -49,9 +49,13 @@ class BenchOptions(NetworkArguments, page="measurement"):
     keep_frozen: bool = flag(
         True, "compute the frozen part of the model once, before the steps, as `earmark train` does.", only="train"
     )
+    torch_compile: bool = flag(False, "compile the model with torch.compile.", only="train")
+    torch_compile_mode: str | None = flag(
+        None, "mode of torch.compile, such as reduce-overhead (CUDA graphs); implies --torch_compile.", only="train"
+    )
     passes: int = flag(1, "passes over the clips.", check=COUNT, only="infer")
-    precision: Literal["fp32", "bf16"] = flag("fp32", "number format of the computation.", only="infer")
-    device: str = flag("auto", f"device: {DEVICE_HELP}", only="train, infer")
+    precision: Literal["fp32", "bf16", "fp16"] = flag("fp32", "number format of the computation.", only="infer")
+    device: str = flag("auto", f"Device (data: that batches are also copied to): {DEVICE_HELP}")
     json: str | None = flag(None, "File for all figures, settings and versions; replaced if it exists.", metavar="FILE")
 
     def validate(self) -> None:
