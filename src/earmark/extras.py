@@ -34,6 +34,16 @@ _EXTRAS: dict[str, tuple[str, str]] = {
     "trackio": ("trackio", "--report_to trackio"),
 }
 
+# module -> package of the extra "train"
+_TRAINING = {
+    "torch": "torch",
+    "transformers": "transformers",
+    "accelerate": "accelerate",
+    "safetensors": "safetensors",
+    "sklearn": "scikit-learn",
+    "scipy": "scipy",
+}
+
 # other trackers of Transformers: value of --report_to -> (module, package on PyPI)
 _TRACKERS = {
     "azure_ml": ("azureml", "azureml-mlflow"),
@@ -76,6 +86,21 @@ def require_tracker(name: str) -> None:
     module, package = _TRACKERS[name]
     if importlib.util.find_spec(module) is None:
         raise MissingExtraError(f"--report_to {name} needs the package {package}. Install it: pip install {package}")
+
+
+def require_training(what: str) -> None:
+    """Check that the packages of the extra ``train`` are installed, without importing them.
+
+    Args:
+        what: what needs them, for the message: ``earmark train``.
+
+    Raises:
+        MissingExtraError: at least one is missing; the message names them and gives the pip command.
+    """
+    missing = [module for module in _TRAINING if importlib.util.find_spec(module) is None]
+    if missing:
+        packages = ", ".join(_TRAINING[module] for module in missing)
+        raise MissingExtraError(f"{what} needs {packages}. Install what is missing: pip install 'earmark[train]'")
 
 
 def require(module: str) -> ModuleType:

@@ -39,7 +39,7 @@ from earmark.models.embedding import classify_all
 from earmark.models.forward import cast_in_place, pads_exactly
 from earmark.models.freeze import freeze
 from earmark.predict.classifier import Classifier
-from earmark.scoring.inference import TorchScorer, scoring
+from earmark.scoring.torch_scorer import TorchScorer, scoring
 from earmark.settings.data_flags import DataArguments
 from earmark.store.usable import UsableClips, keep_usable
 from earmark.tasks import softmax

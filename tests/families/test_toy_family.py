@@ -18,7 +18,7 @@ from earmark.families.family import Family, Recipe
 from earmark.models.build_model import AudioModel, ModelSource, build_for_training, load_trained
 from earmark.models.embedding import classify_all
 from earmark.models.freeze import freeze, head_parameters
-from earmark.scoring.inference import score_waveforms
+from earmark.scoring.torch_scorer import score_waveforms
 from earmark.settings.training_flags import TrainingArguments
 from earmark.train.recipe import training_needs
 from tests.train.small import CPU

@@ -10,7 +10,7 @@ import torch
 from earmark.export.recordings import Recordings, speech_like
 from earmark.models.build_model import AudioModel, ModelSource, build_for_training
 from earmark.models.head import output_layer
-from earmark.scoring.inference import score_waveforms
+from earmark.scoring.torch_scorer import score_waveforms
 from tests.tiny import ARCHITECTURES, RATE_HZ
 
 CPU = torch.device("cpu")

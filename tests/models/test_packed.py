@@ -11,7 +11,7 @@ from torch import nn
 
 from earmark.models.build_model import ModelSource, build_for_training
 from earmark.models.packed import PackedProducts, Product, can_pack
-from earmark.scoring.inference import TorchScorer
+from earmark.scoring.torch_scorer import TorchScorer
 from tests.tiny import overrides, tone
 
 CPU = torch.device("cpu")

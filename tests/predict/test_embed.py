@@ -16,7 +16,7 @@ from earmark.cli.main import main
 from earmark.errors import AudioError
 from earmark.models.build_model import ModelSource, build_for_training, load_trained
 from earmark.models.embedding import classify_all
-from earmark.scoring.inference import score_waveforms
+from earmark.scoring.torch_scorer import score_waveforms
 from tests.small_files import no_file_longer_than
 from tests.tiny import RATE_HZ, overrides, tone
 

@@ -19,7 +19,8 @@ from earmark.models import numerics
 from earmark.models.build_model import AudioModel, ModelSource, build_for_training
 from earmark.models.embedding import EmbeddingModel
 from earmark.models.forward import cast_in_place
-from earmark.scoring.inference import TorchScorer, score
+from earmark.scoring.inference import score
+from earmark.scoring.torch_scorer import TorchScorer
 from earmark.settings.serving_flags import ServeOptions
 from tests.tiny import ARCHITECTURES, RATE_HZ, save_model, tone
 
@@ -97,7 +98,7 @@ def test_comparing_changes_no_score(monkeypatch: pytest.MonkeyPatch) -> None:
     for compared in (True, False):
         audio = build()
         if not compared:
-            monkeypatch.setattr("earmark.scoring.inference.is_compared", lambda *_: True)
+            monkeypatch.setattr("earmark.scoring.torch_scorer.is_compared", lambda *_: True)
         rows.append(list(score(TorchScorer(audio.model, audio.frontend, CPU, torch.bfloat16), clips(3), batch_size=2)))
     np.testing.assert_array_equal(rows[0], rows[1])
 

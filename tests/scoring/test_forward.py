@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from earmark.models.build_model import AudioModel, ModelSource, build_for_training
-from earmark.scoring.inference import TorchScorer, score_waveforms
+from earmark.scoring.torch_scorer import TorchScorer, score_waveforms
 from earmark.tasks import softmax
 from tests.tiny import RATE_HZ, overrides, tone
 

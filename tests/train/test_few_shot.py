@@ -20,7 +20,7 @@ from earmark.cli.main import main
 from earmark.errors import ModelError
 from earmark.models.build_model import ModelSource, load_trained
 from earmark.scoring.diagnosis import Schedule, diagnose
-from earmark.scoring.inference import score_waveforms
+from earmark.scoring.torch_scorer import score_waveforms
 from earmark.tasks import softmax
 from earmark.tasks.linear_fits import fit_classes
 from earmark.tasks.single_label_figures import compute_metrics

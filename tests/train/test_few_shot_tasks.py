@@ -19,7 +19,7 @@ from earmark.cli.main import main
 from earmark.models.build_model import ModelSource, build_for_training, load_trained
 from earmark.models.forward import fold_unit
 from earmark.runs.results import results_table
-from earmark.scoring.inference import score_waveforms
+from earmark.scoring.torch_scorer import score_waveforms
 from earmark.tasks import MULTI_LABEL, REGRESSION, Task, sigmoid
 from earmark.tasks.linear_fits import fit_labels, fit_number
 from earmark.train.few_shot import check_head, fit_few_shot

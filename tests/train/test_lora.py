@@ -19,7 +19,7 @@ from earmark.errors import MissingExtraError, ModelError, UsageError
 from earmark.models import adapters
 from earmark.models.build_model import AudioModel, ModelSource, build_for_training, load_trained
 from earmark.models.freeze import head_parameters
-from earmark.scoring.inference import score_waveforms
+from earmark.scoring.torch_scorer import score_waveforms
 from earmark.settings.model_flags import ModelArguments
 from earmark.train.lora import add_adapters, save_kept
 from tests.families.tiny_models import build_varied

@@ -20,7 +20,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from earmark.models.build_model import AudioModel
-from earmark.scoring.inference import scoring
+from earmark.scoring.torch_scorer import scoring
 
 _MOST_COUNTED = 6  # most lengths to count
 

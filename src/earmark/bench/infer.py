@@ -15,7 +15,7 @@ from earmark.bench.timing import DTYPES, Compute, Memory, Rate, forget_device_pe
 from earmark.models.build_model import AudioModel
 from earmark.models.frontend import Frontend
 from earmark.progress import Progress
-from earmark.scoring.inference import score_waveforms
+from earmark.scoring.torch_scorer import score_waveforms
 from earmark.settings.bench_flags import BenchOptions
 
 

@@ -34,8 +34,9 @@ from earmark.runs.results import ResultsRow, load_row, markdown
 from earmark.runs.split_settings import read_split_settings
 from earmark.scoring.diagnosis import diagnose
 from earmark.scoring.extra_metrics import ExtraMetrics, MetricFunction
-from earmark.scoring.inference import Scorer, TorchScorer
+from earmark.scoring.inference import Scorer
 from earmark.scoring.table import score_table_with
+from earmark.scoring.torch_scorer import TorchScorer
 from earmark.settings.config_files import GIVEN, resolved_config
 from earmark.settings.evaluation_flags import EvaluateOptions
 from earmark.store.scan import write_bad_audio

@@ -41,6 +41,8 @@ class ExportDescription:
         task: meaning of the output. ``single_label``: probabilities that add up to 1; ``multi_label``: a probability
             per label; ``regression``: the number.
         background_class: class of clips with none of the other classes; ``None`` if the model has no such class.
+        cpu_batch_s: longest batch that a CPU should score at once, in seconds of audio, padding included; ``None`` for
+            no limit. It changes speed, not predictions.
     """
 
     format: str
@@ -58,6 +60,7 @@ class ExportDescription:
     checked: dict[str, Any] = field(default_factory=dict)
     task: str = SINGLE_LABEL.name
     background_class: str | None = None
+    cpu_batch_s: float | None = None
 
     def to_json(self) -> str:
         """Return the description as one line of JSON, which goes into the model file."""

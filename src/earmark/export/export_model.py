@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import shutil
 import tempfile
 from dataclasses import dataclass, replace
@@ -27,7 +28,7 @@ from earmark.models.model_source import model_source
 from earmark.runs.folder import RunFolder, write_json
 from earmark.runs.split_record import find_record, write_record
 from earmark.runs.split_settings import write_split_settings
-from earmark.scoring.inference import TorchScorer, shortest_in_batch
+from earmark.scoring.torch_scorer import TorchScorer, shortest_in_batch
 from earmark.settings.export_flags import ExportOptions
 from earmark.tasks import find_task
 from earmark.tasks.decision import FILE_NAME as DECISION_FILE
@@ -163,6 +164,7 @@ def describe(
         versions=_versions(format),
         task=audio.task.name,
         background_class=audio.background_class,
+        cpu_batch_s=limit if math.isfinite(limit := audio.model.forward.family.cpu_batch_s) else None,
     )
 
 

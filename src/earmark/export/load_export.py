@@ -11,25 +11,25 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import torch
 
-from earmark.device import choose_provider, select_device
+from earmark.batch.side_by_side import side_by_side
+from earmark.device import choose_provider
 from earmark.errors import DeviceError, ModelError, first_line
 from earmark.export.description import ExportDescription, export_decision, is_export, read_description
-from earmark.export.pt2_file import read_pt2
-from earmark.extras import require
-from earmark.families.family_registry import find_family
-from earmark.models.build_model import AudioModel, load_trained
+from earmark.extras import require, require_training
 from earmark.models.checkpoint import local_folder
-from earmark.models.frontend import side_by_side
 from earmark.models.model_source import ModelSource
 from earmark.models.stated_task import asked_task
 from earmark.sources.background import find_background
 from earmark.tasks import Task, find_task
 from earmark.tasks.decision import PLAIN, Decision
+from earmark.threads.variables import planned_threads
+
+if TYPE_CHECKING:
+    from earmark.models.build_model import AudioModel
 
 logger = logging.getLogger(__name__)
 
@@ -77,11 +77,14 @@ class ExportedModel:
         Raises:
             DeviceError: there is no such device, or the installed runtime cannot use it.
             ModelError: the model file is damaged.
-            MissingExtraError: the runtime is not installed.
+            MissingExtraError: a torch.export file, and torch is not installed.
         """
         path = self.folder / self.description.model_file
         if self.description.format == "pt2":
-            runner: Runner = _ProgramRunner(path, select_device(device))
+            require_training(f"{path}: a torch.export file")
+            from earmark.export.pt2_file import ProgramRunner
+
+            runner: Runner = ProgramRunner(path, device)
         else:
             runner = _SessionRunner(path, device)
         return ExportedScorer(self.description, runner)
@@ -93,6 +96,7 @@ def load_any(source: ModelSource) -> AudioModel | ExportedModel:
     Raises:
         ModelError: the folder holds neither, or it is damaged.
         UsageError: the model's task is not ``source.task``.
+        MissingExtraError: a trained model, and torch or Transformers is not installed.
     """
     folder = local_folder(str(source.name_or_path))
     if folder is not None and is_export(folder):
@@ -100,6 +104,9 @@ def load_any(source: ModelSource) -> AudioModel | ExportedModel:
         if source.task is not None:
             asked_task(source.task, find_task(description.task))
         return ExportedModel(folder, description, export_decision(folder, description))
+    require_training(f"{source.name_or_path}: a trained model that is not an export")
+    from earmark.models.build_model import load_trained
+
     return load_trained(source)
 
 
@@ -139,8 +146,8 @@ class ExportedScorer:
         self.max_samples = description.max_samples
         self.shortest_in_batch = description.shortest_in_batch
         limited = runner.on_cpu and description.fixed_shape is None
-        longest_s = find_family(description.architecture).cpu_batch_s if limited else math.inf
-        self.most_samples = longest_s * self.sampling_rate_hz
+        longest_s = description.cpu_batch_s if limited else None
+        self.most_samples = math.inf if longest_s is None else longest_s * self.sampling_rate_hz
 
     def session(self) -> AbstractContextManager[None]:
         """Return an empty context: an export needs no set-up for many batches."""
@@ -173,7 +180,7 @@ class _SessionRunner:
         provider, options = choose_provider(device, runtime.get_available_providers())
         settings = runtime.SessionOptions()
         settings.log_severity_level = 3  # errors only: it warns about operators that it runs on the CPU
-        settings.intra_op_num_threads = torch.get_num_threads()
+        settings.intra_op_num_threads = planned_threads()
         providers = {provider: options, "CPUExecutionProvider": {}}
         errors = runtime.capi.onnxruntime_pybind11_state
         try:
@@ -194,23 +201,4 @@ class _SessionRunner:
         """See :class:`Runner`."""
         inputs = {"samples": samples} | ({} if num_samples is None else {"num_samples": num_samples})
         probabilities: np.ndarray = self._session.run(["probabilities"], inputs)[0]
-        return probabilities
-
-
-class _ProgramRunner:
-    """Runs a torch.export file."""
-
-    def __init__(self, path: Path, device: torch.device) -> None:
-        self._device = device
-        self._program: Any = read_pt2(path, device)
-        self.device = str(device)
-        self.on_cpu = device.type == "cpu"
-
-    def __call__(self, samples: np.ndarray, num_samples: np.ndarray | None) -> np.ndarray:
-        """See :class:`Runner`."""
-        arguments = [torch.from_numpy(samples).to(self._device)]
-        if num_samples is not None:
-            arguments.append(torch.from_numpy(num_samples).to(self._device))
-        with torch.inference_mode():
-            probabilities: np.ndarray = self._program(*arguments).float().cpu().numpy()
         return probabilities

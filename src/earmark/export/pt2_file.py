@@ -6,9 +6,12 @@ import io
 import logging
 import zipfile
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 
+from earmark.device import select_device
 from earmark.errors import ModelError, first_line
 from earmark.export.description import ExportDescription
 from earmark.export.graph import quiet_exporter
@@ -25,7 +28,26 @@ def write_pt2(program: torch.export.ExportedProgram, description: ExportDescript
     path.write_bytes(whole.getbuffer())
 
 
-def read_pt2(path: Path, device: torch.device) -> object:
+class ProgramRunner:
+    """Runs a torch.export file; see :class:`earmark.export.load_export.Runner`."""
+
+    def __init__(self, path: Path, device: str) -> None:
+        self._device = select_device(device)
+        self._program: Any = _read_pt2(path, self._device)
+        self.device = str(self._device)
+        self.on_cpu = self._device.type == "cpu"
+
+    def __call__(self, samples: np.ndarray, num_samples: np.ndarray | None) -> np.ndarray:
+        """Return probabilities (B, C) float32 of samples (B, T) float32."""
+        arguments = [torch.from_numpy(samples).to(self._device)]
+        if num_samples is not None:
+            arguments.append(torch.from_numpy(num_samples).to(self._device))
+        with torch.inference_mode():
+            probabilities: np.ndarray = self._program(*arguments).float().cpu().numpy()
+        return probabilities
+
+
+def _read_pt2(path: Path, device: torch.device) -> object:
     """Load a torch.export file as a module on ``device`` that takes samples, and ``num_samples`` if it has that input.
 
     Raises:

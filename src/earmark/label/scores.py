@@ -25,7 +25,7 @@ from earmark.models.embedding import EmbeddingModel, has_embedding
 from earmark.predict.engine import Ended, score_recordings
 from earmark.predict.inputs import ScoringProgress
 from earmark.predict.long_recordings import TIMES, one_label_for_long
-from earmark.scoring.inference import TorchScorer
+from earmark.scoring.torch_scorer import TorchScorer
 from earmark.scoring.windows import Windowing
 from earmark.store.bad_audio import BadAudioWatch
 from earmark.store.scan import BadClip

@@ -34,10 +34,10 @@ from earmark.models.extractor import UNREADABLE, load_extractor
 from earmark.models.forward import install_forward
 from earmark.models.freeze import head_parameters
 from earmark.models.frontend import Frontend
-from earmark.models.head import CONFIG_KEY, Loaded, place_rows, saved_head
+from earmark.models.head import Loaded, place_rows, saved_head
 from earmark.models.model_source import ModelSource
 from earmark.models.saved_names import accept_saved_names
-from earmark.models.stated_task import settle_task
+from earmark.models.stated_task import CONFIG_KEY, settle_task
 from earmark.sources.background import find_background
 from earmark.tasks import SINGLE_LABEL, Task, task_of_config, write_task
 from earmark.tasks.decision import FILE_NAME as DECISION

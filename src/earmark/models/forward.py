@@ -18,8 +18,9 @@ from torch.func import functional_call
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from earmark.models.convolutions import CheckedConvolutions
-from earmark.models.head import CONFIG_KEY, output_layer, saved_unit
+from earmark.models.head import output_layer, saved_unit
 from earmark.models.layer_drop import SelectedLayers, drop_rate
+from earmark.models.stated_task import CONFIG_KEY
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -36,7 +37,7 @@ class ModelForward:
         convolutions: the convolutions of the model, checked before they run in half precision on a CPU.
         family: family of the architecture.
         scoring_weights: weights by name that evaluation mode uses in place of the model's weights; see
-            :func:`earmark.scoring.inference.scoring`, which casts them once for many batches.
+            :func:`earmark.scoring.torch_scorer.scoring`, which casts them once for many batches.
         static: earmark's forward, which ignores padding; ``None`` to use the library's.
         temperature: divisor of the logits; see :mod:`earmark.tasks.decision`. 1 in training.
         unit: ``(mean, deviation)`` of the numbers of a regression. The head outputs standard deviations from the mean,

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from earmark.batch.side_by_side import side_by_side
 from earmark.families.features import Features
 from earmark.families.frontend_settings import Extractor, FrontendSettings
 
@@ -116,15 +117,3 @@ class Frontend:
         extractor: Any = self.extractor
         batch = extractor(clips, sampling_rate=self.sampling_rate_hz, return_tensors="pt", **padding)
         return {name: value.to(samples.device) for name, value in batch.items()}
-
-
-def side_by_side(waveforms: Sequence[np.ndarray], min_samples: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return B clips of shape ``(samples,)`` as (B, T) float32 with zeros after each, and their lengths, int64 (B,).
-
-    Clips shorter than ``min_samples`` have the length ``min_samples``.
-    """
-    lengths = np.array([max(len(waveform), min_samples) for waveform in waveforms], dtype=np.int64)
-    samples = np.zeros((len(waveforms), lengths.max()), dtype=np.float32)
-    for row, waveform in zip(samples, waveforms, strict=True):
-        row[: len(waveform)] = waveform
-    return samples, lengths

@@ -20,6 +20,7 @@ from torch import nn
 
 from earmark.errors import ModelError
 from earmark.models.freeze import find_body
+from earmark.models.stated_task import CONFIG_KEY
 from earmark.tasks import Task, task_of_config
 from earmark.text import and_more, counted
 
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
     from earmark.families.family import Family
 
-# Section of config.json for earmark; plain Transformers keeps it without using it.
-CONFIG_KEY = "earmark"
 _PLACEHOLDER = re.compile(r"LABEL_\d+")  # Transformers' names for unnamed classes
 
 

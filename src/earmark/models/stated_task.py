@@ -10,7 +10,6 @@ import logging
 from typing import TYPE_CHECKING
 
 from earmark.errors import UsageError
-from earmark.models.head import CONFIG_KEY
 from earmark.tasks import SINGLE_LABEL, Task, find_task, stated_task, write_task
 from earmark.tasks.task_registry import TASKS
 
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# Section of config.json for earmark; plain Transformers keeps it without using it.
+CONFIG_KEY = "earmark"
 _MANY_LABELS = 100  # a model with at least this many labels and no stated task is probably a tagger
 
 

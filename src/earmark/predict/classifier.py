@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -14,7 +14,6 @@ from earmark.clips.clip import Clip
 from earmark.errors import AudioError, InputTypeError, UsageError
 from earmark.export.load_export import ExportedModel, load_any
 from earmark.formats.segments import Window
-from earmark.models.build_model import AudioModel
 from earmark.models.model_source import ModelSource
 from earmark.predict.audio_inputs import Audio, blocks_of_audio, source_name, split_batch
 from earmark.predict.engine import Ended, score_recordings
@@ -26,6 +25,9 @@ from earmark.scoring.windows import Windowing
 from earmark.sources.background import background_classes
 from earmark.tasks import Task, pool
 from earmark.tasks.decision import Prediction
+
+if TYPE_CHECKING:
+    from earmark.models.build_model import AudioModel
 
 Key = TypeVar("Key")
 

@@ -30,7 +30,7 @@ from earmark.predict.part_file import PartFile, open_part_file
 from earmark.predict.provenance import Provenance
 from earmark.predict.scorers import embedding_scorer, make_scorer
 from earmark.predict.sink import check_output, summary, warn_of_unreadable
-from earmark.scoring.inference import TorchScorer
+from earmark.scoring.torch_scorer import TorchScorer
 from earmark.scoring.windows import Windowing
 from earmark.settings.prediction_flags import EmbedOptions
 from earmark.tasks import pool

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING
 
 from earmark.device import select_device
 from earmark.errors import ModelError, UsageError
-from earmark.export.load_export import ExportedModel
-from earmark.models.build_model import AudioModel
-from earmark.models.embedding import EmbeddingModel, has_embedding
-from earmark.models.forward import cast_in_place
-from earmark.scoring.inference import Scorer, TorchScorer
+from earmark.export.load_export import ExportedModel, ExportedScorer
+from earmark.scoring.inference import Scorer
 
-DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+if TYPE_CHECKING:
+    from earmark.models.build_model import AudioModel
+    from earmark.scoring.torch_scorer import TorchScorer
+
+_DTYPES = {"fp32": None, "bf16": "bfloat16", "fp16": "float16"}  # precision -> name of a dtype of torch
 
 
 def make_scorer(audio: AudioModel | ExportedModel, device: str, precision: str) -> Scorer:
@@ -22,16 +23,21 @@ def make_scorer(audio: AudioModel | ExportedModel, device: str, precision: str) 
         UsageError: unknown precision, or a precision for an export.
         DeviceError: the device does not exist.
     """
-    if precision not in DTYPES:
-        raise UsageError(f"precision {precision}: unknown precision. Choose one of {', '.join(DTYPES)}")
+    if precision not in _DTYPES:
+        raise UsageError(f"precision {precision}: unknown precision. Choose one of {', '.join(_DTYPES)}")
     if isinstance(audio, ExportedModel):
         if precision != "fp32":
             raise UsageError(f"precision {precision}: {audio.folder} is an export with a fixed precision. Remove it")
         return audio.scorer(device)
+    import torch
+
+    from earmark.models.forward import cast_in_place
+    from earmark.scoring.torch_scorer import TorchScorer
+
     place = select_device(device)
     model = audio.model.to(place).eval()
-    if (dtype := DTYPES[precision]) is not None:
-        cast_in_place(model, dtype)
+    if (dtype := _DTYPES[precision]) is not None:
+        cast_in_place(model, getattr(torch, dtype))
     return TorchScorer(model, audio.frontend, place)
 
 
@@ -45,8 +51,12 @@ def embedding_scorer(scorer: Scorer, name: object) -> TorchScorer:
     Raises:
         ModelError: the model is an export, or its head uses a learned sum of layers.
     """
-    if not isinstance(scorer, TorchScorer):
+    if isinstance(scorer, ExportedScorer):
         raise ModelError(f"{name}: an export has no embeddings. Use the model that it was exported from.")
+    from earmark.models.embedding import EmbeddingModel, has_embedding
+    from earmark.scoring.torch_scorer import TorchScorer
+
+    assert isinstance(scorer, TorchScorer)
     if not has_embedding(scorer.model):
         raise ModelError(
             f"{name}: its head uses a learned sum of all layers (use_weighted_layer_sum), so "

@@ -12,7 +12,8 @@ from earmark.distributed.ranks import gathered, raise_on_all_ranks, rank_and_wor
 from earmark.errors import EarmarkError
 from earmark.models.frontend import Frontend
 from earmark.progress import Progress
-from earmark.scoring.inference import Scorer, TorchScorer, score
+from earmark.scoring.inference import Scorer, score
+from earmark.scoring.torch_scorer import TorchScorer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

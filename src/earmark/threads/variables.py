@@ -24,6 +24,7 @@ from earmark.threads.cores import Cores, this_process
 SWITCH = "EARMARK_THREADS"
 OFF = f"{SWITCH}=off"
 OMP_NUM_THREADS = "OMP_NUM_THREADS"
+_COUNTS = (OMP_NUM_THREADS, "MKL_NUM_THREADS")
 # The value that earmark gave OMP_NUM_THREADS, so that child processes do not mistake it for a user's setting.
 _CHOSEN = "EARMARK_CHOSE_OMP_NUM_THREADS"
 # Variables that control how threads wait. If the user has set one, earmark does not adapt to other processes.
@@ -75,13 +76,22 @@ def plan(
         if not switch.isdecimal() or int(switch) < 1:
             raise UsageError(f"{SWITCH}={switch}: not a number of threads. Set it to auto, off, or a number from 1.")
         return ThreadPlan(int(switch), f"{SWITCH}={switch}", True, not waiting, reason)
-    for name in (OMP_NUM_THREADS, "MKL_NUM_THREADS"):
+    for name in _COUNTS:
         if name in environment and not _is_ours(name, environment) and not _of_torchrun(name, environment, launcher):
             return ThreadPlan(None, f"{name}={environment[name]}", True, not waiting, reason)
     cores = cores or this_process()
     processes = _processes_here(environment)
     shared = f" shared by {processes} processes" if processes > 1 else ""
     return ThreadPlan(cores.threads(processes), f"{cores.describe()}{shared}", False, not waiting, reason)
+
+
+def planned_threads() -> int:
+    """Return the number of threads for a library other than torch; 0 for the library's own default."""
+    planned = plan(launcher=launcher_environment())
+    if planned.threads is not None:
+        return planned.threads
+    given = (os.environ.get(name, "").partition(",")[0].strip() for name in _COUNTS)
+    return next((int(count) for count in given if count.isdecimal()), 0)
 
 
 def prepare(environment: MutableMapping[str, str] | None = None, cores: Cores | None = None) -> None:

@@ -38,7 +38,7 @@ from earmark.models.build_model import AudioModel
 from earmark.models.embedding import has_embedding
 from earmark.models.freeze import is_body_frozen
 from earmark.progress import Progress
-from earmark.scoring.inference import batches_of_like_length, scoring
+from earmark.scoring.torch_scorer import batches_of_like_length, scoring
 from earmark.store.flat_file import FlatFile
 from earmark.text import format_seconds
 from earmark.threads import watch
