@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from typing import Any
 
@@ -9,11 +10,15 @@ import numpy as np
 import pytest
 import torch
 
+from earmark.families import fused
 from earmark.families.wav2vec2 import Wav2Vec2, WavLM
 from earmark.models.build_model import AudioModel, ModelSource, build_for_training
 from earmark.models.forward import ModelForward, cast_weights, pads_exactly
+from earmark.models.packed import can_pack
+from earmark.scoring.torch_scorer import TorchScorer
 from tests.tiny import ARCHITECTURES, RATE_HZ
 
+CPU = torch.device("cpu")
 FAMILY = (*Wav2Vec2.model_types, *WavLM.model_types)
 LAYER_NORMS = {"do_stable_layer_norm": True, "feat_extract_norm": "layer"}
 VARIANTS = [(kind, {}) for kind in FAMILY] + [(kind, LAYER_NORMS) for kind in FAMILY if kind != "data2vec-audio"]
@@ -63,6 +68,35 @@ def test_padding_changes_nothing(kind: str, overrides: dict[str, Any]) -> None:
         together = model(**audio.frontend(mixed)).logits
         alone = torch.cat([library_logits(model, audio.frontend([clip])) for clip in mixed])
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("kind", "overrides"), VARIANTS)
+def test_packed_weights_give_the_library_s_answers(kind: str, overrides: dict[str, Any]) -> None:
+    audio = build(kind, **overrides)
+    mixed = clips(0.3, 1.0, 0.61)
+    with torch.no_grad():
+        alone = [library_logits(audio.model.eval(), audio.frontend([clip])) for clip in mixed]
+    scorer = TorchScorer(audio.model, audio.frontend, CPU)
+    with scorer.session():
+        np.testing.assert_allclose(scorer.logits(mixed), torch.cat(alone).numpy(), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.skipif(not can_pack(CPU), reason="nothing to pack for on this processor")
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.bfloat16, 0.02)], ids=["float32", "bfloat16"]
+)
+def test_a_group_norm_is_folded_accurately(dtype: torch.dtype, tolerance: float) -> None:
+    """Filters that remove nearly all of a signal leave a variance that is a small difference."""
+    layer = build("wav2vec2").model.base_model.feature_extractor.conv_layers[0].to(dtype)
+    time = torch.arange(RATE_HZ, dtype=torch.float64) / RATE_HZ
+    samples = (3 + torch.sin(2 * torch.pi * 50 * time) + 1e-2 * torch.sin(2 * torch.pi * 3000 * time)).to(dtype)
+    with torch.no_grad():
+        layer.conv.weight -= layer.conv.weight.mean(dim=-1, keepdim=True)
+        exact = copy.deepcopy(layer).double()
+        expected = exact.layer_norm(exact.conv(samples.double()[None, None]))[0].T
+        rows, matrix = fused._normalized(layer.conv, layer.layer_norm, samples)
+    error = (rows.double() @ matrix.double().T - expected).norm() / expected.norm()
+    assert error < tolerance
 
 
 @pytest.mark.parametrize("kind", FAMILY)

@@ -9,8 +9,11 @@ import pytest
 import torch
 from torch import nn
 
+from earmark.families.fused import packing_for
+from earmark.models import packed as packed_module
 from earmark.models.build_model import ModelSource, build_for_training
-from earmark.models.packed import PackedProducts, Product, can_pack
+from earmark.models.convolutions import relative_error
+from earmark.models.packed import PackedProducts, Product, _packable_dtypes, can_pack
 from earmark.scoring.torch_scorer import TorchScorer
 from tests.tiny import overrides, tone
 
@@ -45,7 +48,7 @@ def test_answers_are_the_same_and_so_is_the_model_afterwards(rows: torch.Tensor)
             torch.testing.assert_close(model(rows), expected, atol=1e-5, rtol=1e-5)
             torch.testing.assert_close(model(rows[:1, :1]), expected[:1, :1], atol=1e-5, rtol=1e-5)
             assert len(packed._packed) == 3
-    assert not any("forward" in vars(module) for module in model.modules())
+    assert not any({"forward", "packing"} & set(vars(module)) for module in model.modules())
 
 
 def test_a_weight_that_has_changed_counts(rows: torch.Tensor) -> None:
@@ -71,6 +74,8 @@ def test_a_weight_that_has_changed_counts(rows: torch.Tensor) -> None:
 def test_what_cannot_be_packed_goes_the_usual_way(rows: torch.Tensor) -> None:
     model = Small()
     packed = PackedProducts(model)
+    with packed.used(), packed.paused(), torch.inference_mode():
+        model(rows)
     with packed.used():
         model(rows).sum().backward()
         assert model.linear.weight.grad is not None
@@ -78,8 +83,58 @@ def test_what_cannot_be_packed_goes_the_usual_way(rows: torch.Tensor) -> None:
             assert model(rows).dtype == torch.bfloat16
         assert not packed._packed
         with torch.inference_mode():
-            assert model.bfloat16()(rows.bfloat16()).dtype == torch.bfloat16
+            assert model.double()(rows.double()).dtype == torch.float64
     assert not packed._packed
+
+
+def test_bfloat16_is_packed(rows: torch.Tensor) -> None:
+    if torch.bfloat16 not in _packable_dtypes():
+        pytest.skip("this processor has no packed products in bfloat16")
+    model = Small().bfloat16()
+    packed = PackedProducts(model)
+    with torch.inference_mode():
+        expected = model(rows.bfloat16()).float()
+        with packed.used():
+            actual = model(rows.bfloat16()).float()
+    assert len(packed._packed) == 3
+    assert (actual - expected).norm() < 0.02 * expected.norm()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_convolution_with_weight_norm_is_packed_until_its_weight_changes(dtype: torch.dtype) -> None:
+    if dtype not in _packable_dtypes():
+        pytest.skip("this processor has no packed products in this type")
+    torch.manual_seed(0)
+    conv = nn.utils.parametrizations.weight_norm(nn.Conv1d(64, 64, 32, padding=16, groups=2), dim=2).to(dtype)
+    packed = PackedProducts(conv)
+    with torch.no_grad():
+        for factor, frames in ((1, 9), (2, 50), (3, 9)):
+            conv.parametrizations.weight.original0.mul_(factor)
+            values = torch.randn(3, frames, 64).to(dtype)
+            expected = conv.float()(values.float().transpose(1, 2)).transpose(1, 2)
+            conv.to(dtype)
+            with packed.used():
+                packing = packing_for(conv, values)
+                assert packing is packed
+                plain = packing.convolution(conv, values, gelu=False).float()
+                activated = packing.convolution(conv, values, gelu=True).float()
+            assert relative_error(plain, expected) < 0.02
+            assert relative_error(activated, nn.functional.gelu(expected)) < 0.02
+    assert packing_for(conv, values) is None
+
+
+def test_a_packed_convolution_that_is_wrong_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    if torch.bfloat16 not in _packable_dtypes():
+        pytest.skip("this processor has no packed products in bfloat16")
+    conv = nn.Conv1d(64, 64, 32, padding=16, groups=2).bfloat16()
+    monkeypatch.setattr(packed_module, "probe", lambda *_, **__: 1.0)
+    packed_module._is_right.cache_clear()
+    try:
+        with PackedProducts(conv).used(), torch.no_grad():
+            assert packing_for(conv, torch.ones(1, 9, 64, dtype=torch.bfloat16)) is None
+            assert packing_for(conv.float(), torch.ones(1, 9, 64)) is not None
+    finally:
+        packed_module._is_right.cache_clear()
 
 
 @pytest.mark.parametrize("kind", ["whisper", "tc_resnet", "audio-spectrogram-transformer", "wav2vec2"])

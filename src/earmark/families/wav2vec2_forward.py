@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from earmark.families.dropout import dropout
+from earmark.families.fused import activated, encode_waveforms, is_gelu, packing_for
 from earmark.families.spec_augment import draw_spans
 
 if TYPE_CHECKING:
@@ -73,9 +74,13 @@ class Wav2Vec2Forward:
 
     def features(self, input_values: torch.Tensor, num_samples: torch.Tensor | None = None) -> torch.Tensor:
         """Return the output of the convolutional feature encoder (B, F, D); frames of padding are undefined."""
-        hidden = input_values[:, None]  # (B, 1, T)
+        layers = self._body.feature_extractor.conv_layers
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.features_are_frozen):
-            for layer in self._body.feature_extractor.conv_layers:
+            packed = encode_waveforms(layers, input_values, num_samples)
+            if packed is not None:
+                return packed
+            hidden = input_values[:, None]  # (B, 1, T)
+            for layer in layers:
                 hidden = layer.conv(hidden)
                 norm = getattr(layer, "layer_norm", None)
                 if isinstance(norm, nn.GroupNorm):
@@ -226,8 +231,13 @@ def _positions(embedding: Any, hidden: torch.Tensor, valid: torch.Tensor | None)
     """Return the convolutional position embedding of (B, F, D), whose padded frames are zero."""
     layers = getattr(embedding, "layers", None)
     if layers is None:
-        positions: torch.Tensor = embedding(hidden)
-        return positions
+        conv, frames = embedding.conv, hidden.shape[1]
+        packing = packing_for(conv, hidden) if is_gelu(embedding.activation) else None
+        if packing is None:
+            positions: torch.Tensor = embedding(hidden)
+            return positions
+        # A kernel of even width gives one frame more, which the library drops.
+        return packing.convolution(conv, hidden, gelu=True)[:, :frames]
     # data2vec-audio has five convolutions in a row: without masking, each would see the output of the last on padding
     within = None if valid is None else valid[:, None]  # (B, 1, F)
     inner = hidden.transpose(1, 2)
@@ -249,7 +259,7 @@ def _layer_norm_first(layer: Any, hidden: torch.Tensor, bias: Any, valid: Any, a
 
 
 def _feed_forward(block: Any, hidden: torch.Tensor) -> torch.Tensor:
-    inner = block.intermediate_act_fn(block.intermediate_dense(hidden))
+    inner = activated(block.intermediate_dense, block.intermediate_act_fn, hidden)
     inner = dropout(inner, block.intermediate_dropout.p, block.training)
     return dropout(block.output_dense(inner), block.output_dropout.p, block.training)
 

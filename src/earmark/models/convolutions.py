@@ -23,6 +23,7 @@ On accelerators, :mod:`earmark.models.numerics` compares whole models instead.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
@@ -93,7 +94,9 @@ class Geometry:
 
 
 @cache
-def probe(geometry: Geometry, dtype: torch.dtype, backward: bool, device: str = "cpu") -> float:
+def probe(
+    geometry: Geometry, dtype: torch.dtype, backward: bool, device: str = "cpu", run: Callable[..., Any] | None = None
+) -> float:
     """Return the largest relative error of a convolution in ``dtype`` over the probed lengths.
 
     Inputs and weights are rounded to ``dtype`` first, so that only the arithmetic is compared. The function changes no
@@ -104,6 +107,7 @@ def probe(geometry: Geometry, dtype: torch.dtype, backward: bool, device: str = 
         dtype: a half-precision type.
         backward: also compare the gradients of input, weight and bias.
         device: where to compute both results.
+        run: computes the result in ``dtype`` of a module and its input; ``None`` to call the module.
 
     Returns:
         The largest error; infinity if a value is not finite.
@@ -112,17 +116,20 @@ def probe(geometry: Geometry, dtype: torch.dtype, backward: bool, device: str = 
     with torch.inference_mode(False), torch.enable_grad(), torch.autocast(kind, enabled=False):
         exact = geometry.build().to(dtype).float().to(device)
         half = geometry.build().to(dtype).to(device)
-        return max(
-            _error(exact, half, geometry.inputs(extra).to(dtype).to(device), backward) for extra in range(_NUM_LENGTHS)
-        )
+        inputs = [geometry.inputs(extra).to(dtype).to(device) for extra in range(_NUM_LENGTHS)]
+        return max(_error(exact, half, values, backward, run or _call) for values in inputs)
 
 
-def _error(exact: Any, half: Any, values: torch.Tensor, backward: bool) -> float:
+def _call(module: Any, values: torch.Tensor) -> Any:
+    return module(values)
+
+
+def _error(exact: Any, half: Any, values: torch.Tensor, backward: bool, run: Callable[..., Any]) -> float:
     results = []
-    for module, inputs in ((exact, values.float()), (half, values)):
+    for module, inputs, compute in ((exact, values.float(), _call), (half, values, run)):
         inputs.requires_grad_(backward)
         with torch.set_grad_enabled(backward):
-            output = module(inputs)
+            output = compute(module, inputs)
         tensors = [output]
         if backward:
             along = torch.randn(output.shape, generator=torch.Generator().manual_seed(0)).to(values)

@@ -1,18 +1,19 @@
-"""Speed up products with constant weights on x86 CPUs by packing the weights once for oneDNN.
+"""Speed up products and convolutions with constant weights on x86 CPUs by packing the weights once for oneDNN.
 
 torch multiplies float32 matrices with MKL, whose AVX-512 code runs only on Intel's processors. On an AMD EPYC with
-AVX-512, oneDNN with packed weights takes less than half the time (``benchmarks/products.py``). ``torch.compile`` uses
-the same operators for frozen weights.
+AVX-512, oneDNN with packed weights takes less than half the time (``benchmarks/products.py``). In bfloat16, torch
+rearranges the weights at every call, which takes a third of the time of a small batch. ``torch.compile`` uses the same
+operators for frozen weights.
 
-Shapes: R rows, K inputs, N outputs.
+Shapes: B batch, F frames, R rows, K inputs, N outputs.
 """
 
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from earmark.families.spectra import Product
+from earmark.models.convolutions import TOLERANCE, Geometry, probe
 
 _FEWEST_ROWS = 8  # for fewer rows, the call costs more than the product
 
@@ -29,14 +31,22 @@ def can_pack(device: torch.device) -> bool:
     if device.type != "cpu" or platform.machine().lower() not in ("x86_64", "amd64"):
         return False
     operators = torch.ops.mkldnn
-    has_operators = hasattr(operators, "_linear_pointwise") and hasattr(operators, "_reorder_linear_weight")
+    needed = ("_linear_pointwise", "_reorder_linear_weight", "_convolution_pointwise", "_reorder_convolution_weight")
+    has_operators = all(hasattr(operators, name) for name in needed)
     return has_operators and torch.backends.mkldnn.is_available() and torch._C._get_mkldnn_enabled()
 
 
-class PackedProducts:
-    """The float32 products of linear layers and of :class:`Product`, whose weights are packed at first use.
+def _packable_dtypes() -> set[torch.dtype]:
+    supports_bfloat16 = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", bool)()
+    return {torch.float32, torch.bfloat16} if supports_bfloat16 else {torch.float32}
 
-    A changed weight is packed again. With gradients or autocast, the modules compute as usual.
+
+class PackedProducts:
+    """The products of linear layers, of :class:`Product` and of one-dimensional convolutions.
+
+    Weights are packed at first use; a changed weight is packed again. With gradients, autocast or other types than
+    float32 and bfloat16, the modules compute as usual. :mod:`earmark.families.fused` calls the methods that compute
+    more than a module does.
 
     Args:
         *roots: modules to search.
@@ -46,7 +56,10 @@ class PackedProducts:
         modules = [module for root in roots for module in root.modules()]
         self._linears = [module for module in modules if type(module) is nn.Linear]
         self._products = [module for module in modules if type(module) is Product]
-        self._packed: dict[nn.Module, tuple[torch.Tensor, int, torch.Tensor]] = {}
+        self._convolutions = [module for module in modules if isinstance(module, nn.Conv1d)]
+        self._dtypes = _packable_dtypes()
+        self._packed: dict[nn.Module, tuple[list[torch.Tensor], list[int], torch.Tensor]] = {}
+        self._is_paused = False
 
     @contextmanager
     def used(self) -> Iterator[None]:
@@ -55,41 +68,140 @@ class PackedProducts:
             linear.forward = partial(self._linear, linear)  # type: ignore[method-assign]
         for product in self._products:
             product.forward = partial(self._product, product)  # type: ignore[method-assign]
+        for module in (*self._linears, *self._convolutions):
+            module.packing = self  # type: ignore[assignment]  # no submodule
         try:
             yield
         finally:
             for module in (*self._linears, *self._products):
-                del module.forward
+                vars(module).pop("forward", None)  # an overlapping session may have removed it
+            for module in (*self._linears, *self._convolutions):
+                vars(module).pop("packing", None)
 
-    def forget(self) -> None:
-        """Free the packed weights; they are packed again at the next call."""
-        self._packed.clear()
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Let the modules compute as usual in this context, to compare with packed weights."""
+        self._is_paused = True
+        try:
+            yield
+        finally:
+            self._is_paused = False
+
+    def takes(self, module: nn.Module, values: torch.Tensor) -> bool:
+        """See :class:`earmark.families.fused.Packing`."""
+        weight = next(module.parameters())
+        if not self._is_for_packing(values, weight):
+            return False
+        is_probed = isinstance(module, nn.Conv1d) and module.groups > 1 and values.dtype != torch.float32
+        return not is_probed or _is_right(Geometry.of_module(module), values.dtype)
+
+    def product(self, rows: torch.Tensor, matrix: torch.Tensor, *, gelu: bool) -> torch.Tensor:
+        """See :class:`earmark.families.fused.Packing`."""
+        return _multiply(rows, matrix, None, gelu=gelu)
+
+    def linear(self, module: Any, rows: torch.Tensor, *, gelu: bool) -> torch.Tensor:
+        """See :class:`earmark.families.fused.Packing`."""
+        return _multiply(rows, self._pack(module, [module.weight], _pack_linear), module.bias, gelu=gelu)
+
+    def over_frames(self, module: Any, frames: torch.Tensor, *, gelu: bool) -> torch.Tensor:
+        """See :class:`earmark.families.fused.Packing`."""
+        width, stride, channels = module.kernel_size[0], module.stride[0], frames.shape[1]
+        frames = frames.contiguous()
+        count = (len(frames) - width) // stride + 1
+        rows = frames.as_strided((count, width * channels), (stride * channels, 1))
+        return _multiply(rows, self._pack(module, [module.weight], _pack_over_frames), module.bias, gelu=gelu)
+
+    def convolution(self, module: Any, frames: torch.Tensor, *, gelu: bool) -> torch.Tensor:
+        """See :class:`earmark.families.fused.Packing`."""
+        sources = list(module.parameters())  # with weight norm, the weight is computed from two of them
+        packed = self._pack(module, sources, lambda _: _pack_convolution(module, frames.shape))
+        return _convolve(module, packed, frames, gelu=gelu)
 
     def _linear(self, module: nn.Linear, rows: torch.Tensor) -> torch.Tensor:
-        if not _is_for_packing(rows, module.weight):
+        if not self._is_for_packing(rows, module.weight):
             return F.linear(rows, module.weight, module.bias)
-        return _multiply(rows, self._pack(module, module.weight), module.bias)
+        return self.linear(module, rows, gelu=False)
 
     def _product(self, module: nn.Module, rows: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
-        if not _is_for_packing(rows, matrix):
+        if not self._is_for_packing(rows, matrix):
             return rows @ matrix
-        return _multiply(rows, self._pack(module, matrix, transposed=True), None)
+        packed = self._pack(module, [matrix], lambda one: _pack_linear(one.t().contiguous()))
+        return _multiply(rows, packed, None, gelu=False)
 
-    def _pack(self, module: nn.Module, weight: torch.Tensor, transposed: bool = False) -> torch.Tensor:
+    def _pack(
+        self, module: nn.Module, sources: list[torch.Tensor], pack: Callable[[torch.Tensor], torch.Tensor]
+    ) -> torch.Tensor:
+        """Return the packed weight that is made of ``sources``; ``pack`` makes it of the first."""
         known = self._packed.get(module)
-        # Keep the packed weight's memory, so that no other weight can get its address.
-        if known is None or known[0].data_ptr() != weight.data_ptr() or known[1] != weight._version:
-            laid_out = weight.detach().t().contiguous() if transposed else weight.detach()
-            packed = torch.ops.mkldnn._reorder_linear_weight(laid_out)
-            known = self._packed[module] = (weight.detach(), weight._version, packed)
+        versions = [source._version for source in sources]
+        # Keep the memory of packed weights, so that no other weight can get its address.
+        if (
+            known is None
+            or known[1] != versions
+            or any(old.data_ptr() != new.data_ptr() for old, new in zip(known[0], sources, strict=True))
+        ):
+            sources = [source.detach() for source in sources]
+            known = self._packed[module] = (sources, versions, pack(sources[0]))
         return known[2]
 
+    def _is_for_packing(self, values: torch.Tensor, weight: torch.Tensor) -> bool:
+        if self._is_paused or torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
+            return False
+        if torch.compiler.is_compiling() or weight.is_inference():  # an inference tensor does not count its changes
+            return False
+        if values.dtype != weight.dtype or values.dtype not in self._dtypes:
+            return False
+        return values.numel() >= _FEWEST_ROWS * values.shape[-1]
 
-def _is_for_packing(rows: torch.Tensor, weight: torch.Tensor) -> bool:
-    if torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
-        return False
-    return rows.dtype == weight.dtype == torch.float32 and rows.numel() >= _FEWEST_ROWS * rows.shape[-1]
+
+def _pack_linear(weight: torch.Tensor) -> Any:
+    """Pack (N, K)."""
+    return torch.ops.mkldnn._reorder_linear_weight(weight)
 
 
-def _multiply(rows: torch.Tensor, packed: torch.Tensor, bias: torch.Tensor | None) -> Any:
-    return torch.ops.mkldnn._linear_pointwise(rows, packed, bias, "none", [], "")
+def _pack_over_frames(weight: torch.Tensor) -> Any:
+    """Pack the weight of a convolution (N, C, width) for rows of ``width`` frames of C channels."""
+    return _pack_linear(weight.transpose(1, 2).flatten(1).contiguous())
+
+
+def _pack_convolution(module: Any, shape: torch.Size) -> Any:
+    """Pack the weight of a convolution for inputs (B, F, C); other shapes than this one work, too."""
+    batch, frames, channels = shape
+    size = [batch, channels, 1, frames]
+    weight = module.weight.detach()[:, :, None].contiguous()
+    return torch.ops.mkldnn._reorder_convolution_weight(weight, *_settings(module), size)
+
+
+def _convolve(module: Any, packed: torch.Tensor, frames: torch.Tensor, *, gelu: bool) -> Any:
+    """Return (B, F, N) of frames (B, F, C), whose memory is that of an image (B, C, 1, F) with channels last."""
+    bias = None if module.bias is None else module.bias.detach()
+    image = frames.contiguous().transpose(1, 2)[:, :, None]
+    output = torch.ops.mkldnn._convolution_pointwise(image, packed, bias, *_settings(module), *_last_step(gelu))
+    return output[:, :, 0].transpose(1, 2)
+
+
+@cache
+def _is_right(geometry: Geometry, dtype: torch.dtype) -> bool:
+    """Return whether this CPU computes a packed convolution correctly; see :mod:`earmark.models.convolutions`."""
+    return probe(geometry, dtype, backward=False, run=_packed_output) <= TOLERANCE
+
+
+def _packed_output(module: Any, values: torch.Tensor) -> torch.Tensor:
+    """Return (B, N, F) of values (B, C, F)."""
+    frames = values.transpose(1, 2)
+    output: torch.Tensor = _convolve(module, _pack_convolution(module, frames.shape), frames, gelu=False)
+    return output.transpose(1, 2)
+
+
+def _settings(module: Any) -> tuple[list[int], list[int], list[int], int]:
+    """Return padding, stride, dilation and groups of a ``nn.Conv1d`` as a convolution of images one pixel high."""
+    return [0, *module.padding], [1, *module.stride], [1, *module.dilation], module.groups
+
+
+def _last_step(gelu: bool) -> tuple[str, list[float], str]:
+    """Return what oneDNN applies to each output: the exact GELU, or nothing."""
+    return ("gelu", [], "none") if gelu else ("none", [], "")
+
+
+def _multiply(rows: torch.Tensor, packed: torch.Tensor, bias: torch.Tensor | None, *, gelu: bool) -> Any:
+    return torch.ops.mkldnn._linear_pointwise(rows, packed, bias, *_last_step(gelu))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -106,9 +106,8 @@ class TorchScorer:
             logits: np.ndarray = self.model(**inputs).logits.float().cpu().numpy()
         dtype = computing_dtype(self.model, self.dtype)
         if not is_compared(self.model, dtype):
-            compare_first_clip(self.model, self.frontend, waveforms, logits, self.device, dtype)
-            if self._packed is not None:
-                self._packed.forget()  # frees float32 weights that only the comparison needs
+            with nullcontext() if self._packed is None else self._packed.paused():
+                compare_first_clip(self.model, self.frontend, waveforms, logits, self.device, dtype)
         return logits
 
 
