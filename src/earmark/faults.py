@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_SET_ENV = "source CANN's set_env.sh (/usr/local/Ascend/cann/set_env.sh from CANN 8.5 on, before it /usr/local/Ascend/"
+_SET_ENV = "source CANN's set_env.sh (/usr/local/Ascend/cann/set_env.sh; before CANN 8.5 /usr/local/Ascend/"
 _SET_ENV += "ascend-toolkit/set_env.sh) in the shell that starts earmark"
 _MATCHING = "install versions that belong together: `earmark doctor --device npu` names them"
 _SMALLER = "halve --per_device_train_batch_size and double --gradient_accumulation_steps, or shorten "
@@ -143,7 +143,7 @@ _CANN_CODES = {
     "507899": ("the driver failed", "npu-smi info; if that fails too, reinstall the driver or restart the machine"),
     "561003": (
         "CANN has no compiled kernel for this card: its operator package is missing or is for another chip",
-        "install Ascend-cann-kernels-<chip> (CANN up to 8.3) or Ascend-cann-<chip>-ops (from 8.5 on)",
+        "install Ascend-cann-kernels-<chip> (CANN up to 8.3) or Ascend-cann-<chip>-ops (8.5 and later)",
     ),
     "561103": ("the versions of CANN, its operators and the card do not match", _MATCHING),
 }
@@ -206,7 +206,7 @@ _OPERATORS = (
         r"\w+ not in libopapi\.so",
         "CANN lacks an operator that torch_npu calls: its operator package is missing, or CANN is older than this "
         "torch_npu needs",
-        "install Ascend-cann-kernels-<chip> (CANN up to 8.3) or Ascend-cann-<chip>-ops (from 8.5 on), for the CANN "
+        "install Ascend-cann-kernels-<chip> (CANN up to 8.3) or Ascend-cann-<chip>-ops (8.5 and later), for the CANN "
         "version that torch_npu needs",
     ),
 )

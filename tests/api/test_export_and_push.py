@@ -27,7 +27,7 @@ def test_wrong_values_have_the_messages_of_the_command(tmp_path: Path) -> None:
     classifier = earmark.Classifier.from_pretrained(save_model(tmp_path / "model", 0.5), device="cpu")
     with pytest.raises(UsageError, match="--format onx: expected onnx, onnx-int8 or pt2"):
         classifier.export(tmp_path / "out", format="onx")
-    with pytest.raises(UsageError, match="--max_calibration_samples 0: expected a whole number from 1"):
+    with pytest.raises(UsageError, match="--max_calibration_samples 0: expected a whole number of at least 1"):
         classifier.export(tmp_path / "out", max_calibration_samples=0)
     with pytest.raises(UsageError, match="--fixed_shape 1 second: expected BATCHxSECONDS"):
         classifier.export(tmp_path / "out", fixed_shape="1 second")

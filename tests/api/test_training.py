@@ -191,7 +191,7 @@ def no_callback() -> None: ...
     ("parts", "error", "said"),
     [
         ({"callbacks": [no_callback]}, InputTypeError, "is not a transformers.TrainerCallback"),
-        ({"metrics": [lambda logits: 0.0]}, UsageError, "has no name of its own"),
+        ({"metrics": [lambda logits: 0.0]}, UsageError, "has no name"),
         ({"metrics": [3]}, InputTypeError, "metrics: 3 is a int"),
         ({"metrics": {"f": lambda truth: 0.0}}, UsageError, "metric f: earmark has no value for the parameter truth"),
         ({"metrics": {"accuracy": mean_logit}}, UsageError, "metric accuracy: earmark has a metric with this name"),

@@ -121,11 +121,11 @@ def change(**cells: str) -> list[Row]:
 @pytest.mark.parametrize(
     ("table", "options", "said"),
     [
-        (change(fold=""), {}, "1 of 60 clips has no value in the column 'fold', the first of them 3.wav"),
+        (change(fold=""), {}, "1 of 60 clips has no value in the column 'fold', first 3.wav"),
         (change(fold=" "), {}, "no value in the column 'fold'"),
         (change(speaker=""), {"group_column": "speaker"}, "1 of 60 clips has no value in the column 'speaker'"),
         (change(label="c"), {}, "fold 4 has all clips of 'c'"),
-        (change(fold="2"), {"group_column": "speaker"}, "1 group of speaker in two folds, the first of them s3"),
+        (change(fold="2"), {"group_column": "speaker"}, "1 group of speaker in two folds, for example s3"),
         ([(p, label, "1", s) for p, label, _, s in rows()], {}, "all clips are in the fold '1'"),
         (rows(), {"group_column": "tape"}, "no column 'tape'"),
     ],
@@ -171,7 +171,7 @@ def test_sources_with_splits_or_without_columns(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"folds": 1}, "--folds 1: expected a whole number from 2 on"),
+        ({"folds": 1}, "--folds 1: expected a whole number of at least 2"),
         ({"folds": 5, "fold_column": "fold"}, "--fold_column fold and --folds 5"),
         ({"folds": 5, "eval_file": "e.csv"}, "--folds 5 with --eval_file"),
         ({"fold_column": "fold", "test_file": "t.csv"}, "--fold_column fold with --test_file"),
@@ -197,7 +197,7 @@ def test_seeds() -> None:
 
 def test_a_group_column_with_gaps_is_named_where_a_split_is_made(tmp_path: Path) -> None:
     path = manifest(tmp_path, change(speaker=""))
-    with pytest.raises(DataError, match=r"1 of 60 clips has no value in the column 'speaker', the first of them 3"):
+    with pytest.raises(DataError, match=r"1 of 60 clips has no value in the column 'speaker', first 3"):
         load_splits(DataArguments(train_file=path, group_column="speaker"), seed=0)
 
 

@@ -48,7 +48,7 @@ def test_a_path_its_bytes_and_its_samples_get_one_answer(classifier: earmark.Cla
         classifier.predict(stereo, sampling_rate=RATE_HZ, top_k=3),
         classifier.predict([path, path], top_k=3)[1],
     ]
-    with pytest.raises(UsageError, match=r"top_k 0: too small\. Pass a whole number from 1"):
+    with pytest.raises(UsageError, match=r"top_k 0: too small\. Pass a whole number of at least 1"):
         classifier.predict(path, top_k=0)
     for answer in answers:
         assert [row["score"] for row in answer] == sorted((row["score"] for row in answer), reverse=True)

@@ -59,7 +59,7 @@ def test_runs_without_a_common_split_are_told_which_they_have(tmp_path: Path) ->
     with pytest.raises(DataError) as refused:
         compare_runs([str(first), str(second)])
     assert str(refused.value) == (
-        f"the runs have predictions for no common split: {first} has validation and unseen clips; {second} has test "
+        f"no split has predictions of all runs: {first} has validation and unseen clips; {second} has test "
         "clips. Evaluate each with the same --split, then compare these evaluations."
     )
     (tmp_path / "empty").mkdir()

@@ -221,7 +221,7 @@ def test_each_mistake_has_the_same_text_from_all_three_entrances(tmp_path: Path)
         ("fp16", "maybe", "--fp16 maybe: expected true or false"),
         ("eval_strategy", "often", "--eval_strategy often: expected no, steps or epoch"),
         ("max_grad_norm", "nan", "--max_grad_norm nan: expected 0 or more"),
-        ("save_total_limit", -5, "--save_total_limit -5: expected a whole number from -1 on"),
+        ("save_total_limit", -5, "--save_total_limit -5: expected a whole number of at least -1"),
         ("include_num_input_tokens_seen", "bogus", "--include_num_input_tokens_seen bogus: expected one of all, non_"),
         (
             "train_sampling_strategy",

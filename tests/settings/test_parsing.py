@@ -211,7 +211,10 @@ def test_the_resolved_settings_read_back_to_the_same(tmp_path: Path) -> None:
             "--save_strategy steps --save_steps 0",
             "--save_steps 0: expected a number above 0 with --save_strategy steps",
         ),
-        ('--deepspeed {"zero_optimization":[1]}', "expected a JSON object, and one for zero_optimization"),
+        (
+            '--deepspeed {"zero_optimization":[1]}',
+            "whose zero_optimization, if given, is an object",
+        ),
         ("--lr_scheduler_kwargs {bad", "--lr_scheduler_kwargs {bad: expected a JSON object"),
         ("--weight_decay nan", "--weight_decay nan: expected 0 or more"),
         ("--num_train_epoch 3", "unknown flag --num_train_epoch; did you mean --num_train_epochs?"),

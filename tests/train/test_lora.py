@@ -164,7 +164,7 @@ def test_the_frozen_feature_encoder_is_computed_once(base: Path, tmp_path: Path,
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--lora", "0"], "--lora 0: expected a rank, a whole number from 1 on"),
+        (["--lora", "0"], "--lora 0: expected a rank, a whole number of at least 1"),
         (["--lora_alpha", "-1"], "--lora_alpha -1: expected a number above 0"),
         (["--lora_target_modules", "q_proj,qproj"], "--lora_target_modules qproj: this wav2vec2 has no linear layer"),
         (["--lora_target_modules", "classifier"], "Use intermediate_dense, k_proj, out_proj, output_dense"),
@@ -213,7 +213,7 @@ def test_an_adapter_of_another_model_is_one_line(tmp_path: Path) -> None:
     )
     with pytest.raises(ModelError, match=r"the checkpoint lacks|cannot be loaded"):
         load_trained(ModelSource(name_or_path=str(tmp_path)))
-    with pytest.raises(ModelError, match="an adapter cannot be the start of a training"):
+    with pytest.raises(ModelError, match="training cannot start from an adapter"):
         build_for_training(ModelSource(name_or_path=str(tmp_path)), ["a", "b"], 0.5, 0.5)
     (tmp_path / "adapter_config.json").write_text(json.dumps(settings))
     weights = load_file(tmp_path / "adapter_model.safetensors")

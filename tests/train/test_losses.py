@@ -106,7 +106,7 @@ def test_weights_that_are_given_are_scaled_to_one_on_average(tmp_path: Path) -> 
         ("a=-1", "expected a number above 0"),
         ('{"a": "2"}', "expected a number above 0"),
         ('{"a": NaN}', "expected a number above 0"),
-        ("a=1,b=2,a=3", "'a' is there twice"),
+        ("a=1,b=2,a=3", "'a' is listed twice"),
         ("a=nan", "expected a number above 0"),
         ("balance", "expected balanced, label=weight"),
         ('{"a": 1', "expected balanced, label=weight"),

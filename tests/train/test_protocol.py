@@ -123,7 +123,7 @@ def test_a_fold_of_one_class_is_named(manifest: Path, tmp_path: Path, capsys) ->
     manifest.write_text("\n".join([header, *map(",".join, cells)]) + "\n")
     assert main(words(manifest, tmp_path / "run", "--fold_column", "fold")) == 0
     out, err = capsys.readouterr()
-    said = "all clips have one class in {}, so macro-F1 and majority rate mean nothing there"
+    said = "all clips have one class in {}, so macro-F1 and majority-class rate have no meaning for them"
     (before,) = [line for line in err.splitlines() if "all clips have one class" in line]
     assert before.startswith(said.format("fold 3"))
     (after,) = [line for line in out.splitlines() if "all clips have one class" in line]

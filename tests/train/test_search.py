@@ -247,7 +247,7 @@ def test_another_search_another_run_and_damage_are_one_line(
     [
         ([], "a search needs a search space. Add --search_space"),
         (["--search_space", "ema=0.5:1"], "--search_space: --ema 1: expected a number between 0 and 1"),
-        (["--search_space", SPACE, "--trials", "0"], "--trials 0: expected a whole number from 1 on"),
+        (["--search_space", SPACE, "--trials", "0"], "--trials 0: expected a whole number of at least 1"),
         (["--search_space", SPACE, "--seeds", "0,1"], "each trial of a search is one run"),
         (["--search_space", SPACE, "--folds", "3"], "each trial of a search is one run"),
         (["--search_space", SPACE, "--resume_from_checkpoint", "x"], "the same command resumes"),

@@ -199,7 +199,7 @@ class PyavReader:
 
     def _note_faults(self, container: Any, stream: Any, end_s: float, is_cut: bool) -> None:
         if self._lost_at_s is not None:
-            self.faults.append(f"{self._lost_s:.3f} s from {self._lost_at_s:.3f} s on are damaged and silent")
+            self.faults.append(f"{self._lost_s:.3f} s at {self._lost_at_s:.3f} s are damaged and silent")
         announced_s = _announced_s(container, stream)
         if container.format.name == "ogg":  # FFmpeg does not count damaged pages
             last_page_s = ogg_end_s(self._file) - float((stream.start_time or 0) * stream.time_base)

@@ -354,8 +354,8 @@ def _lengths(audited: Audited) -> Iterator[ClipFinding]:
     if len(cut) and audited.labelled:  # the labels of unlabelled recordings will decide which parts are used
         unseen = (duration_s[cut] - audited.longest_s).sum() / duration_s.sum()
         text = (
-            f"{_clips(cut, 'are')} longer than the {audited.longest_s:g} s that a model sees at once: each epoch takes "
-            f"another part and skips {100 * unseen:.0f} % of all audio (--max_length_seconds)"
+            f"{_clips(cut, 'are')} longer than the {audited.longest_s:g} s that the model takes: each epoch uses a "
+            f"different part of them and skips {100 * unseen:.0f} % of all audio (--max_length_seconds)"
         )
         yield ClipFinding("cut", "note", text, cut.tolist(), [f"{duration_s[row]:.2f} s" for row in cut])
 

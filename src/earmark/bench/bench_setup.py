@@ -25,7 +25,7 @@ class BenchClips:
     """Decoded clips.
 
     Attributes:
-        usable: table and samples.
+        usable: the table of clips, and their samples.
         sampling_rate_hz: rate of the samples.
     """
 

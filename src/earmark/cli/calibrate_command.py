@@ -6,15 +6,15 @@ from earmark.cli.command import Command, HelpPage, print_summary
 from earmark.settings.evaluation_flags import CalibrateOptions
 
 _PAGE = HelpPage(
-    summary="fit a model's temperature and the thresholds below which it names no class",
+    summary="fit a model's temperature, and thresholds below which predictions are rejected",
     usage="""
 earmark calibrate RUN --data_dir DIR [flags]
 RUN is a run folder or a model folder, which gets a file decision.json""",
     groups={"decision": "what is fitted", "evaluation": "on which clips", "data": "data", "model": "loading the model"},
     notes="""
 predict, evaluate, serve, export, push and Classifier apply decision.json; without the file they work as before.
-`earmark train` has the same flags. The printed figures come from cross-fitting: each half of the clips is judged by
-values fitted on the other half.""",
+`earmark train` has the same flags. The printed figures come from cross-fitting: each half of the
+clips is scored with values fitted on the other half.""",
     examples="""
 earmark calibrate runs/first --data_dir recordings
 earmark calibrate runs/first --data_dir recordings --target_precision 0.95

@@ -27,8 +27,8 @@ class DoctorOptions(Settings):
     )
     selftest: bool = flag(
         False,
-        "Train 20 steps of a small model on every card, too, and compare losses and weights with those of the CPU; a "
-        "report about a card should have the table that it prints.",
+        "Train 20 steps of a small model on every card, too, and compare losses and weights with training on the CPU. "
+        "Add the printed table to a report about a card.",
     )
     json: bool = flag(False, "Print one JSON object instead of text.")
 

@@ -23,7 +23,7 @@ earmark label FOLDER_OR_MANIFEST --model MODEL --check [flags]
 MODEL is a run folder, a model folder or a hub name""",
     groups={"labelling": "labelling", "model": "loading the model"},
     notes="""
-proposals.csv has all recordings, most worth checking first; decisions made on the page are in labels.csv at once, a
+proposals.csv has all recordings, the ones to check first at the top; decisions on the page are in labels.csv at once, a
 manifest for `earmark train --train_file`. Ctrl-C ends it, and the same command continues.""",
     examples="""
 earmark label new_recordings --model runs/first

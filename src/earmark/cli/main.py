@@ -224,7 +224,7 @@ def top_help() -> str:
 
 def version_line() -> str:
     """Return the versions that a bug report needs."""
-    from importlib import metadata  # costs as much as all settings
+    from importlib import metadata  # imported here, because it takes as long as reading all settings
 
     parts = [f"earmark {_version()}", f"Python {platform.python_version()}"]
     for package in ("torch", "torch_npu", "transformers", "accelerate"):

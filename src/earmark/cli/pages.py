@@ -31,7 +31,7 @@ def help_page(command: Command, *, everything: bool = False) -> str:
     for title, flags in flag_groups(command, everything=everything).items():
         parts.append("\n".join([title, *(_entry(one, width) for one in flags)]))
     if not everything and any(one.page is None for one in declared_flags(*command.settings).values()):
-        parts.append(f"more flags, those of Transformers' trainer: earmark {command.name} --help_all")
+        parts.append(f"flags of Transformers' trainer: earmark {command.name} --help_all")
     parts += [_prose(page.notes, width)] if page.notes else []
     parts += ["examples\n" + textwrap.indent(page.examples.strip("\n"), "  ")] if page.examples else []
     return "\n\n".join(parts)

@@ -200,7 +200,7 @@ def _label_column(
             "Choose one with --label_column_name"
         )
     if found:
-        explain(found[0], "the label", "of its name; no column is called label", is_obvious=False)
+        explain(found[0], "the label", "of its name, and no column is called label", is_obvious=False)
     return found[0] if found else None
 
 

@@ -124,7 +124,7 @@ def check_every_clip_has(
     if without:
         raise DataError(
             f"{table.origin}: {len(without):,} of {counted(len(table), 'clip')} {agreeing(len(without), 'have')} "
-            f"no value in the column {column!r}, the first of them {without[0].source}. Enter "
+            f"no value in the column {column!r}, first {without[0].source}. Enter "
             f"one in every row, or remove {flag}"
         )
 
@@ -157,8 +157,8 @@ def _check(folds: Folds) -> None:
         }
         for group, names in shared.items():
             raise DataError(
-                f"{origin}: {counted(len(shared), 'group')} of {folds.options.group_column} in two folds, the first "
-                f"of them {group} in {and_more(names, _NAMED)}. Fix the folds, or make some with --folds "
+                f"{origin}: {counted(len(shared), 'group')} of {folds.options.group_column} in two folds, for example "
+                f"{group} in {and_more(names, _NAMED)}. Fix the folds, or make some with --folds "
                 f"{len(folds.names)}"
             )
 

@@ -49,7 +49,7 @@ def is_to_launch(num_processes: int, environment: Mapping[str, str] = os.environ
     if _STARTED_HERE in environment:
         return False
     if num_processes < 1:
-        raise UsageError(f"--num_processes {num_processes}: not a number of processes. Use a whole number from 1 on.")
+        raise UsageError(f"--num_processes {num_processes}: not a number of processes. Use 1 or more.")
     if is_launched(environment):
         count = environment.get("WORLD_SIZE", "1")
         raise UsageError(

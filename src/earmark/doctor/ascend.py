@@ -1,7 +1,7 @@
 """Check what an Ascend card needs below torch: driver, ``npu-smi``, CANN with operators and libraries, settings.
 
 Paths follow Huawei's installation guides: the driver's device nodes and ``version.info``; CANN under
-``/usr/local/Ascend`` (``cann`` from 8.5 on, ``ascend-toolkit/latest`` before) or ``~/Ascend``.
+``/usr/local/Ascend`` (``cann`` since 8.5, ``ascend-toolkit/latest`` before) or ``~/Ascend``.
 """
 
 from __future__ import annotations
@@ -224,7 +224,7 @@ def check_operators(machine: Machine, cann: Cann | None) -> list[Finding]:
             "cann operators",
             f"{machine.shown(folder)}, no compiled operators in it",
             "every operator is compiled on first use, which takes minutes, or is not found (error 561003)",
-            "install Ascend-cann-kernels-<chip> (CANN up to 8.3) or Ascend-cann-<chip>-ops (from 8.5 on)",
+            "install Ascend-cann-kernels-<chip> (CANN up to 8.3) or Ascend-cann-<chip>-ops (8.5 and later)",
         )
     ]
 

@@ -132,7 +132,7 @@ def _checked(name: str, value: Any, default: Any) -> Any:
     if isinstance(default, bool):
         fits, kind = value is None or isinstance(value, (bool, int)), "true or false"
     elif isinstance(default, int):
-        fits, kind = isinstance(value, int) and not isinstance(value, bool) and value > 0, "a whole number from 1 up"
+        fits, kind = isinstance(value, int) and not isinstance(value, bool) and value > 0, "a positive whole number"
     elif isinstance(default, float):
         fits, kind = isinstance(value, (int, float)), "a number"
     else:

@@ -22,7 +22,7 @@ def interpret_birdnet(sheet: Sheet) -> None:
     """Use the common name as the label. A table without file names belongs to the recording with the same name."""
     column = next(name for name in sheet.columns if plain_name(name) == _NAME)
     sheet.columns["label"] = sheet.columns[column]
-    sheet.explain(f"column `{column}` was read as the label because it is beside BirdNET's column {_SCORE}")
+    sheet.explain(f"column `{column}` was read as the label because it is next to BirdNET's column {_SCORE}")
     if not any(plain_name(name) in _FILES for name in sheet.columns):
         name_recording(sheet, "no column has file names")
 

@@ -94,7 +94,7 @@ class Decisions:
             now: the new decision.
 
         Raises:
-            ConflictError: there is another decision by now.
+            ConflictError: somebody else has decided about the clip since the user saw it.
             UsageError: not a valid label or reason to set a clip aside.
             OutputError: a file cannot be written, or another program has made it unreadable.
         """

@@ -155,7 +155,7 @@ class _Access:
             return Refusal(403, "pages of other origins are refused. Use the labelling page")
         given = header(scope, TOKEN_HEADER.lower().encode()) or ""
         if scope["path"] != "/" and not hmac.compare_digest(given.encode("latin-1"), self._token):
-            return Refusal(403, "this address belongs to an earlier start. Open the address that the terminal shows")
+            return Refusal(403, "this address is from an earlier start. Open the address that the terminal shows")
         return None
 
 

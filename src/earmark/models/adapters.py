@@ -213,7 +213,7 @@ def _chosen_layers(audio: AudioModel, targets: str | None) -> list[str]:
         chosen = [name for name in in_stack if targets or name.rpartition(".")[2] in by_default]
         if not chosen:
             raise ModelError(
-                f"--lora: earmark does not know the queries and values of {kind}. Name layers with "
+                f"--lora: earmark does not know the names of the attention layers of {kind}. Name layers with "
                 f"--lora_target_modules: {_kinds(of_body)}."
             )
         return chosen

@@ -134,9 +134,7 @@ def build_for_training(
     """
     folder = source.folder()
     if folder is not None and adapters.is_adapter(folder):
-        raise ModelError(
-            f"{folder}: an adapter cannot be the start of a training. Name its base model, or a merged model."
-        )
+        raise ModelError(f"{folder}: training cannot start from an adapter. Name its base model, or a merged model.")
     config = load_config(source, folder)
     family = find_family(config)
     before = copy.deepcopy(config if source.config_name is None or folder is None else _read_config(folder, source))

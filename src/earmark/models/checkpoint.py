@@ -228,8 +228,8 @@ def _download(
 def _ask_hub(name: str, revision: str, token: str | None, not_here: str) -> bool:
     """Return whether the hub can be reached.
 
-    The library downloads without asking first, and takes the cache if it cannot. So it does not distinguish a model
-    that does not exist from a hub that cannot be reached.
+    ``snapshot_download`` uses the cache if a download fails, so it does not distinguish a model that does not exist
+    from a hub that cannot be reached.
     """
     import huggingface_hub as hub
     from huggingface_hub import errors as hub_errors

@@ -41,7 +41,7 @@ function linear(name, low, high, { most = 5, exact = false, whole = false } = {}
 }
 const CLOCK_STEPS_S = [10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 36000];
 function times(seconds, { most = 5, name = "time" } = {}) {
-  // time from 0 on: in seconds, and of more than two minutes in minutes and seconds
+  // time from 0: in seconds, or in minutes and seconds if it is longer than two minutes
   const axis = linear(`${name} (s)`, 0, Math.max(seconds, 1e-3), { most, exact: true });
   if (seconds <= 120) return axis;
   const step = CLOCK_STEPS_S.find((one) => seconds / one <= most) ?? 36000 * Math.ceil(seconds / most / 36000);

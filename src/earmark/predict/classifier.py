@@ -131,7 +131,7 @@ class Classifier(SavedModel):
             UsageError: samples have no sampling rate, or the model does not accept the window.
         """
         if top_k < 1:
-            raise UsageError(f"top_k {top_k}: too small. Pass a whole number from 1")
+            raise UsageError(f"top_k {top_k}: too small. Pass a whole number of at least 1")
         windowing = self.windowing(window_seconds, hop_seconds)
         items, is_batch = split_batch(audio)
         rows = self._aggregated(self._recordings(items, sampling_rate), windowing, aggregate)

@@ -296,8 +296,8 @@ class PartFile:
         in_order = [entry["path"] for entry in self._finished] == list(self._sources[: len(self._finished)])
         if self.state and not in_order:
             raise UsageError(
-                f"--resume: {self._part} counts times through all recordings in order, but there are new "
-                "recordings before its last one. Start again with --overwrite"
+                f"--resume: {self._part} counts time from the start of the first recording, but new recordings now "
+                f"come before its last one. Start again with --overwrite"
             )
 
     def _discard_stopped(self, *, overwrite: bool) -> None:

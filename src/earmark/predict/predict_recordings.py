@@ -95,8 +95,9 @@ def _check_before_loading(options: PredictOptions, sources: list[str]) -> None:
     if options.one_table and options.writer.counts_through and options.engine == "ray":
         others = alternatives(writers_with(lambda writer: not writer.counts_through and writer.has_path))
         raise UsageError(
-            f"--one_table: one table of --format {options.format} counts times through all recordings, which the "
-            f"workers of --engine ray cannot know. Remove --one_table, or use --format {others}"
+            f"--one_table: one table of --format {options.format} counts time from the start of the "
+            f"first recording, which the workers of --engine ray cannot know. Remove --one_table, or use "
+            f"--format {others}"
         )
     if options.output is not None and options.one_file:
         check_output(Path(options.output), sources)

@@ -124,7 +124,7 @@ def check_output(output: Path, sources: Sequence[str]) -> None:
         raise OutputError(f"--output {output}: this is a folder. Choose a file in it")
     longest = unfinished(Path(max((f"{output.name}{ending}" for ending in _SIDE_FILES), key=len))).name
     if len(os.fsencode(longest)) > longest_name(output.parent):
-        raise OutputError(f"--output {output}: the name is too long for {longest} beside it. Use a shorter name")
+        raise OutputError(f"--output {output}: the name is too long for {longest} next to it. Use a shorter name")
 
 
 def _is_same_file(output: Path, source: str) -> bool:

@@ -211,7 +211,7 @@ def _common_split(folders: Sequence[str]) -> str:
     if not common:
         has = "; ".join(f"{folder} has {' and '.join(splits)} clips" for folder, splits in there.items())
         raise DataError(
-            f"the runs have predictions for no common split: {has}. Evaluate each with the same --split, then compare "
+            f"no split has predictions of all runs: {has}. Evaluate each with the same --split, then compare "
             "these evaluations."
         )
     return common[0]

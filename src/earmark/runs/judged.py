@@ -39,7 +39,8 @@ class Judged:
         extra: figures of a local metric folder, by name.
         custom: figures of metric functions, by name.
         decision: fitted temperature and thresholds; the temperature is already applied to the logits.
-        decided: figures of the decided predictions, see :meth:`earmark.tasks.task.Task.decision_figures`; or empty.
+        decided: figures of the predictions after thresholds, or empty; see
+            :meth:`earmark.tasks.task.Task.decision_figures`.
         task: task of the model.
         trained_on: which clips the model was trained on, bool (N,); ``None`` if that is unknown.
         scored_s: duration of scoring in seconds; 0 if it was not measured.

@@ -93,7 +93,7 @@ def _translated(repo: str) -> Iterator[None]:
     except hub_errors.HFValidationError as exc:
         raise UsageError(f"{repo}: not a valid name on the hub ({first_line(exc)}). Give ORG/NAME.") from exc
     except hub_errors.RevisionNotFoundError as exc:
-        raise UsageError(f"{repo}: the repository has no such branch. Make it on the hub first.") from exc
+        raise UsageError(f"{repo}: the repository has no such branch. Create it on the hub first.") from exc
     except hub_errors.HfHubHTTPError as exc:
         status = exc.response.status_code if exc.response is not None else None
         if status in (401, 403, 404):

@@ -124,7 +124,7 @@ def _own_name(function: object) -> str:
     if name is None and not callable(function):
         raise InputTypeError(f"metrics: {function!r} is a {type(function).__name__}. Pass functions.")
     if name is None or name == "<lambda>":
-        raise UsageError(f"metrics: {function!r} has no name of its own. Pass {{name: function}}.")
+        raise UsageError(f"metrics: {function!r} has no name. Pass {{name: function}}.")
     return str(name)
 
 

@@ -126,7 +126,7 @@ class Question:
         if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
             value = int(value)
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise HTTPException(400, "top_k: invalid value. Send a whole number from 1")
+            raise HTTPException(400, "top_k: invalid value. Send a whole number of at least 1")
         return value
 
     def number(self, name: str) -> float | None:

@@ -64,12 +64,12 @@ class AugmentArguments(Settings, page="augmentation", scope=Scope.TRAINED):
     augment: str | None = flag(
         None,
         "Random changes of training clips: any of speed, reverb, shift, noise, gain, mixup and spec (SpecAugment), "
-        "with commas between, each optionally with its own probability: noise:0.8,gain,spec:1 (default: none).",
+        "separated by commas, each optionally with its own probability: noise:0.8,gain,spec:1 (default: none).",
         metavar="KINDS",
         commas=True,
     )
     augment_probability: float = flag(
-        0.5, "Probability of each of them for each clip, unless it has one of its own.", check=PROBABILITY
+        0.5, "Probability of each change for each clip, unless --augment gives one.", check=PROBABILITY
     )
     augment_noise: str | None = flag(
         None,
@@ -97,7 +97,8 @@ class AugmentArguments(Settings, page="augmentation", scope=Scope.TRAINED):
     )
     augment_mixup_alpha: float = flag(
         0.2,
-        "parameter of the Beta distribution that weights two clips and their labels; 1 mixes all ratios alike.",
+        "parameter of the Beta distribution that weights two clips and their labels; with 1 all ratios are equally "
+        "likely.",
         check=above(0),
         only="mixup",
     )
@@ -156,7 +157,7 @@ class AugmentArguments(Settings, page="augmentation", scope=Scope.TRAINED):
         for word in self.augment.split(","):
             kind, _, own = (part.strip() for part in word.partition(":"))
             if kind not in KINDS or kind in given:
-                expected = f"some of {', '.join(KINDS)}, with commas between"
+                expected = f"some of {', '.join(KINDS)}, separated by commas"
                 raise UsageError(f"--augment {self.augment}: expected {expected}")
             value = _number(own) if own else chance
             if not 0 < value <= 1:
@@ -181,7 +182,7 @@ def _number(text: str) -> float:
 
 @dataclass
 class AugmentPreviewOptions(AugmentArguments, NetworkArguments, DataArguments, page="preview"):
-    """``earmark augment-preview``: recordings, their augmentation for a model, and a folder for the pages.
+    """Settings of ``earmark augment-preview``: recordings, augmentation, model and output folder.
 
     Raises:
         UsageError: nothing to do, no folder, or a number is out of range.
@@ -198,10 +199,10 @@ class AugmentPreviewOptions(AugmentArguments, NetworkArguments, DataArguments, p
     )
     sampling_rate: int | None = flag(
         None,
-        "Sampling rate of the clips, in hertz, if no model is named (default: 16000; of a model its own).",
+        "Sampling rate of the clips, in hertz, if no model is named (default: 16000; with a model, its rate).",
         check=at_least(1000, "a rate in hertz"),
     )
-    seed: int = flag(42, "Seed; the same as in training gives the clips of training.", check=SEED)
+    seed: int = flag(42, "Seed; give the seed of a training run to see the clips that it trains on.", check=SEED)
 
     def validate(self) -> None:
         """Check that there is something to show and a folder for it."""

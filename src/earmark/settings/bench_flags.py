@@ -32,7 +32,7 @@ class BenchOptions(NetworkArguments, page="measurement"):
     max_length_seconds: float | None = flag(
         None,
         "Longest stretch of a clip, in seconds (default: the longest clip, at most 20 s).",
-        check=at_least(0.025, "seconds"),
+        check=at_least(0.025, "a length in seconds"),
     )
     batch_size: int | None = flag(None, "Clips per batch (default: 128 for data, else 32).", check=COUNT)
     bucket_waste: float = flag(

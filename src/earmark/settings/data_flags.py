@@ -96,8 +96,8 @@ class TableArguments(PathArguments, scope=Scope.SPLITS):
     )
     task: str | None = flag(
         None,
-        "What a clip's label is: single_label, multi_label (a list, or names with --label_separator between) or "
-        "regression (default: single_label; of a trained model its own).",
+        "What a clip's label is: single_label, multi_label (a list, or names separated by --label_separator) or "
+        "regression (default: single_label; with a trained model, its task).",
         check=TASK,
         scope=Scope.RESULT,
     )
@@ -153,8 +153,8 @@ class DataArguments(TableArguments, scope=_SPLIT):
     )
     shots: int | None = flag(
         None,
-        "Use only this many training clips of each class, drawn with --seed; of several labels at least as many of "
-        "each.",
+        "Use only this many training clips of each class, drawn with --seed; with several labels per clip, at least "
+        "this many clips of each label.",
         check=COUNT,
         scope=_LOADED | Scope.SEARCHED,
     )
@@ -196,7 +196,7 @@ class DataArguments(TableArguments, scope=_SPLIT):
     background_margin_seconds: float = flag(
         1.0,
         "Least distance of --background_gaps from an annotation, in seconds.",
-        check=not_negative("seconds from 0 on"),
+        check=not_negative("seconds, at least 0"),
     )
     preprocessing_num_workers: int | None = flag(
         None,

@@ -36,7 +36,7 @@ class EvaluateOptions(TrainedModelArguments, DataArguments, page="evaluation"):
     )
     device: str = flag("auto", f"Device: {DEVICE_HELP}")
     metric: str | None = flag(
-        None, "Folder of a local `evaluate` metric, computed beside the built-in ones.", metavar="DIR"
+        None, "Folder of a local `evaluate` metric, computed in addition to the built-in ones.", metavar="DIR"
     )
     report: bool = flag(True, "Write report.html, a page with figures, charts and audio.")
 
@@ -75,7 +75,8 @@ class InspectOptions(DataArguments, page="inspection"):
     """``earmark inspect``: which recordings, and where the findings go."""
 
     output_dir: str | None = flag(
-        None, "Folder for inspect.html (to look at and listen to), inspect.json and findings.csv (default: print only)."
+        None,
+        "Folder for inspect.html (a page with charts and audio), inspect.json and findings.csv (default: print only).",
     )
     unlabelled: bool = flag(
         False,

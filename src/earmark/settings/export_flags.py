@@ -65,7 +65,7 @@ class PushOptions(Settings, page="upload"):
     revision: str | None = flag(None, "Branch to commit to (default: main).")
     message: str = flag("Upload model", "Message of the commit.")
     token: str | None = flag(
-        None, "Access token that may write (default: HF_TOKEN, or that of `hf auth login`).", scope=Scope.SECRET
+        None, "Access token that may write (default: HF_TOKEN, or the token of `hf auth login`).", scope=Scope.SECRET
     )
 
     def validate(self) -> None:

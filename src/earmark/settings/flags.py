@@ -59,8 +59,8 @@ class Check:
 
 
 def at_least(least: float, unit: str = "") -> Check:
-    """Values from ``least`` on."""
-    what = f"a whole number from {least:g} on" if unit == "" else f"{unit} from {least:g} on"
+    """Finite values of at least ``least``."""
+    what = f"{unit or 'a whole number'} of at least {least:g}"
     return Check(lambda value: least <= value < math.inf, what)
 
 
@@ -70,7 +70,7 @@ def above(bound: float, what: str = "a number") -> Check:
 
 
 def not_negative(what: str = "0 or more") -> Check:
-    """Finite values from 0 on."""
+    """Finite values of at least 0."""
     return Check(lambda value: 0 <= value < math.inf, what)
 
 
@@ -130,7 +130,7 @@ def flag(
         mapping: whether a flag of text also takes a mapping in files and in Python, kept as JSON.
         commas: whether a flag of text also takes a list there, kept as text with commas.
         choices: returns the only values of a flag of text, if they are not a ``Literal`` because a registry has them.
-        only: values of another setting with which it has an effect, with commas between; the help text starts with
+        only: values of another setting with which it has an effect, separated by commas; the help text starts with
             them, and :meth:`Settings.reject_without` refuses it with others.
     """
     declared = {
@@ -150,7 +150,7 @@ def changed(base: type[Settings], name: str, default: Any, help: str = "", **oth
         base: the class that declares it.
         name: its name.
         default: its default.
-        help: its help text; that of the base class if empty.
+        help: its help text; if empty, the help text of the base class.
         **other: other arguments of :func:`flag` that differ.
     """
     declared = dict(base.__dataclass_fields__[name].metadata)
@@ -164,11 +164,11 @@ class Flag:
     """A declared flag.
 
     Attributes:
-        name: of its field, and with dashes in front that of the flag.
-        kind: the values it takes.
+        name: name of its field; the flag is the name with ``--`` in front.
+        kind: type of its values.
         default: its default.
         help: its help text.
-        check: what every value has to meet.
+        check: the condition that every value must meet.
         scope: what it affects.
         page: title of its group on the help page; ``None`` if only ``--help_all`` shows it.
         metavar: see :func:`flag`.
@@ -191,7 +191,7 @@ class Flag:
 
     @property
     def choices(self) -> tuple[str, ...]:
-        """The only values, as a command line has them; empty if there are others."""
+        """The allowed values, as written on a command line; empty if they cannot be listed."""
         if self.kind.choices or self.kind.base is not bool:
             return self.kind.choices or (self.check.names if self.check else ())
         return ("true", "false")

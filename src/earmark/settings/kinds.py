@@ -39,7 +39,7 @@ class Kind:
         optional: whether ``None`` is a value.
         or_text: whether a text that is not a JSON object stays text (the name of a file of one).
         or_bool: whether true and false are values beside text.
-        or_commas: whether a list is the text of its items with commas between them.
+        or_commas: whether a list is the text of its items, separated by commas.
     """
 
     base: type

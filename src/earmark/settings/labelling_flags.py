@@ -31,7 +31,7 @@ class LabelOptions(TrainedModelArguments, page="labelling"):
     audio_column_name: str = flag("audio", "With --check: column of the manifest with the recording.")
     label_column_name: str = flag("label", "With --check: column of the manifest with the class name.")
     label_separator: str | None = flag(
-        None, "Separator of several labels in a cell of labels.csv (default: that of the model's run, or a comma)."
+        None, "Separator of several labels in a cell of labels.csv (default: as in the model's run, or a comma)."
     )
     audio_dir: str | None = flag(None, "With --check: folder of the recordings that a manifest names.")
     start_column_name: str | None = flag(
@@ -41,9 +41,11 @@ class LabelOptions(TrainedModelArguments, page="labelling"):
     on_missing_label: Literal["fail", "skip"] = flag(
         "fail", "With --check: rows without a label: fail names the first, skip leaves them out."
     )
-    train_split_name: str = flag("train", "With --check: folder of the training split; none if there is none.")
-    eval_split_name: str = flag("validation", "With --check: folder of the validation split; none if there is none.")
-    test_split_name: str = flag("test", "With --check: folder of the test split; none if there is none.")
+    train_split_name: str = flag("train", "With --check: folder of the training split; none if the data has none.")
+    eval_split_name: str = flag(
+        "validation", "With --check: folder of the validation split; none if the data has none."
+    )
+    test_split_name: str = flag("test", "With --check: folder of the test split; none if the data has none.")
     order: Literal["diverse", "uncertain", "confident", "random", "suspicious"] | None = flag(
         None,
         "Order of the clips: uncertain ones that are unlike those before them (diverse), those between classes "
@@ -52,7 +54,7 @@ class LabelOptions(TrainedModelArguments, page="labelling"):
     )
     seed: int = flag(42, "Seed of --order random.")
     page: bool = flag(
-        True, "Serve the page to listen to and label clips, on this machine alone; false: proposals.csv only."
+        True, "Serve the page to listen to and label clips, only on this machine; false: write proposals.csv only."
     )
     port: int = flag(8010, "Port of the page; 0 takes a free one.", check=PORT)
     batch_size: int = flag(32, "Windows per batch.", check=COUNT)

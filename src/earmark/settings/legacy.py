@@ -45,7 +45,9 @@ _SWITCHES: dict[str, tuple[list[str], str, str]] = {
     "freeze_base_model": (["--freeze=encoder"], "is now --freeze encoder, the feature encoder included", ""),
     "group_by_length": ([], "is not needed: --bucket_waste makes batches of clips of similar length", ""),
     "save_safetensors": (
-        [], "is not needed: weights are always saved as safetensors", "cannot be done: weights are always saved so"
+        [],
+        "is not needed: weights are always saved as safetensors",
+        "is not possible: weights are always saved as safetensors",
     ),
 }  # fmt: skip
 
@@ -192,7 +194,7 @@ def _freeze_feature_encoder(flag: _Given) -> _Translation:
 
 def _use_auth_token(flag: _Given) -> _Translation:
     if flag.value.lower() in ("", "true"):
-        return [], "--use_auth_token is not needed: the token of `hf auth login` is used by itself"
+        return [], "--use_auth_token is not needed: the token of `hf auth login` is used automatically"
     if flag.value.lower() == "false":
         return [], "--use_auth_token False is not used: set HF_HUB_DISABLE_IMPLICIT_TOKEN=1 to send no token"
     return [f"--token={flag.value}"], "--use_auth_token is now --token and was read as that"

@@ -31,7 +31,7 @@ class PretrainedArguments(Settings, page="model"):
     cache_dir: str | None = flag(None, "Folder for downloads (default: the hub's own cache).", scope=Scope.MACHINE)
     token: str | None = flag(
         None,
-        "Hub token for private repositories (default: that of `hf auth login`).",
+        "Hub token for private repositories (default: the token of `hf auth login`).",
         scope=Scope.MACHINE | Scope.SECRET,
     )
     trust_remote_code: bool = flag(False, "Run Python code that comes with the checkpoint.")
@@ -55,7 +55,8 @@ class TrainedModelArguments(PretrainedArguments, page="model"):
 
     task: str | None = flag(
         None,
-        "Task of a model whose config does not say it: multi_label for taggers such as those of AudioSet, single_label "
+        "Task of a model whose config does not state it: multi_label for taggers such as those of AudioSet, "
+        "single_label "
         "or regression (default: single_label).",
         check=TASK,
         scope=Scope.RESULT,
@@ -64,7 +65,7 @@ class TrainedModelArguments(PretrainedArguments, page="model"):
 
 @dataclass
 class NetworkArguments(PretrainedArguments):
-    """Which network: that of a checkpoint, or one with random weights.
+    """Which network: a checkpoint, or an architecture with random weights.
 
     Raises:
         UsageError: a checkpoint and a model type.
@@ -128,8 +129,8 @@ class ModelArguments(NetworkArguments):
     )
     few_shot: bool = flag(
         False,
-        "Train no epochs: fit the head by a regression on the model's embeddings of the clips, in seconds; for about "
-        "ten clips of each class or label.",
+        "Fit only the head, by a regression on the model's embeddings of the clips: seconds instead of epochs; for "
+        "about ten clips of each class or label.",
         scope=Scope.RESULT,
     )
     keep_head: bool = flag(

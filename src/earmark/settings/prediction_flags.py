@@ -18,7 +18,7 @@ from earmark.settings.run_flags import DEVICE_HELP
 
 DEFAULT_THRESHOLD = 0.5  # of segments
 # what the rules for segments may be; SegmentRules of the Python API checks the same
-ODD = Check(lambda value: value >= 1 and value % 2 == 1, "an odd number from 1 on")
+ODD = Check(lambda value: value >= 1 and value % 2 == 1, "an odd number of at least 1")
 SECONDS = not_negative("0 or more")
 EMBEDDING_SUFFIXES = (".npy", *PARQUET.suffixes)
 _OTHER_TABLES = (".xlsx", ".tab", ".lab")  # suffixes of tables that are no formats of earmark
@@ -40,7 +40,7 @@ class InferenceOptions(PretrainedArguments, page="inference"):
 
     inputs: list[str] = flag([], "Recordings and folders of recordings.", metavar="FILE_OR_FOLDER")
     output: str | None = flag(None, "File to write.", metavar="FILE")
-    overwrite: bool = flag(False, "Replace results that are already there.")
+    overwrite: bool = flag(False, "Replace existing results.")
     resume: bool = flag(False, "Continue a stopped job with the same --output, model and settings.")
     window_seconds: float | None = flag(
         None, "Length of a window, in seconds (default: the longest that the model takes)."

@@ -9,7 +9,7 @@ from typing import Literal
 from earmark.errors import UsageError
 from earmark.settings.flags import COUNT, Scope, Settings, flag
 
-DEVICE_HELP = "auto, npu, cuda, xpu, mps or cpu; auto takes the first accelerator there is."
+DEVICE_HELP = "auto, npu, cuda, xpu, mps or cpu; auto takes the first accelerator that it finds."
 
 
 @dataclass
@@ -46,7 +46,7 @@ class RunArguments(Settings, page="run"):
     )
     metric: str | None = flag(
         None,
-        "Folder of a local `evaluate` metric, computed beside the built-in ones.",
+        "Folder of a local `evaluate` metric, computed in addition to the built-in ones.",
         metavar="DIR",
         scope=Scope.MACHINE,
     )
@@ -64,15 +64,15 @@ class RunArguments(Settings, page="run"):
         """Return the numbers of ``--seeds``; empty without the flag.
 
         Raises:
-            UsageError: not whole numbers with commas between them, or one twice.
+            UsageError: not whole numbers separated by commas, or one twice.
         """
         if self.seeds is None:
             return []
         words = [word.strip() for word in str(self.seeds).split(",")]
         if not all(re.fullmatch("[0-9]+", word) and int(word) < 2**32 for word in words):
-            expected = "whole numbers from 0 to 4294967295 with commas between, e.g. 0,1,2"
+            expected = "whole numbers from 0 to 4294967295, separated by commas, e.g. 0,1,2"
             raise UsageError(f"--seeds {self.seeds}: expected {expected}")
         numbers = [int(word) for word in words]
         if len(set(numbers)) < len(numbers):
-            raise UsageError(f"--seeds {self.seeds}: a number is there twice. Give each number once.")
+            raise UsageError(f"--seeds {self.seeds}: a seed is listed twice. Give each seed once.")
         return numbers

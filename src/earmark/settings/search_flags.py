@@ -1,4 +1,4 @@
-"""The settings of ``earmark search``, beside those of training."""
+"""The settings that ``earmark search`` adds to the settings of training."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from earmark.settings.flags import COUNT, Scope, Settings, flag
 
 @dataclass
 class SearchOptions(Settings, page="search"):
-    """``earmark search``: what to search, beside the flags of ``earmark train``."""
+    """The flags that ``earmark search`` adds to the flags of ``earmark train``."""
 
     search_space: list[str] = flag(
         [],
-        "What to search, with commas between: NAME=LOW:HIGH, NAME=LOW:HIGH:log or NAME=A|B|C, each NAME a flag of "
+        "What to search, separated by commas: NAME=LOW:HIGH, NAME=LOW:HIGH:log or NAME=A|B|C, each NAME a flag of "
         "earmark train (required).",
     )
     trials: int = flag(20, "Number of runs, including those of earlier calls.", check=COUNT, scope=Scope.ONCE)

@@ -41,8 +41,8 @@ class TrainSettings:
         run: run settings.
         training: settings of the trainer, without Transformers.
         notes: one line for each old flag that was translated or left out.
-        words: the command line that they were read from, for processes that are started with the same.
-        typed: names of the settings on that command line, or among Python keywords.
+        words: the command line that they were read from, to start more processes with it.
+        typed: names of the settings given on the command line or as Python keywords, not in a file.
 
     Raises:
         UsageError: ``--few_shot`` together with flags that have no effect with it.

@@ -41,7 +41,7 @@ class LossArguments(Settings, page="loss", scope=Scope.TRAINED):
     class_weights: str | None = flag(
         None,
         "Weight of each class in the loss: balanced (inverse to the number of clips), a=2,b=0.5, a JSON object or a "
-        ".json file of one; classes that are not named have 1; scaled so that the mean over clips is 1.",
+        ".json file; classes that are not named have 1; scaled so that the mean over clips is 1.",
         scope=Scope.LEARNED,
         mapping=True,
     )
@@ -80,7 +80,7 @@ class DecisionArguments(Settings, page="decision", scope=Scope.TRAINING):
     )
     reject_target_precision: float | None = flag(
         None,
-        "Fit one threshold for all classes: predictions with at least this probability are right this often.",
+        "Fit one threshold for all classes: the lowest probability at which this fraction of the predictions is right.",
         check=PROBABILITY,
     )
     reject_false_accept_rate: float | None = flag(
@@ -188,7 +188,7 @@ class TrainingArguments(
     )
     lora: int | None = flag(
         None,
-        "Train adapters of this rank beside layers of the body, and the head; needs earmark[lora].",
+        "Train LoRA adapters of this rank and the head, and freeze all other weights; needs earmark[lora].",
         check=at_least(1, "a rank, a whole number"),
     )
     lora_alpha: float | None = flag(
@@ -219,8 +219,8 @@ class TrainingArguments(
     save_strategy: Literal["no", "steps", "epoch", "best"] | None = _changed(  # type: ignore[assignment]  # settled later
         "save_strategy",
         None,
-        "Save a checkpoint every epoch, every --save_steps, of the best model, or not at all (default: as often as "
-        "evaluated).",
+        "When to save a checkpoint: after each epoch, every --save_steps, whenever the model is the best so far, or "
+        "never (default: after each evaluation).",
         page="output",
     )
     # logging_steps in Transformers: with the 10 below, that would be an evaluation every 10 steps.
@@ -266,14 +266,14 @@ class TrainingArguments(
 
     @property
     def train_batch_size(self) -> int:
-        """Clips of a batch in this process."""
+        """Number of clips in a batch of this process."""
         return self.per_device_train_batch_size
 
     def validate(self) -> None:
         """Check what Transformers and torch would fail on much later, or train nothing with."""
         super().validate()
         if not (self.max_steps >= 1 or self.max_steps == -1):
-            raise UsageError(f"--max_steps {self.max_steps}: expected a whole number from 1 on, or -1 for no limit")
+            raise UsageError(f"--max_steps {self.max_steps}: expected a whole number of at least 1, or -1 for no limit")
         epochs = self.num_train_epochs
         if epochs is not None and not epochs > 0 and not self.max_steps > 0:
             raise UsageError(f"--num_train_epochs {epochs:g}: expected a number above 0")
@@ -319,7 +319,8 @@ class TrainingArguments(
         zero = settings.get("zero_optimization") if isinstance(settings, dict) else None
         if not isinstance(settings, dict) or not isinstance(zero or {}, dict):
             raise UsageError(
-                f"--deepspeed {self.deepspeed}: expected a JSON object, and one for zero_optimization if it is there"
+                f"--deepspeed {self.deepspeed}: expected a JSON object, whose zero_optimization, if given, is an "
+                f"object too"
             )
         if (zero or {}).get("stage") == 3:
             raise UsageError(

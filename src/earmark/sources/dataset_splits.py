@@ -91,7 +91,7 @@ def hub_errors(name: str) -> Iterator[None]:
             if "scripts are no longer supported" not in str(exc):
                 raise
             raise DataError(
-                f"{name}: is a Python script, which `datasets` does not run any more. Use its Parquet version "
+                f"{name}: is a Python script, which `datasets` no longer runs. Use its Parquet version "
                 "(--dataset_revision refs/convert/parquet, if it has one) or a local copy with --data_dir. For "
                 "superb ks: --dataset_name superb --dataset_config_name ks --data_dir SPEECH_COMMANDS_ARCHIVE"
             ) from exc

@@ -321,8 +321,8 @@ def _by_split_below(place: Place, names: SplitNames) -> dict[str, Place] | None:
         split = names.exactly(Path(os.path.relpath(inside[0], place.path)).parts[1])
         assert split is not None
         raise DataError(
-            f"{place.path}: {counted(len(inside), 'recording')} in folders called like a split ({inside[0]}), "
-            f"{len(outside):,} beside them ({outside[0]}). Put all recordings into folders of splits, or add "
+            f"{place.path}: {counted(len(inside), 'recording')} in folders named like a split ({inside[0]}), "
+            f"{len(outside):,} next to them ({outside[0]}). Put all recordings into folders of splits, or add "
             f"{SPLIT_FLAGS[split]} none if the folder is not a split"
         )
     return {s: Place(place.path, classes[s], [], [], Skipped()) for s in SPLIT_NAMES if classes[s]}

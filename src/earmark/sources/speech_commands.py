@@ -150,7 +150,7 @@ def _read_list(root: Path, name: str, recordings: list[tuple[str, str]]) -> set[
     if missing:
         raise DataError(
             f"{path}: {len(missing):,} of {counted(len(listed), 'listed file')} {agreeing(len(missing), 'are')} "
-            f"missing, the first of them {'/'.join(missing[0])}. Extract the archive again"
+            f"missing, first {'/'.join(missing[0])}. Extract the archive again"
         )
     if not listed:
         raise DataError(f"{path}: lists no files. Extract the archive again")
@@ -162,7 +162,7 @@ def _check_disjoint(root: Path, listed: dict[str, set[tuple[str, str]]]) -> None
     if both:
         raise DataError(
             f"{root}: {counted(len(both), 'file')} {agreeing(len(both), 'are')} in validation_list.txt and in "
-            f"testing_list.txt, the first of them {'/'.join(both[0])}. Remove {agreeing(len(both), 'them')} from one"
+            f"testing_list.txt, first {'/'.join(both[0])}. Remove {agreeing(len(both), 'them')} from one"
         )
 
 

@@ -28,8 +28,8 @@ MOST_BAD = 20  # enough unusable recordings to see what they have in common
 LONGEST_AFTER_S = 3600.0  # seconds of audio decoded after the first one
 OPENED_FIRST_BYTES = 256_000_000  # fewer bytes are decoded within seconds
 
-_REPORTED = 5  # logged as they are found; all are counted at the end
-_LISTED = 50  # in the last message
+_REPORTED = 5  # recordings logged one by one; the summary counts all of them
+_LISTED = 50  # recordings named in the summary at the end
 _CHUNK = 64  # recordings a thread opens at a time
 
 

@@ -52,9 +52,9 @@ _BATCH, _BATCHES_AHEAD = 32, 8  # batches of utterances spoken ahead of mixing
 _QUIET = 0.01  # fraction of a word's peak below which audio around it is silence
 
 _README = """\
-This corpus is synthetic. The speech synthesiser eSpeak NG speaks the words and the background noise is computed; both
-were written by `earmark synth`. The layout is that of the Speech Commands archive v0.01 and its separate test archive,
-so any program that reads those can read this corpus. Good results on it only show that a model has learned
+This corpus is synthetic. `earmark synth` wrote it: the speech synthesiser eSpeak NG speaks the words, and the
+background noise is computed. The layout is the layout of the Speech Commands archive v0.01 and of its separate test
+archive, so any program that reads these can read this corpus. Good results on it only show that a model has learned
 synthesised voices, and say little about real speech.
 """
 
@@ -121,7 +121,7 @@ def write_corpus(
             f"{utterances} utterances are too few for 12 classes in three splits. Use at least {_FEWEST_UTTERANCES}"
         )
     if seed < 0:
-        raise UsageError(f"seed {seed}: too small. Use a whole number from 0")
+        raise UsageError(f"seed {seed}: too small. Use a whole number of at least 0")
     root = Path(folder)
     settings = {"version": _VERSION, "utterances": utterances, "seed": seed}
     plan = make_plan(utterances, seed)
@@ -231,7 +231,7 @@ def _place(speech: np.ndarray, noises: list[np.ndarray], rng: np.random.Generato
         speech: float32 ``(samples,)`` at 16 kHz, with the engine's silence around the word.
         noises: background recordings at 16 kHz.
         rng: random generator for position, levels and noise.
-        said: the utterance, for messages.
+        said: the utterance that is spoken, to name it in errors.
 
     Returns:
         float32 ``(samples,)``, one second; less for one clip in ten.

@@ -80,7 +80,7 @@ class Headline:
     def higher_is_better(self) -> bool:
         """Whether a higher value is better."""
         direction = higher_is_better(self.name)
-        assert direction is not None, f"{self.name} is no metric of a task"
+        assert direction is not None, f"{self.name} is not a metric of any task"
         return direction
 
 

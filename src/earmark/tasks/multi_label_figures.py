@@ -156,7 +156,7 @@ class MultiLabelMetrics:
                 "Macro F1": self.macro_f1,
                 "All labels right": self.exact_match,
             },
-            explained="The mean prevalence is the mean fraction of clips that have a label, about the mAP of chance.",
+            explained="The mean prevalence is the mean fraction of clips that have a label: the mAP of random scores.",
             hub={"map": ("mAP", self.mean_average_precision), "f1": ("Macro F1", self.macro_f1)},
             heads=["Label", "Average precision", "Precision", "Recall", "F1", "Clips"],
             rows=[
@@ -280,7 +280,7 @@ def bootstrap(
     Args:
         models: probabilities float (N, C) and predictions bool (N, C) of each model.
         there: the true labels, bool (N, C).
-        units: the independent units that are drawn; ``None`` for clips.
+        units: the groups to draw; ``None`` to draw clips.
 
     Returns:
         For each model ``average_precision`` and ``f1`` of the labels, float64 (R, C), NaN if no drawn clip has the

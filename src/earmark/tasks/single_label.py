@@ -181,7 +181,7 @@ class SingleLabel(ClassTask):
         return f"It predicts one of {len(labels)} classes: {listed}."
 
     def limits(self, rejects: str | None) -> str:
-        """Return a sentence about when the model predicts a class and when the reject label."""
+        """Return a sentence that says when the model predicts a class, and when it predicts the reject label."""
         if rejects is None:
             return (
                 "It predicts one of its classes for any recording, including recordings unlike anything it was trained "

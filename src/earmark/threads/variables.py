@@ -74,7 +74,7 @@ def plan(
     reason = f"{waiting[0]}={environment[waiting[0]]}" if waiting else ""
     if switch != "auto":
         if not switch.isdecimal() or int(switch) < 1:
-            raise UsageError(f"{SWITCH}={switch}: not a number of threads. Set it to auto, off, or a number from 1.")
+            raise UsageError(f"{SWITCH}={switch}: not a number of threads. Set it to auto, off, or a positive number.")
         return ThreadPlan(int(switch), f"{SWITCH}={switch}", True, not waiting, reason)
     for name in _COUNTS:
         if name in environment and not _is_ours(name, environment) and not _of_torchrun(name, environment, launcher):

@@ -6,7 +6,7 @@ the first clip, the gradients of all trained weights (only on the device).
 
 * Half precision beyond the tolerance: an error if a flag asked for the precision, else training continues in float32.
 * Only gradients beyond the tolerance: training continues with a warning, in float32 or in the precision that a flag
-  asked for. It is no error, because gradients of sound models with saturated attention can differ as much.
+  asked for. It is not an error, because gradients of correct models with saturated attention can differ by as much.
 * Float32 on an accelerator beyond the tolerance of the CPU: an error in any precision.
 
 The check takes at most 1 % of a run. Comparing a clip takes about four times as long as training on it in half
@@ -230,7 +230,7 @@ def _num_clips(training: EarmarkTrainingArguments, clips: UsableClips) -> int:
     if training.max_steps > 0:
         trained = training.max_steps * global_batch_size(training)
     else:
-        assert training.num_train_epochs is not None  # set by with_length
+        assert training.num_train_epochs is not None  # with_length has set it
         trained = math.ceil(training.num_train_epochs * len(clips.table))
     most = min(training.per_device_train_batch_size, training.per_device_eval_batch_size, len(clips.table))
     return max(1, min(most, trained // training.world_size // _CLIPS_PER_CLIP))

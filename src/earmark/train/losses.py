@@ -131,7 +131,7 @@ def _pairs(text: str) -> dict[str, float]:
     pairs: dict[str, float] = {}
     for label, weight in map(_pair, text.split(",")):
         if label in pairs:
-            raise ValueError(f"{label!r} is there twice")
+            raise ValueError(f"{label!r} is listed twice")
         pairs[label] = weight
     return pairs
 

@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 HTML, PICTURE, BAD_AUDIO = "preview.html", "spectrograms.svg", "bad_audio.csv"
 _TEMPLATE = Path(__file__).with_name("preview.html")
-_RATE_HZ, _SHORTEST_S = 16_000, 0.025  # sampling rate and shortest clip if no model is named
+_RATE_HZ, _SHORTEST_S = 16_000, 0.025  # assumed sampling rate and shortest clip when no model is named
 _LONGEST_ON_PAGE_S = 10.0
 
 

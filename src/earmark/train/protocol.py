@@ -290,7 +290,7 @@ def _summary(plan: _Plan, results: Mapping[str, Any]) -> str:
 
 def _of_one_class(names: Sequence[str], more: str) -> str:
     named = and_more(names, _NAMED)
-    return f"all clips have one class in {named}, so macro-F1 and majority rate mean nothing there. {more}"
+    return f"all clips have one class in {named}, so macro-F1 and majority-class rate have no meaning for them. {more}"
 
 
 def _shown(spread: Mapping[str, Any]) -> str:

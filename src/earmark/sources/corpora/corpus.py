@@ -89,7 +89,7 @@ class Corpus:
         """Return the folder with the layout: ``folder``, or a folder at most two levels below it.
 
         Raises:
-            DataError: there is none, or there are two.
+            DataError: no folder has the layout, or two have.
         """
         level = [folder]
         for _ in range(3):
