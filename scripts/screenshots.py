@@ -149,7 +149,7 @@ def sentence() -> Path:
     samples = 0.02 * soundfile.read(f"{NOISES}/pink_noise.wav")[0][: 7 * RATE_HZ]
     for second, word in {0: "yes", 2: "stop", 3: "left", 5: "no", 6: "go"}.items():
         clips = [soundfile.read(one)[0] for one in sorted(Path(TEST_CLIPS, word).iterdir())]
-        clip = min(clips, key=lambda one: np.median(np.abs(one)) / np.abs(one).max())  # the least noise behind it
+        clip = min(clips, key=lambda one: np.median(np.abs(one)) / np.abs(one).max())  # little noise in the background
         samples[second * RATE_HZ :][: len(clip)] += 0.5 * clip / np.abs(clip).max()
     soundfile.write(path, samples, RATE_HZ)
     return path
@@ -333,7 +333,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary, sync_playwright() as playwright:
         work_dir = options.work_dir or Path(temporary)
         work_dir.mkdir(parents=True, exist_ok=True)
-        os.chdir(work_dir)  # the pages show paths as they are given: short ones
+        os.chdir(work_dir)  # short relative paths, because the pages show paths as they are given
         flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
         browser = playwright.chromium.launch(executable_path=chromium, args=flags)
         for name in options.names or PICTURES:

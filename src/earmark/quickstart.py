@@ -87,7 +87,7 @@ def run(folder: str = "quickstart", *, seed: int = 0, device: str = "auto") -> Q
 
 
 def _command() -> str:
-    """Return how to call earmark in this shell: by name, or by the path of the script beside the interpreter."""
+    """Return how to call earmark in this shell: by name, or by the path of the script next to the interpreter."""
     script = Path(sys.executable).with_name("earmark")
     if shutil.which("earmark") is None and script.is_file():
         return shlex.quote(os.path.relpath(script))

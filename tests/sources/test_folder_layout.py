@@ -205,7 +205,7 @@ def test_a_table_in_a_folder_of_its_own_is_named(tmp_path: Path) -> None:
 def test_tables_that_do_not_help_are_named(tmp_path: Path) -> None:
     touch(tmp_path, "train/1.wav", "test/2.wav")
     write(tmp_path / "labels.csv", "a,b\n1,2\n")
-    with pytest.raises(DataError, match=r"no class folders.*labels\.csv beside them cannot be used: .*no column"):
+    with pytest.raises(DataError, match=r"no class folders.*labels\.csv next to them cannot be used: .*no column"):
         load(tmp_path)
     write(tmp_path / "more.csv", "a,b\n1,2\n")
     with pytest.raises(DataError, match=r"several tables: labels\.csv, more\.csv.*--train_file"):

@@ -43,7 +43,7 @@ class Clips(Sequence[Clip]):
 
     @property
     def splits(self) -> list[str]:
-        """Names of the splits: some of ``train``, ``validation`` and ``test``."""
+        """Names of the splits that have clips: ``train``, ``validation``, ``test``."""
         return list(self._tables)
 
     @property

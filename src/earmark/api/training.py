@@ -95,7 +95,7 @@ def train(
 
 
 def refuse_processes(number: int | None, command: str) -> None:
-    """Check that a call does not ask for additional processes.
+    """Check that a call does not ask for additional processes, which only commands start.
 
     Args:
         number: ``num_processes``.

@@ -18,7 +18,7 @@ from earmark.settings.model_flags import NetworkArguments, PretrainedArguments
 from earmark.settings.train_settings import TRAIN_CLASSES
 from earmark.text import counted
 
-# what the file of a training run says of its model, for commands that show the clips of such a run
+# settings of the model in the file of a training run, for commands that show the clips of the run
 MODEL_SETTINGS = frozenset({"model_name_or_path", "model_revision"})
 Parse = Callable[[Sequence[str]], Any]
 
@@ -50,12 +50,12 @@ class Command:
 
     Attributes:
         name: the word after ``earmark``.
-        does: the function that runs the command with its settings.
+        does: function that runs the command with its settings.
         settings: settings class; for a command with ``parse`` all classes whose flags its page shows.
         page: its help page.
-        words: settings that words without a flag stand for, in order; a list takes all remaining words.
+        words: settings that words without a flag set, in order; a list takes all remaining words.
         training_file: whether ``--config`` also takes the file of a training run, whose other settings are left out.
-        keeps: settings to read from such a file, although they belong to training.
+        keeps: training settings to read from such a file nevertheless.
         parse: reads the command line instead of this class.
         needs_files: whether ``--config`` is a flag.
     """
@@ -90,7 +90,7 @@ class Command:
         return made, given.notes
 
     def _place_words(self, given: Given) -> None:
-        """Make the words without a flag the values of the settings that they stand for."""
+        """Assign the words without a flag to their settings."""
         (cls,) = self.settings
         left = list(given.words)
         for name in self.words:
@@ -130,14 +130,14 @@ def print_summary(module: str, function: str) -> Callable[[Any], None]:
     """
 
     def does(options: Any) -> None:
-        if is_main_process():  # the others of a launcher would compute and write the same
+        if is_main_process():  # the launcher's other ranks would compute and write the same
             print(getattr(import_module(module), function)(options).summary)
 
     return does
 
 
 def _find_model_folder(made: object) -> None:
-    """Report a trained model that is not there, because loading one imports torch, which takes seconds."""
+    """Report a missing model early, because loading one imports torch, which takes seconds."""
     if isinstance(made, PretrainedArguments) and not isinstance(made, NetworkArguments):
         from earmark.models.checkpoint import local_folder
 

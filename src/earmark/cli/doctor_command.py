@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class DoctorOptions(Settings):
-    """``earmark doctor``: which devices, and the form of the answer."""
+    """Settings of ``earmark doctor``: the devices to check, and the form of the output."""
 
     device: str | None = flag(
         None,

@@ -203,7 +203,7 @@ def set_up_logging() -> None:
     logger.propagate = False
     for message in _NOT_SHOWN:
         warnings.filterwarnings("ignore", message=message, category=UserWarning)
-    # Read by these libraries when they are imported; what the user has set stays.
+    # These libraries read them when they are imported. Variables that the user has set stay unchanged.
     for name in ("TRANSFORMERS_VERBOSITY", "DATASETS_VERBOSITY", "HF_HUB_VERBOSITY"):
         os.environ.setdefault(name, "warning" if speaks else "error")
 

@@ -12,7 +12,7 @@ from earmark.settings.kinds import shown
 
 _METAVAR = {int: "N", float: "X", dict: "JSON"}
 _INDENT = " " * 6
-_WORDS_AND_FLAGS = ("model_name_or_path", "data_dir")  # given as words of some commands and as flags of others
+_WORDS_AND_FLAGS = ("model_name_or_path", "data_dir")  # words without a flag in some commands, flags in others
 
 
 def help_page(command: Command, *, everything: bool = False) -> str:
@@ -20,7 +20,7 @@ def help_page(command: Command, *, everything: bool = False) -> str:
 
     Args:
         command: the command.
-        everything: whether flags that the page leaves out are shown, too.
+        everything: whether to show all flags, as ``--help_all`` does.
     """
     width = max(60, min(100, shutil.get_terminal_size((100, 24)).columns))
     page = command.page
@@ -44,7 +44,7 @@ def _prose(text: str, width: int) -> str:
 
 
 def flag_groups(command: Command, *, everything: bool) -> dict[str, list[Flag]]:
-    """Return the flags of the page by the title of their group; those of the command itself come first."""
+    """Return the flags of the page by the title of their group; the command's own flags come first."""
     titles = {title: [] for title in command.page.groups.values()}  # type: dict[str, list[Flag]]
     for one in declared_flags(*command.settings).values():
         if one.name in command.words and one.name not in _WORDS_AND_FLAGS:
@@ -74,7 +74,7 @@ def _text(one: Flag) -> str:
 
 
 def flag_value(one: Flag) -> str:
-    """Return what stands for the value of a flag on its page; empty for a flag that needs none."""
+    """Return the placeholder for the value of a flag on its page; empty for a flag without a value."""
     several = "..." if one.kind.is_list and not one.repeated else ""
     if one.metavar is not None:
         return one.metavar + several

@@ -12,7 +12,7 @@ from earmark.settings.flags import Settings, flag
 
 @dataclass
 class PrepareOptions(Settings):
-    """``earmark prepare``: a public data set, where it is, and where its manifests go."""
+    """Settings of ``earmark prepare``: a public data set, its location, and the folder for its manifests."""
 
     name: str | None = flag(None, "Name of the data set.")
     source: str | None = flag(None, "Its folder or archive.")

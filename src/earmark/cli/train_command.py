@@ -29,7 +29,7 @@ def run_example(words: Sequence[str]) -> None:
         return
     from earmark.evaluate.evaluate_model import evaluate
 
-    if is_main_process():  # the other ranks of a launcher would score and write the same
+    if is_main_process():  # the launcher's other ranks would score and write the same
         outcome = evaluate(evaluation_options(settings))
         _print_results(outcome.folder, "eval")
         print(outcome.summary)
@@ -39,8 +39,8 @@ def launch_if_asked(settings: TrainSettings, command: Sequence[str]) -> None:
     """Check what can be checked at once and, with ``--num_processes``, do all the work in other processes.
 
     Args:
-        settings: of the run.
-        command: words between Python's name and those of the command line, in each process.
+        settings: settings of the run.
+        command: words between ``python`` and the flags, for the processes to start.
 
     Raises:
         DataError: a folder or manifest does not exist.

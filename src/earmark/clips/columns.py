@@ -14,7 +14,7 @@ from earmark.tasks import SINGLE_LABEL, Task
 from earmark.text import suggestion
 
 NUMBER = "value"  # default name of a regression's number
-_SEVERAL = "labels"  # column with all labels of a clip; a column `label` beside it has the most likely one
+_SEVERAL = "labels"  # column with all labels of a clip; if there is a column `label` too, it has the most likely one
 _FOLD = "fold"  # default column of folds
 NO_COLUMN = "none"  # value of a column flag that disables the column
 

@@ -74,7 +74,7 @@ class SplitNames:
         return next((s for s in SPLIT_NAMES if folded in (one.casefold() for one in self.of(s))), None)
 
     def like(self, name: str, extra: Iterable[str] = ()) -> str | None:
-        """Return the split in a name that has filler words beside it, like ``train_data`` or ``TestSet2``.
+        """Return the split in a name that also has filler words, like ``train_data`` or ``TestSet2``.
 
         Args:
             name: name of a folder, or of a file without its suffix.

@@ -46,7 +46,7 @@ class EmbeddedSamples(EmbeddedAudio):
     """Encoder that returns the samples in one row as WAV, without loss.
 
     Attributes:
-        rate_hz: sampling rate; ``None`` if it is in the cell beside the samples.
+        rate_hz: sampling rate; ``None`` if it is in the same cell as the samples.
     """
 
     rate_hz: int | None = None

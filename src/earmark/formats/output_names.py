@@ -1,4 +1,4 @@
-"""The table ``name,path`` beside an output, with the name of each recording in the output."""
+"""The table ``name,path`` next to an output, with the name of each recording in the output."""
 
 from __future__ import annotations
 

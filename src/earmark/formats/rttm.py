@@ -66,7 +66,7 @@ def _field(text: str) -> str:
 def read_rttm(path: Path, wanted: Wanted) -> Sheet:
     """Read the SPEAKER lines, which have the recording, its part and the class.
 
-    The ID of a recording is its path without suffix, or is listed with its path in the table of names beside the file
+    The ID of a recording is its path without suffix, or is listed with its path in the table of names next to the file
     (:mod:`earmark.formats.output_names`).
 
     Raises:

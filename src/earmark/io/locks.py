@@ -60,7 +60,7 @@ def locked(path: Path, refusal: Callable[[str], str]) -> Iterator[None]:
     """Hold a lock file for the block, then remove it. On a file system without locks, warn and continue without one.
 
     Args:
-        path: the lock file. A file beside it names this process, for the error message of other processes.
+        path: the lock file. A file next to it names this process, for the error message of other processes.
         refusal: returns the error message, given the process that holds the lock.
 
     Raises:

@@ -22,8 +22,8 @@ def shuffled(count: int, seed: int) -> np.ndarray:
 
 
 def normalised_margins(probabilities: np.ndarray, given: np.ndarray) -> np.ndarray:
-    """Return the model's probability of each clip's existing class minus that of the best other class: the normalised
-    margin of Northcutt et al. 2021, "Confident Learning" (arXiv:1911.00068).
+    """Return the model's probability of each clip's existing class minus the probability of the best other class: the
+    normalised margin of Northcutt et al. 2021, "Confident Learning" (arXiv:1911.00068).
 
     Args:
         probabilities: float (N, C).
@@ -41,7 +41,7 @@ def normalised_margins(probabilities: np.ndarray, given: np.ndarray) -> np.ndarr
 
 
 def least_agreement(probabilities: np.ndarray, given: np.ndarray, has_unknown: np.ndarray) -> np.ndarray:
-    """Return how much a model agrees with the labels of each clip where it agrees least: the lowest of the
+    """Return how much a model agrees with the least likely label of each clip: the lowest of the
     probabilities of existing labels, and of 1 minus the probabilities of the others. Northcutt et al. 2021
     (arXiv:1911.00068) call this the self-confidence of one label.
 
@@ -61,10 +61,9 @@ def diverse(doubts: np.ndarray, embeddings: np.ndarray) -> np.ndarray:
     """Return rows in an order that prefers doubtful clips unlike the previous ones, for variety on the first page.
 
     Greedy: the next clip has the largest product of doubt and distance to the nearest previous clip. Distances are
-        those
-    of k-center-greedy (Sener and Savarese 2018, arXiv:1708.00489), between embeddings that are centred and have length
-    1. Weighting by doubt is our own variant of Ash et al. 2020 (BADGE, arXiv:1906.03671), whose gradient embeddings are
-    longer if the model is unsure.
+    measured as in k-center-greedy (Sener and Savarese 2018, arXiv:1708.00489), between embeddings that are centred and
+    have length 1. Weighting by doubt is our own variant of Ash et al. 2020 (BADGE, arXiv:1906.03671), whose gradient
+    embeddings are longer if the model is unsure.
 
     Args:
         doubts: doubt about each clip, float (N,), at least 0.

@@ -1,4 +1,4 @@
-"""A clip for the browser: audio as WAV, whatever its format, and a picture."""
+"""Prepare a clip of any format for the browser: audio as WAV, and a picture."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ def label_separator(options: LabelOptions) -> str:
     """Return the separator of labels in a cell: from the user, else from the model's run.
 
     Raises:
-        UsageError: the new labels and those of the run would be read together, but have different separators.
+        UsageError: the new labels and the run's labels have different separators, but would be read together.
     """
     read = _saved(options).get("label_separator")
     given = options.label_separator
@@ -93,7 +93,7 @@ def _model_settings(options: LabelOptions, saved: Mapping[str, object]) -> dict[
 
 
 def _new_folder(model: str) -> str:
-    """Return a folder that does not exist yet: beside the run, or in ``runs`` for a model on the hub."""
+    """Return a folder that does not exist yet: next to the run, or in ``runs`` for a model on the hub."""
     run = Path(model).expanduser()
     base = str(run) if run.is_dir() else str(Path("runs") / run.name)
     number = 2

@@ -58,7 +58,7 @@ function frequencies(low, high, scale, { gap = .12, name = "frequency" } = {}) {
   return { name: `${name} (Hz)`, low, high, at, ticks };
 }
 
-// Axes around an element on a page: their texts keep their size however wide the element is.
+// Axes around an element on a page. Their texts keep their size at any width of the element.
 function setAxes(frame, { x, y, colours }) {
   for (const old of frame.querySelectorAll(":scope > .axis")) old.remove();
   const sides = { x: [x, "left"], y: [y, "bottom"], colours: [colours, "bottom"] };
@@ -100,7 +100,7 @@ function spectrogram(of, { name = "", most = 4, gap = .12 } = {}) {
     colours: linear("dB, 0 = loudest", -range_db, 0, { most: 4, exact: true }) });
 }
 function outline(values, seconds) {
-  // the peaks of equal parts of a recording
+  // peaks: the peak of each of many equal parts of a recording
   const svg = drawn("svg", { viewBox: `0 -1 ${values.length} 2`, preserveAspectRatio: "none", role: "img",
     "aria-label": `waveform: time from 0 to ${Number(seconds.toPrecision(3))} s, largest amplitude ${Math.max(...values)} of full scale` });
   values.forEach((value, i) => {

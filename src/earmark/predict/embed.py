@@ -165,7 +165,7 @@ def _rows_in(part: Path, count: int) -> np.ndarray:
 
 
 def _write_numpy(part: Path, target: Path, *, finished: Sequence[dict[str, object]]) -> None:
-    """Write float32 (N, D) as ``.npy``, and ``path,start_s,end_s`` of the rows to a CSV file beside it."""
+    """Write float32 (N, D) as ``.npy``, and ``path,start_s,end_s`` of the rows to a CSV file next to it."""
     places = _places(finished)
     with replacing(target) as whole:
         with open(part, "rb") as rows, open(whole, "wb") as stream:

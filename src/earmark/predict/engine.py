@@ -59,7 +59,7 @@ def score_recordings(
         ``(name, scored)`` for each window and ``(name, ended)`` after those of each recording, in order.
     """
     rate_hz = scorer.sampling_rate_hz
-    # in output order: windows (start, samples) whose rows are not computed yet, and ends of recordings
+    # in output order: windows (start, samples) that are not scored yet, and ends of recordings
     waiting: deque[tuple[Key, tuple[int, int] | Ended]] = deque()
 
     def cut() -> Iterator[np.ndarray]:

@@ -201,7 +201,7 @@ class PartFile:
                 path.unlink()
 
     def _write_beside(self) -> None:
-        """Write the files beside the output. Without the list of finished recordings it is not a stopped job."""
+        """Write the files next to the output. Without the list of finished recordings it is not a stopped job."""
         self._write_bad_audio()
         write_record(self._path, self._provenance.to_dict(), self._finished)
         self._list.unlink()

@@ -1,4 +1,4 @@
-"""Provenance of an output: model, settings and version, in a JSON file beside it.
+"""Provenance of an output: model, settings and version, in a JSON file next to it.
 
 ``OUTPUT.earmark.json`` belongs to an output file; ``FOLDER/earmark.jsonl`` to a folder with one file per recording. A
 resumed job compares them before scoring, so an output never mixes rows of two models or settings.

@@ -112,7 +112,7 @@ def _make_lossless(stream: object) -> None:
 
 
 def check_output(output: Path, sources: Sequence[str]) -> None:
-    """Reject an output that would replace a recording, or whose name leaves no room for files beside it.
+    """Reject an output that would replace a recording, or whose name is too long for the files next to it.
 
     Raises:
         OutputError: the output is a recording or a folder, or its name is too long.

@@ -1,4 +1,4 @@
-"""An output folder with one file per recording, for programs that open a table beside each recording.
+"""An output folder with one file per recording, for programs that open a table next to each recording.
 
 Each file is complete or does not exist. ``earmark.jsonl`` in the folder records the provenance: one line with the
 :class:`Provenance` of each job, and one line per file, written before the file, with the hash of its content.

@@ -29,10 +29,10 @@ function figureCard(name, value, text, { interval, trivial, most = 1, words = sh
     box.append(svg, ends(0, plain(most)));
   }
   for (const line of text) box.append(make("p", { className: "soft", textContent: line }));
-  // figures that have such a score to compare with stand in a row above the others
+  // figures with such a baseline are in a row above the others
   at("cards").children[trivial === undefined ? 1 : 0].append(box);
 }
-const sortedBy = {};  // by table: the key it is sorted by, and whether falling
+const sortedBy = {};  // by table: the key it is sorted by, and whether in descending order
 function sortable(id, columns, rows, cells, first, scale = "") {
   // columns: [[heading, key of a row], ...], texts left and numbers right; cells(row): the cells of a row;
   // scale: the heading of the bars in the last column
@@ -73,7 +73,7 @@ function chart(title, curves, text, x, y, { ideal, mark } = {}) {
   return make("figure", {}, make("figcaption", { textContent: title }), ...keys, svg);
 }
 function reliabilityChart(title, points, of) {
-  // of: what happens at a probability, such as "right"
+  // of: what is counted at a probability, such as "right"
   const text = points.map((p) => `probability ${share(p.probability, 2)}: ${of} in ${share(p.accuracy, 2)} of ${counted(p.clips, "clip")}`).join("; ");
   return chart(title, [{ name: of, points: points.map((p) => [p.probability, p.accuracy, p.low, p.high]) }], text,
     unit("probability"), unit(`fraction ${of}`), { ideal: [[0, 0], [1, 1]] });
@@ -91,7 +91,7 @@ function probabilityBars(title, counts, of = "clip") {
     { name: "probability", of, text: `${number(sure)} of them with a probability of 0.9 or more` });
 }
 function parts(key, heading, all, { worst = "lowest", most = 1, words = (value) => share(value) } = {}) {
-  // key: of the figure in a row of a column; all: that of the whole split
+  // key: name of the figure in each row of a column; all: the figure of the whole split
   const box = clear("parts"), place = (value) => 100 * Math.min(value / most, 1);
   for (const note of split.notes) box.append(make("p", { className: "soft", textContent: note }));
   if (!split.slices.length) box.append(make("p", { textContent: "No column divides these clips into groups." }));

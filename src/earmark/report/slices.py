@@ -1,5 +1,4 @@
-"""Compute the accuracy or error of parts of a split: by length, group, sampling rate, and other columns "
-"of the table."""
+"""Compute the accuracy or error of parts of a split: by length, group, sampling rate and other columns."""
 
 from __future__ import annotations
 
@@ -18,9 +17,9 @@ from earmark.clips.clip import ClipTable
 from earmark.tasks.report_section import ACCURACY, Measure
 from earmark.text import counted, five_digits
 
-_MOST_VALUES = 24  # all values are shown of a column with at most this many
+_MOST_VALUES = 24  # a column with at most this many values shows all of them
 _LOWEST = 12  # worst values shown for a column with more values
-_FEWEST_CLIPS = 10  # fewest clips of such a value
+_FEWEST_CLIPS = 10  # fewest clips for a value to be shown
 _PARTS = 4  # parts of a column of numbers
 _MOST_HEADERS = 20_000  # most recordings whose header is read for the sampling rate
 _NAMED = 3
@@ -133,8 +132,7 @@ def _by_number(name: str, values: Sequence[float], unit: str) -> _Column:
 
 
 def _in_few_digits(numbers: np.ndarray) -> list[str]:
-    """Format ascending numbers with as few digits as distinguish them, but at least four digits or all "
-    "before the point."""
+    """Format ascending numbers with as few digits as distinguish them, at least four or all before the point."""
     whole = len(str(int(np.abs(numbers).max()))) if np.abs(numbers).max() < 1e15 else 0
     for digits in range(max(4, whole), 18):
         texts = [f"{number:.{digits}g}" for number in numbers]

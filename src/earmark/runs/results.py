@@ -124,7 +124,7 @@ def markdown(rows: Iterable[ResultsRow]) -> str:
 def results_table(run_dirs: Sequence[str]) -> str:
     """Return the Markdown table of several run folders, in the given order.
 
-    A folder that is not a run stands for the finished runs in it, sorted by name; unfinished runs are logged.
+    A folder that is not a run gives a row for each finished run in it, sorted by name; unfinished runs are logged.
 
     Raises:
         DataError: a folder is not a finished run and contains none.

@@ -24,12 +24,12 @@ class Augmentation:
     Attributes:
         chances: probability of each kind of augmentation, for each clip; kinds that are off are not in it.
         speed: slowest and fastest factor.
-        shift_s: most that a clip is moved either way, in seconds.
+        shift_s: longest shift in either direction, in seconds.
         snr_db: worst and best ratio of clip to noise, in decibels.
         gain_db: lowest and highest gain, in decibels.
-        mixup_alpha: of the Beta distribution that weights two clips.
-        spec_time: longest stretch hidden, as a fraction of the clip.
-        spec_band: widest band hidden, as a fraction of the mel bins.
+        mixup_alpha: parameter of the Beta distribution that weights two clips.
+        spec_time: longest hidden time span, as a fraction of the clip.
+        spec_band: widest hidden band, as a fraction of the mel bins.
     """
 
     chances: dict[str, float]
@@ -42,7 +42,7 @@ class Augmentation:
     spec_band: float
 
     def in_words(self) -> str:
-        """For a log line and the model card."""
+        """Return a description for the log and the model card."""
         detail = {
             "speed": "{:g} to {:g} times".format(*self.speed),
             "shift": f"up to {self.shift_s:g} s",
@@ -59,7 +59,7 @@ class Augmentation:
 
 @dataclass
 class AugmentArguments(Settings, page="augmentation", scope=Scope.TRAINED):
-    """How training clips are changed at random, clip by clip and epoch by epoch. Off unless ``augment`` is given."""
+    """Random changes of training clips, different for each clip and epoch. Off unless ``augment`` is given."""
 
     augment: str | None = flag(
         None,
@@ -176,7 +176,7 @@ def _range(name: str, text: str, least: float, most: float) -> tuple[float, floa
 
 
 def _number(text: str) -> float:
-    """Return NaN, which is in no range, for a text that is no number."""
+    """Return the number in a text; NaN, which is in no range, if it is not a number."""
     return float(text) if re.fullmatch(r"\s*[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?\s*", text, re.IGNORECASE) else math.nan
 
 
@@ -185,7 +185,7 @@ class AugmentPreviewOptions(AugmentArguments, NetworkArguments, DataArguments, p
     """Settings of ``earmark augment-preview``: recordings, augmentation, model and output folder.
 
     Raises:
-        UsageError: nothing to do, no folder, or a number is out of range.
+        UsageError: no augmentation or no folder is given, or a number is out of range.
     """
 
     UNUSED: ClassVar[tuple[str, ...]] = ("max_eval_samples",)  # only training clips are shown
@@ -205,7 +205,7 @@ class AugmentPreviewOptions(AugmentArguments, NetworkArguments, DataArguments, p
     seed: int = flag(42, "Seed; give the seed of a training run to see the clips that it trains on.", check=SEED)
 
     def validate(self) -> None:
-        """Check that there is something to show and a folder for it."""
+        """Check that an augmentation and a folder are given."""
         super().validate()
         if not self.output_dir:
             raise UsageError("no output folder. Add --output_dir FOLDER.")

@@ -17,7 +17,7 @@ class BenchOptions(NetworkArguments, page="measurement"):
     """``earmark bench data|train|infer``: what to measure, on which clips, with which model.
 
     Raises:
-        UsageError: nothing to measure, no model, a flag of another job, or a number out of range.
+        UsageError: no job or no model is named, a flag belongs to another job, or a number is out of range.
     """
 
     work: Literal["data", "train", "infer"] | None = flag(None, "What to measure.")

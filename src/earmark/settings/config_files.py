@@ -1,4 +1,4 @@
-"""Settings in files: YAML and JSON in, YAML out. Imports neither torch nor Transformers."""
+"""Read settings from YAML and JSON files, and write them as YAML. Imports neither torch nor Transformers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from earmark.errors import OutputError, UsageError, first_line
 from earmark.io.atomic import writing
 from earmark.settings.flags import Scope, Settings, declared_flags
 
-# Tokens are secrets; the others belong to one process or give leave once, and must not reach another run.
+# Tokens are secrets; the others belong to one process or permit something once, and must not reach another run.
 _NOT_SAVED = Scope.ONCE, Scope.SECRET
 
 # key of a run's file that lists data settings which were given with their default value: `label_column_name: label` as
@@ -38,7 +38,7 @@ def resolved_config(*parts: Settings) -> dict[str, object]:
 
 
 def plain(value: object) -> object:
-    """Return a value in the form of YAML and JSON: enums as their value, objects of settings as mappings."""
+    """Return a value as YAML and JSON hold it: enums as their value, settings objects as mappings."""
     if isinstance(value, enum.Enum):
         return value.value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -56,7 +56,7 @@ def save_config(settings: dict[str, object], path: Path) -> None:
     Raises:
         OutputError: the file cannot be written.
     """
-    import yaml  # not at the top: help pages and the doctor do without
+    import yaml  # imported here, because help pages and the doctor do not need it
 
     with writing(path) as stream:
         yaml.safe_dump(settings, stream, sort_keys=False, allow_unicode=True)
@@ -66,7 +66,7 @@ def saved_config(path: Path) -> dict[str, object]:
     """Return the settings that :func:`save_config` wrote, with their types.
 
     Raises:
-        OutputError: the file cannot be read, or is not one of these.
+        OutputError: the file cannot be read, or :func:`save_config` did not write it.
     """
     import yaml
 

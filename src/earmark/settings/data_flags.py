@@ -43,7 +43,7 @@ BACKGROUND_CUTS = ("background_class", "background_ratio", "background_margin_se
 
 @dataclass
 class PathArguments(Settings, page="data", scope=_SOURCE):
-    """Where the recordings are, which may be in different folders on machines that train together."""
+    """Locations of the recordings, which may differ between machines that train together."""
 
     dataset_name: str | None = flag(None, "Data set on the hub, or a local snapshot or save_to_disk folder.")
     dataset_config_name: str | None = flag(
@@ -71,7 +71,7 @@ class PathArguments(Settings, page="data", scope=_SOURCE):
 
 @dataclass
 class TableArguments(PathArguments, scope=Scope.SPLITS):
-    """Where the labels are, and how their tables are read."""
+    """Locations of the labels, and how to read their tables."""
 
     train_split_name: str = flag(
         "train", "Name of the training split; none if the data has none, so that a folder called train is a class."

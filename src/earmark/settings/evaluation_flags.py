@@ -1,4 +1,4 @@
-"""The settings of ``earmark evaluate``, ``calibrate`` and ``inspect``: labelled recordings and what for."""
+"""The settings of ``earmark evaluate``, ``calibrate`` and ``inspect``, which take labelled recordings."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from earmark.settings.training_flags import DecisionArguments
 
 @dataclass
 class EvaluateOptions(TrainedModelArguments, DataArguments, page="evaluation"):
-    """``earmark evaluate``: the data settings, a checkpoint, and these.
+    """Settings of ``earmark evaluate``: a checkpoint, the data, and the output.
 
     Raises:
-        UsageError: no checkpoint, or a number is out of range.
+        UsageError: no checkpoint is named, or a number is out of range.
     """
 
     UNUSED: ClassVar[tuple[str, ...]] = ("max_train_samples", "shots")  # training clips are not scored
@@ -49,7 +49,7 @@ class EvaluateOptions(TrainedModelArguments, DataArguments, page="evaluation"):
 
 @dataclass
 class CalibrateOptions(DecisionArguments, EvaluateOptions, page="decision"):
-    """``earmark calibrate``: a run, labelled recordings, and what is fitted on them.
+    """Settings of ``earmark calibrate``: a run, labelled recordings, and what to fit on them.
 
     Raises:
         UsageError: no model, nothing to fit, or a number out of range.
@@ -72,7 +72,7 @@ class CalibrateOptions(DecisionArguments, EvaluateOptions, page="decision"):
 
 @dataclass
 class InspectOptions(DataArguments, page="inspection"):
-    """``earmark inspect``: which recordings, and where the findings go."""
+    """Settings of ``earmark inspect``: the recordings, and the output for the findings."""
 
     output_dir: str | None = flag(
         None,

@@ -1,4 +1,4 @@
-"""The settings of ``earmark export`` and ``earmark push``: a model, and what others get of it."""
+"""The settings of ``earmark export`` and ``earmark push``, which pass a model on to others."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from earmark.settings.model_flags import TrainedModelArguments
 
 @dataclass
 class ExportOptions(TrainedModelArguments, page="export"):
-    """``earmark export``: a checkpoint, a format, a folder, and recordings to check the export on.
+    """Settings of ``earmark export``: a checkpoint, a format, a folder, and recordings to check the export on.
 
     Raises:
-        UsageError: no checkpoint or output, or a value that does not fit.
+        UsageError: no checkpoint or no output is named, or a value is invalid.
     """
 
     format: Literal["onnx", "onnx-int8", "pt2"] = flag(
@@ -44,7 +44,7 @@ class ExportOptions(TrainedModelArguments, page="export"):
 
     @property
     def batch_and_seconds(self) -> tuple[int, float] | None:
-        """``fixed_shape`` as numbers."""
+        """Batch size and seconds of ``fixed_shape``."""
         if self.fixed_shape is None:
             return None
         batch, seconds = self.fixed_shape.split("x")
@@ -53,7 +53,7 @@ class ExportOptions(TrainedModelArguments, page="export"):
 
 @dataclass
 class PushOptions(Settings, page="upload"):
-    """``earmark push``: a run folder and its name on the hub.
+    """Settings of ``earmark push``: a run folder and its name on the hub.
 
     Raises:
         UsageError: the folder or the name is missing.
@@ -69,7 +69,7 @@ class PushOptions(Settings, page="upload"):
     )
 
     def validate(self) -> None:
-        """Check that folder and name are there."""
+        """Check that a folder and a name are given."""
         super().validate()
         if not self.model_name_or_path or not self.repo:
             raise UsageError("no run folder or no name on the hub. Name both: earmark push RUN ORG/NAME.")

@@ -1,11 +1,11 @@
-"""How a flag is declared, and what is derived from its declaration.
+"""Declare flags, and derive everything else from the declarations.
 
 A settings class is a dataclass over :class:`Settings` whose fields are made by :func:`flag`::
 
     max_shift_seconds: float = flag(0.1, "Longest shift of a clip, in seconds.", check=above(0), scope=Scope.RESULT)
 
-That one line is all there is to add for a new flag: command lines, configuration files, ``--help``, the comparison of a
-resumed run, of the ranks of a distributed run and of the trials of a search follow from it.
+A new flag needs only that line. Command lines, configuration files, ``--help``, and the comparisons of resumed runs, of
+ranks and of trials of a search follow from it.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ class Scope(enum.Flag):
 
     NONE = 0
     RESULT = enum.auto()  # the trained weights: a resumed run should have the same value
-    SEARCHED = enum.auto()  # a search may vary it, because trials are still judged alike
+    SEARCHED = enum.auto()  # a search may vary it: trials stay comparable
     MACHINE = enum.auto()  # machines that train together may have different values
-    EPOCHS = enum.auto()  # only a training by epochs; --few_shot rejects it
+    EPOCHS = enum.auto()  # only training by epochs; --few_shot rejects it
     ONCE = enum.auto()  # one call or one process; not saved with a run
     SECRET = enum.auto()  # a token; never saved or shown
-    TRAINING = enum.auto()  # the training itself: a run's configuration file given to another command leaves it out
+    TRAINING = enum.auto()  # the training itself: other commands ignore it in the configuration file of a run
     SPLITS = enum.auto()  # which clips are in which split
     AFTER_LOADING = enum.auto()  # used after the table of clips is loaded; all other data settings say how to load it
     LEARNED = RESULT | SEARCHED
@@ -45,12 +45,12 @@ class Scope(enum.Flag):
 
 @dataclass(frozen=True)
 class Check:
-    """A condition that a value has to meet.
+    """A condition that values must meet.
 
     Attributes:
-        holds: the condition; ``None`` is never passed to it.
+        holds: returns whether a value meets the condition; it never gets ``None``.
         expected: completes the message ``--flag VALUE: expected ...``.
-        names: the values that it allows, for completion and to suggest the nearest; empty if they have no names.
+        names: the allowed values, for completion and to suggest the nearest one; empty if they are not names.
     """
 
     holds: Callable[[Any], bool]
@@ -75,7 +75,7 @@ def not_negative(what: str = "0 or more") -> Check:
 
 
 def within(low: float, high: float, expected: str, *, low_open: bool = False, high_open: bool = False) -> Check:
-    """Values between two bounds, which are allowed unless open."""
+    """Values between two bounds. A bound itself is allowed unless it is open."""
 
     def holds(value: float) -> bool:
         return (low < value if low_open else low <= value) and (value < high if high_open else value <= high)
@@ -84,12 +84,12 @@ def within(low: float, high: float, expected: str, *, low_open: bool = False, hi
 
 
 def choice_among(names: Sequence[str]) -> Check:
-    """One of many names, or of names beside true and false; a few names alone would be a ``Literal``."""
+    """One of many names, or one of several names besides true and false. For a few names use a ``Literal``."""
     return Check(lambda value: shown(value) in names, f"one of {', '.join(names)}", tuple(names))
 
 
 def matching(pattern: str, expected: str) -> Check:
-    """Text that a regular expression matches as a whole."""
+    """Text that a regular expression matches completely."""
     return Check(lambda value: re.fullmatch(pattern, str(value)) is not None, expected)
 
 
@@ -121,15 +121,15 @@ def flag(
         default: its default; a list is copied.
         help: one or two lines that start with a noun phrase or an imperative. The default is added unless the text has
             "(default: ...)".
-        check: what every value but ``None`` has to meet, beyond its type.
+        check: the condition that every value except ``None`` must meet, in addition to its type.
         scope: what it affects; by default the ``scope`` of the class that declares it.
         page: title of its group on the help page; by default the ``page`` of the class that declares it.
-        metavar: stands for its value on the page; by default its type or the end of its name.
+        metavar: placeholder of its value on the page; by default its type or the end of its name.
         aliases: other spellings, without dashes.
-        repeated: whether it is given once for each of its values (``--data_dir a --data_dir b``).
-        mapping: whether a flag of text also takes a mapping in files and in Python, kept as JSON.
-        commas: whether a flag of text also takes a list there, kept as text with commas.
-        choices: returns the only values of a flag of text, if they are not a ``Literal`` because a registry has them.
+        repeated: whether several values are given by repeating the flag (``--data_dir a --data_dir b``).
+        mapping: whether a text flag also takes a mapping in files and in Python, kept as JSON.
+        commas: whether a text flag also takes a list there, kept as text with commas.
+        choices: returns the allowed values of a text flag, if a registry defines them instead of a ``Literal``.
         only: values of another setting with which it has an effect, separated by commas; the help text starts with
             them, and :meth:`Settings.reject_without` refuses it with others.
     """
@@ -137,14 +137,14 @@ def flag(
         "help": help, "check": check, "scope": scope, "page": page, "metavar": metavar, "aliases": aliases,
         "repeated": repeated, "mapping": mapping, "commas": commas, "choices": choices, "only": only,
     }  # fmt: skip
-    shown = scope is None or Scope.SECRET not in scope  # no token in a log by way of repr(); no class has this scope
+    shown = scope is None or Scope.SECRET not in scope  # no token in a log through repr(); no class has this scope
     if isinstance(default, (list, dict)):
         return field(default_factory=lambda: type(default)(default), metadata=declared, repr=shown)
     return field(default=default, metadata=declared, repr=shown)
 
 
 def changed(base: type[Settings], name: str, default: Any, help: str = "", **other: Any) -> Any:
-    """Declare a flag of a base class again, with another default, help or place on the page.
+    """Redeclare a flag of a base class with another default, help text or group.
 
     Args:
         base: the class that declares it.
@@ -197,10 +197,10 @@ class Flag:
         return ("true", "false")
 
     def read(self, value: Any) -> Any:
-        """Return a value as the field has it.
+        """Return a value in the type of the field.
 
         Args:
-            value: text from a command line or a file, or a value of Python.
+            value: text from a command line or a file, or a Python value.
 
         Raises:
             UsageError: ``--NAME VALUE: expected ...``.
@@ -213,10 +213,10 @@ class Flag:
         return self.checked(read)
 
     def checked(self, value: object) -> object:
-        """Return a value of the right type if it meets the check.
+        """Return a value of the right type after checking it.
 
         Raises:
-            UsageError: it does not.
+            UsageError: the value fails the check.
         """
         if value is None or self.check is None or value == self.default:
             return value
@@ -263,20 +263,20 @@ def _scope(owner: type[Settings], declared: Mapping[str, Any]) -> Scope:
 
 
 def names_with(scope: Scope, *classes: type) -> tuple[str, ...]:
-    """Return the names of the flags that have a scope, all parts of it."""
+    """Return the names of the flags that have all parts of a scope."""
     return tuple(name for name, one in declared_flags(*classes).items() if scope in one.scope)
 
 
 @dataclass
 class Settings:
-    """Base of all settings classes: reads, checks and remembers what was given.
+    """Base of all settings classes: it reads and checks values, and remembers which were given.
 
-    A class names what its flags share: ``class LossArguments(Settings, page="loss", scope=Scope.TRAINED)``. ``page`` is
-    the title of their group on help pages; a class without one has that of its base. ``scope`` is for flags that the
-    class itself declares without a scope.
+    The arguments of a class are shared by its flags: ``class LossArguments(Settings, page="loss",
+    scope=Scope.TRAINED)``. ``page`` is the title of their group on help pages, by default the title of the base class.
+    ``scope`` is the scope of flags that the class declares without one.
 
     Attributes:
-        given: names of the settings that a person gave, also with the value that they have by default.
+        given: names of the settings that the user gave, even if with their default value.
 
     Raises:
         UsageError: a value is of the wrong type or out of range, or two settings contradict each other.
@@ -289,7 +289,7 @@ class Settings:
     given: frozenset[str] = field(default=frozenset(), repr=False, compare=False, kw_only=True)
 
     def __init_subclass__(cls, *, page: str = "", scope: Scope = Scope.NONE) -> None:
-        """Keep what the flags of the class share."""
+        """Set ``page`` and ``scope`` of the flags of the class."""
         super().__init_subclass__()
         cls.PAGE, cls.SCOPE = page or cls.PAGE, scope
 
@@ -311,12 +311,12 @@ class Settings:
         """Check settings against each other. Classes with such checks call ``super().validate()`` first."""
 
     def is_set(self, name: str) -> bool:
-        """Whether a setting was given, or differs from its default."""
+        """Return whether a setting was given, or differs from its default."""
         own = declared_flags(type(self)).get(name)
         return name in self.given or (own is not None and getattr(self, name) != own.default)
 
     def given_defaults(self) -> list[str]:
-        """Return the names of the settings that were given with the value that they have by default, sorted."""
+        """Return the sorted names of the settings that were given with their default value."""
         flags = declared_flags(type(self))
         defaults = {name: flags[name].default for name in self.given & flags.keys()}
         return sorted(name for name, value in defaults.items() if value is not None and getattr(self, name) == value)
@@ -325,17 +325,17 @@ class Settings:
         """Refuse settings that contradict others.
 
         Raises:
-            UsageError: one of them has a value, with the message that ``reason`` returns for its name.
+            UsageError: one of them has a value; ``reason`` returns the message for its name.
         """
         for name in names:
             if getattr(self, name):
                 raise UsageError(reason(name))
 
     def reject_without(self, values: Collection[str], reason: Callable[[Flag], str]) -> None:
-        """Refuse flags that have an effect only with other values than these of another setting.
+        """Refuse flags that have no effect with the current value of another setting.
 
         Raises:
-            UsageError: one of them is set, with the message that ``reason`` returns.
+            UsageError: one of them is set; ``reason`` returns the message.
         """
         for name, one in declared_flags(type(self)).items():
             without = bool(one.only) and not any(value in one.only for value in values)

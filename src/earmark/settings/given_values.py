@@ -1,6 +1,6 @@
-"""From command lines, files of settings and Python keywords to values: one reader, one text for each mistake.
+"""Read values from command lines, settings files and Python keywords, with the same error messages for all.
 
-The order is defaults < configuration file < flags. Old names are translated, and values read, in one place.
+The order is defaults < configuration file < flags. Old names are translated and values are read in one place.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from earmark.text import suggestion
 
 T = TypeVar("T", bound=Settings)
 
-# Other names that people try for a flag; where two flags have one in common, the first that a command has is meant.
+# Other names that people try for a flag. If two flags share one, the first flag that the command has is meant.
 _OTHER_NAMES = {
     "data_dir": "data dataset recordings",
     "inputs": "data recordings",
@@ -51,13 +51,13 @@ _OTHER_NAMES = {
 
 @dataclass
 class Given:
-    """Values that somebody gave.
+    """Values that the user gave.
 
     Attributes:
-        values: setting to value.
-        words: words that are no flags, in their order.
-        typed: names of the settings on a command line or among Python keywords, also with their default as value.
-        notes: one line for each word that was read otherwise than it was written.
+        values: value of each setting.
+        words: words that are not flags, in their order.
+        typed: names of the settings on a command line or among Python keywords, even if with their default value.
+        notes: one line for each word that was translated or left out.
     """
 
     values: dict[str, Any] = field(default_factory=dict)
@@ -72,13 +72,13 @@ def read_words(
     """Read the words of a command line.
 
     Args:
-        words: flags may stand anywhere; words behind a bare ``--`` are never flags.
+        words: flags may be anywhere; words after a bare ``--`` are never flags.
         flags: the known flags by name.
         takes_old_flags: whether flags that Transformers has dropped are translated.
-        has_words: whether words that are no flags mean something, so that the word behind a switch may be one.
+        has_words: whether words that are not flags are allowed, so that the word after a switch may be one.
 
     Raises:
-        UsageError: an unknown flag, with the nearest known one; a flag without a value, or with a wrong one.
+        UsageError: a flag is unknown (the message suggests the nearest one), has no value, or has a wrong value.
     """
     words = list(words)
     at = words.index("--") if "--" in words else len(words)
@@ -119,7 +119,7 @@ def _grouped(
             others.append(word)
             continue
         written, equals, value = word.partition("=")
-        name = written.removeprefix("--").replace("-", "_")  # with one dash or three that is no flag's name
+        name = written.removeprefix("--").replace("-", "_")  # with one dash or three, and not the name of a flag
         one = spelled.get(name)
         negated = spelled.get(name.removeprefix("no_")) if one is None and name.startswith("no_") else None
         if negated is not None and negated.kind.base is bool:
@@ -140,7 +140,7 @@ def _grouped(
 
 
 def _is_value(word: str, one: Flag, values: Sequence[str], has_words: bool) -> bool:
-    """Whether a word is a value of the flag before it."""
+    """Return whether a word is a value of the flag before it."""
     if word.startswith("--"):
         return False
     if one.kind.base is bool:
@@ -173,7 +173,7 @@ def training_flags() -> Mapping[str, Flag]:
 
 @dataclass
 class ConfigFile(Settings):
-    """The flag of all commands that read their settings from a file, too."""
+    """The flag ``--config`` of all commands that can read settings from a file."""
 
     config: str | None = flag(None, "Settings from a YAML or JSON file; flags override it.", metavar="FILE")
 
@@ -187,7 +187,7 @@ def read_line(
         words: as for :func:`read_words`.
         flags: the known flags by name.
         read_config: reads the file.
-        **how: other arguments of :func:`read_words`.
+        **how: further arguments of :func:`read_words`.
 
     Raises:
         UsageError: as :func:`read_words` and ``read_config``.
@@ -208,10 +208,10 @@ def read_file(
 ) -> Given:
     """Read the settings of a configuration file, as :func:`read_values` does.
 
-    Only those that the file of a run lists as given count as typed.
+    Only settings that the file of a run lists as given count as typed.
 
     Args:
-        path: names the file in messages.
+        path: name of the file for messages.
         settings: as :func:`earmark.settings.config_files.read_config_file` gives them.
         flags: the known flags by name.
         takes_old_flags: whether flags that Transformers has dropped are translated.
@@ -230,17 +230,17 @@ def read_file(
 
 
 def read_values(values: Mapping[str, object], flags: Mapping[str, Flag], *, takes_old_flags: bool = False) -> Given:
-    """Read values by the name of their setting, as files and Python keywords have them.
+    """Read a mapping from settings to values, from a file or from Python keywords.
 
     Single values go through the words of a command line, so that old flags are translated together with the others.
 
     Args:
-        values: setting to value.
+        values: value of each setting.
         flags: the known flags by name.
         takes_old_flags: whether flags that Transformers has dropped are translated.
 
     Raises:
-        UsageError: an unknown name, with the nearest one, or a wrong value.
+        UsageError: a name is unknown (the message suggests the nearest one), or a value is wrong.
     """
     words: list[str] = []
     direct: dict[str, Any] = {}
@@ -266,9 +266,9 @@ def read_values(values: Mapping[str, object], flags: Mapping[str, Flag], *, take
 
 
 def make_settings(cls: type[T], given: Given) -> T:
-    """Make settings of the values that a class has; the others get their defaults.
+    """Create a settings object from the given values of its class; the others get their defaults.
 
-    A setting counts as given if it was typed, or if a file has another value than the default (a run saves all).
+    A setting counts as given if it was typed, or if a file has a value other than the default (a run saves all).
 
     Raises:
         UsageError: see :class:`earmark.settings.flags.Settings`.
@@ -280,14 +280,14 @@ def make_settings(cls: type[T], given: Given) -> T:
 
 
 def refuse_words(words: Sequence[str], flags: Mapping[str, Flag]) -> None:
-    """Refuse words that are no flags and no values.
+    """Refuse words that are neither flags nor values.
 
     Args:
         words: the words.
         flags: the known flags by name.
 
     Raises:
-        UsageError: there is one.
+        UsageError: there is such a word.
     """
     if words and "data_dir" in flags and Path(words[0]).is_dir():
         raise UsageError(f"unexpected word {words[0]!r}. To name a folder of recordings, write --data_dir {words[0]}.")

@@ -1,4 +1,4 @@
-"""What values a flag takes: from text and from Python values to the type that its field declares."""
+"""Types of flags: convert text and Python values to the type that the field declares."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ class Kind:
     """The type of a flag.
 
     Attributes:
-        base: ``bool``, ``int``, ``float``, ``str`` or ``dict``; of a list that of its items.
-        choices: the only values, if there are only these.
+        base: ``bool``, ``int``, ``float``, ``str`` or ``dict``; for a list, the type of its items.
+        choices: the allowed values; empty if others are allowed.
         is_list: whether it takes several values.
-        single_as_text: whether a list of one is kept as that one, as in ``data_dir``.
+        single_as_text: whether a list of one item is kept as the item, as in ``data_dir``.
         optional: whether ``None`` is a value.
-        or_text: whether a text that is not a JSON object stays text (the name of a file of one).
-        or_bool: whether true and false are values beside text.
+        or_text: whether a text that is not a JSON object stays text (the name of a JSON file).
+        or_bool: whether true and false are values in addition to text.
         or_commas: whether a list is the text of its items, separated by commas.
     """
 
@@ -53,16 +53,16 @@ class Kind:
 
     @property
     def expected(self) -> str:
-        """What is expected, for messages."""
+        """Description of the expected values, for messages."""
         if self.choices:
             return alternatives(self.choices)
         return "several values" if self.is_list and self.base is not str else _EXPECTED[self.base]
 
     def read(self, value: Any) -> Any:
-        """Return the value of a flag, from text or from a value of Python.
+        """Return the value of a flag from text or from a Python value.
 
         Raises:
-            ValueError: it is not of this kind; says what is expected.
+            ValueError: the value has another kind; the message says what is expected.
         """
         if value is None:
             if self.optional:
@@ -120,18 +120,18 @@ class Kind:
             read = None
         if isinstance(read, dict):
             return read
-        if self.or_text and not value.lstrip().startswith("{"):  # the name of a file, not JSON with a mistake
+        if self.or_text and not value.lstrip().startswith("{"):  # a file name, not faulty JSON
             return value
         raise ValueError(self.expected)
 
 
 def find_kind(hint: object, *, takes_mapping: bool = False, takes_commas: bool = False) -> Kind:
-    """Return the kind that an annotation stands for.
+    """Return the kind that an annotation describes.
 
     Args:
         hint: a resolved annotation: one of the basic types, ``Literal``, ``list``, ``dict`` or a union of them.
-        takes_mapping: whether a flag of text also takes a mapping, kept as JSON.
-        takes_commas: whether a flag of text also takes a list, kept as text with commas.
+        takes_mapping: whether a text flag also takes a mapping, kept as JSON.
+        takes_commas: whether a text flag also takes a list, kept as text with commas.
     """
     parts = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
     optional = type(None) in parts
@@ -169,7 +169,7 @@ def is_true(text: str) -> bool:
 
 
 def is_bool_word(text: str) -> bool:
-    """Whether a word can be the value of a boolean."""
+    """Return whether a word can be the value of a boolean."""
     return text.strip().lower() in (*_TRUE, *_FALSE)
 
 
@@ -220,7 +220,7 @@ def kind_in_words(value: object) -> str:
 
 
 def shown(value: object) -> str:
-    """Return a value as a command line says it."""
+    """Return a value as it is written on a command line."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float) and value.is_integer() and math.isfinite(value) and abs(value) < 1e15:

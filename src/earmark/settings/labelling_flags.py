@@ -1,4 +1,4 @@
-"""The settings of ``earmark label``: recordings, the model that proposes labels, and where these go."""
+"""The settings of ``earmark label``: recordings, the model that proposes labels, and the output folder."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from earmark.settings.serving_flags import PORT
 
 @dataclass
 class LabelOptions(TrainedModelArguments, page="labelling"):
-    """``earmark label``: recordings, the model that proposes labels for them, and where these go.
+    """Settings of ``earmark label``: recordings, the model that proposes labels for them, and the output folder.
 
     Raises:
-        UsageError: no recordings, no model, or a number is out of range.
+        UsageError: no recordings or no model are named, or a number is out of range.
     """
 
     inputs: list[str] = flag([], "Recordings and folders of recordings.", metavar="FILE_OR_FOLDER")
@@ -62,7 +62,7 @@ class LabelOptions(TrainedModelArguments, page="labelling"):
     device: str = flag("auto", f"Device: {DEVICE_HELP}")
 
     def validate(self) -> None:
-        """Check that recordings and a model are named, and settle the order."""
+        """Check that recordings and a model are named, and choose the default order."""
         super().validate()
         if not self.model_name_or_path or not self.inputs:
             raise UsageError("no recordings or no model. Name both: earmark label FOLDER --model RUN.")

@@ -1,7 +1,7 @@
 """Translate flags that Transformers or its audio example has dropped.
 
-It works on the words of a command line, before they are parsed. Each flag that is changed or left out gives a note, so
-that an old script keeps running and its owner knows what happens.
+It works on the words of a command line, before they are parsed. Each flag that is changed or left out adds a note, so
+that an old script keeps running and its owner knows what has changed.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _DROPPED = {
 }
 
 
-# switch -> the flag it stands for if it is on, and what is said of it on and off
+# switch -> the flag that replaces it if it is on, and the notes for on and off
 _SWITCHES: dict[str, tuple[list[str], str, str]] = {
     "adafactor": (["--optim=adafactor"], "is now --optim adafactor and was read as that", ""),
     "freeze_base_model": (["--freeze=encoder"], "is now --freeze encoder, the feature encoder included", ""),
@@ -54,7 +54,7 @@ _SWITCHES: dict[str, tuple[list[str], str, str]] = {
 
 @dataclass(frozen=True)
 class _Given:
-    """One flag of a command line: its name with underscores, its values, the words it was written with."""
+    """One flag of a command line: its name with underscores, its values, and the words as written."""
 
     name: str
     values: list[str]
@@ -74,12 +74,12 @@ class _Given:
         raise UsageError(f"--{self.name} {self.value}: expected true or false")
 
 
-# What a flag becomes: words in today's spelling (none: it is left out) and the line to show (empty: none).
+# The translation of a flag: current words (none if it is left out), and the line to show (may be empty).
 _Translation = tuple[list[str], str]
 
 
 def translate(tokens: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Replace dropped flags by those of today.
+    """Replace dropped flags by current ones.
 
     Args:
         tokens: words of a command line without the program's name; ``--flag value`` or ``--flag=value``.
@@ -88,7 +88,7 @@ def translate(tokens: Sequence[str]) -> tuple[list[str], list[str]]:
         The words to parse, and one line for each flag that was changed or left out.
 
     Raises:
-        UsageError: a value is unusable, or an old flag contradicts one in today's spelling.
+        UsageError: a value is unusable, or an old flag contradicts a current one.
     """
     flags = _settle_freeze(_settle_warmup(_group(tokens)))
     given = {flag.name: flag for flag in flags}
@@ -113,7 +113,7 @@ def translate(tokens: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _group(tokens: Sequence[str]) -> list[_Given]:
-    """Cut a command line into flags with their values; words before the first flag get the name ``""``."""
+    """Split a command line into flags with their values; words before the first flag get the name ``""``."""
     flags: list[_Given] = []
     for token in tokens:
         if token.startswith("--") and len(token) > 2:
@@ -128,7 +128,7 @@ def _group(tokens: Sequence[str]) -> list[_Given]:
 
 
 def _settle_warmup(flags: list[_Given]) -> list[_Given]:
-    """Of ``--warmup_ratio`` and ``--warmup_steps`` drop the 0: that meant unset in Transformers 4."""
+    """Drop ``--warmup_ratio`` or ``--warmup_steps`` if it is 0, which meant "not set" in Transformers 4."""
     both = {"warmup_ratio", "warmup_steps"}
     if not both <= {flag.name for flag in flags}:
         return flags
@@ -140,7 +140,7 @@ def _settle_warmup(flags: list[_Given]) -> list[_Given]:
 
 
 def _settle_freeze(flags: list[_Given]) -> list[_Given]:
-    """Drop the feature encoder's flags where the whole base model, which contains it, is frozen."""
+    """Drop the feature encoder's flags if the whole base model, which contains it, is frozen."""
     if not any(flag.name == "freeze_base_model" and flag.is_true() for flag in flags):
         return flags
     return [flag for flag in flags if _TRANSLATORS.get(flag.name) is not _freeze_feature_encoder]

@@ -1,4 +1,4 @@
-"""Which checkpoint is loaded, which network is trained, and which part of it is frozen."""
+"""Settings of the model: the checkpoint to load, the network to train, and the part of it to freeze."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ KNOWN_MODEL_TYPES = ("tc_resnet", *MODEL_TYPES)
 
 
 def may_be_model_type(name: str) -> bool:
-    """Whether an audio classifier can be of this type: another version of Transformers may know more of them."""
+    """Return whether this may be the type of an audio classifier, in any version of Transformers."""
     if name in KNOWN_MODEL_TYPES:
         return True
-    from importlib import metadata  # costs a help page a fifth of its time
+    from importlib import metadata  # importing it takes a fifth of the time of a help page
 
     return metadata.version("transformers") != VERSION
 
 
 @dataclass
 class PretrainedArguments(Settings, page="model"):
-    """Where a checkpoint comes from and what loading it may do."""
+    """Source of a checkpoint, and permissions for loading it."""
 
     model_name_or_path: str | None = flag(
         None, "Local folder or hub name of the checkpoint.", scope=Scope.MACHINE | Scope.TRAINING
@@ -41,7 +41,7 @@ class PretrainedArguments(Settings, page="model"):
 
 
 def _is_task(name: str) -> bool:
-    from earmark.tasks.task_registry import TASKS  # with numpy, which a command line without --task does not need
+    from earmark.tasks.task_registry import TASKS  # imports numpy, which a command line without --task does not need
 
     return any(task.name == name for task in TASKS)
 
@@ -51,7 +51,7 @@ TASK = Check(_is_task, "single_label, multi_label or regression")
 
 @dataclass
 class TrainedModelArguments(PretrainedArguments, page="model"):
-    """A trained model, and what it answers."""
+    """A trained model and its task."""
 
     task: str | None = flag(
         None,
@@ -68,7 +68,7 @@ class NetworkArguments(PretrainedArguments):
     """Which network: a checkpoint, or an architecture with random weights.
 
     Raises:
-        UsageError: a checkpoint and a model type.
+        UsageError: both a checkpoint and a model type are given.
     """
 
     model_type: str | None = flag(
@@ -96,7 +96,7 @@ class NetworkArguments(PretrainedArguments):
 
     @property
     def names_a_model(self) -> bool:
-        """Whether a checkpoint, an architecture or a configuration is named."""
+        """Return whether a checkpoint, an architecture or a configuration is named."""
         return any((self.model_name_or_path, self.model_type, self.config_name))
 
     def validate(self) -> None:
@@ -111,10 +111,10 @@ class NetworkArguments(PretrainedArguments):
 
 @dataclass
 class ModelArguments(NetworkArguments):
-    """Which network is trained and which part of it is frozen.
+    """The network to train, and the part of it to freeze.
 
     Raises:
-        UsageError: ``freeze`` is not one of its values, or ``keep_head`` has no checkpoint.
+        UsageError: ``freeze`` has an unknown value, or ``keep_head`` is given without a checkpoint.
     """
 
     attention_mask: bool = flag(True, "Tell the model which samples of a batch are padding.", scope=Scope.LEARNED)
@@ -142,7 +142,7 @@ class ModelArguments(NetworkArguments):
     ignore_mismatched_sizes: bool = flag(False, "Accepted for old command lines: the head is always made to fit.")
 
     def validate(self) -> None:
-        """Check that a head to keep has a checkpoint."""
+        """Check that ``keep_head`` is given with a checkpoint."""
         super().validate()
         if self.keep_head and not self.model_name_or_path:
             raise UsageError("--keep_head reuses the head of a checkpoint. Name one with --model_name_or_path.")

@@ -17,11 +17,11 @@ from earmark.settings.model_flags import PretrainedArguments, TrainedModelArgume
 from earmark.settings.run_flags import DEVICE_HELP
 
 DEFAULT_THRESHOLD = 0.5  # of segments
-# what the rules for segments may be; SegmentRules of the Python API checks the same
+# checks of the rules for segments, which SegmentRules of the Python API uses too
 ODD = Check(lambda value: value >= 1 and value % 2 == 1, "an odd number of at least 1")
 SECONDS = not_negative("0 or more")
 EMBEDDING_SUFFIXES = (".npy", *PARQUET.suffixes)
-_OTHER_TABLES = (".xlsx", ".tab", ".lab")  # suffixes of tables that are no formats of earmark
+_OTHER_TABLES = (".xlsx", ".tab", ".lab")  # suffixes of tables in formats that earmark does not write
 
 
 def _named(condition: Callable[[Writer], object]) -> str:
@@ -34,7 +34,7 @@ _WITH_FILES = _named(lambda writer: writer.table_ending)  # a file for each reco
 
 @dataclass
 class InferenceOptions(PretrainedArguments, page="inference"):
-    """Recordings, and how a model computes on them."""
+    """Recordings, and how a model scores them."""
 
     USAGE: ClassVar[str] = ""
 
@@ -69,12 +69,12 @@ class InferenceOptions(PretrainedArguments, page="inference"):
 
 @dataclass
 class PredictOptions(TrainedModelArguments, InferenceOptions, page="prediction"):
-    """``earmark predict``: a checkpoint, recordings, and the format of the results.
+    """Settings of ``earmark predict``: a checkpoint, recordings, and the format of the results.
 
-    A recording that cannot be read does not stop the job: the reason goes to a table beside the output.
+    A recording that cannot be read does not stop the job: the reason goes to a table next to the output.
 
     Raises:
-        UsageError: no checkpoint, no inputs, a number is out of range, or a setting has no effect.
+        UsageError: no checkpoint or no inputs are named, a number is out of range, or a setting has no effect.
     """
 
     USAGE: ClassVar[str] = "name a model and recordings: earmark predict MODEL FILES_OR_FOLDERS..."
@@ -138,7 +138,7 @@ class PredictOptions(TrainedModelArguments, InferenceOptions, page="prediction")
     )
 
     def validate(self) -> None:
-        """Settle format and rows, and refuse flags that would have no effect."""
+        """Choose the default format and rows, and refuse flags that would have no effect."""
         super().validate()
         if self.output == "-":  # as in most programs
             self.output = None
@@ -156,7 +156,7 @@ class PredictOptions(TrainedModelArguments, InferenceOptions, page="prediction")
 
     @property
     def writer(self) -> Writer:
-        """How the format is written."""
+        """The writer of the format."""
         return writers()[self.format or DEFAULT_WRITER]
 
     @property
@@ -201,7 +201,7 @@ class PredictOptions(TrainedModelArguments, InferenceOptions, page="prediction")
             )
 
     def _settle_rows(self) -> None:
-        """Fill in what gets a row, and refuse flags that would do nothing."""
+        """Choose the default of ``rows``, and refuse flags that would have no effect."""
         only_segments = not self.writer.whole_recordings
         windowed = self.window_seconds is not None or self.hop_seconds is not None
         if self.rows is None:
@@ -222,10 +222,10 @@ class PredictOptions(TrainedModelArguments, InferenceOptions, page="prediction")
 
 @dataclass
 class EmbedOptions(InferenceOptions, page="embeddings"):
-    """``earmark embed``: a checkpoint, recordings, and the file for their embeddings.
+    """Settings of ``earmark embed``: a checkpoint, recordings, and the file for their embeddings.
 
     Raises:
-        UsageError: no checkpoint, no inputs, no output, or a number is out of range.
+        UsageError: no checkpoint, no inputs or no output are named, or a number is out of range.
     """
 
     USAGE: ClassVar[str] = "name a model, recordings and a file: earmark embed MODEL FILES_OR_FOLDERS... --output FILE"

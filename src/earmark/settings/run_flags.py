@@ -1,4 +1,4 @@
-"""How and where one run happens."""
+"""Settings of a single run: devices, output, seeds and resuming."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DEVICE_HELP = "auto, npu, cuda, xpu, mps or cpu; auto takes the first accelerato
 
 @dataclass
 class RunArguments(Settings, page="run"):
-    """How and where this one run happens.
+    """Settings of a single run: devices, output, seeds and resuming.
 
     Raises:
         UsageError: ``seeds`` are not whole numbers.
@@ -64,7 +64,7 @@ class RunArguments(Settings, page="run"):
         """Return the numbers of ``--seeds``; empty without the flag.
 
         Raises:
-            UsageError: not whole numbers separated by commas, or one twice.
+            UsageError: the seeds are not whole numbers separated by commas, or one is listed twice.
         """
         if self.seeds is None:
             return []

@@ -1,4 +1,4 @@
-"""The settings of ``earmark serve``: a checkpoint, where to listen, and the limits of requests."""
+"""The settings of ``earmark serve``."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ PORT = within(0, 65535, "0 to 65535")
 
 @dataclass
 class ServeOptions(TrainedModelArguments, page="serving"):
-    """``earmark serve``: a checkpoint, where to listen, and the limits of requests.
+    """Settings of ``earmark serve``: a checkpoint, the address to listen on, and the limits of requests.
 
     Raises:
-        UsageError: no checkpoint, or a number is out of range.
+        UsageError: no checkpoint is named, or a number is out of range.
     """
 
     host: str = flag("127.0.0.1", "Address to listen on; one that other machines can reach needs a token.")

@@ -1,4 +1,4 @@
-"""All settings of ``earmark train`` together: read once, from a command line, a file or Python keywords."""
+"""All settings of ``earmark train``, read once from a command line, a file or Python keywords."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class TrainSettings:
         data: data settings.
         model: model settings.
         run: run settings.
-        training: settings of the trainer, without Transformers.
+        training: settings of the trainer, which do not import Transformers.
         notes: one line for each old flag that was translated or left out.
         words: the command line that they were read from, to start more processes with it.
         typed: names of the settings given on the command line or as Python keywords, not in a file.
@@ -70,14 +70,14 @@ class TrainSettings:
 
     @property
     def has_several_runs(self) -> bool:
-        """Whether the settings mean several runs: folds of which none is singled out, or seeds."""
+        """Return whether the settings ask for several runs: folds without ``--fold``, or seeds."""
         return (self.data.has_folds and self.data.fold is None) or self.run.seeds is not None
 
     def changed(self, **values: Any) -> TrainSettings:
-        """Return these settings with other values, each by the name of its flag.
+        """Return a copy of the settings with other values, by the names of their flags.
 
         Raises:
-            UsageError: a value that its flag refuses.
+            UsageError: a flag refuses its value.
         """
         names = ("data", "model", "run", "training")
         parts = {name: getattr(self, name) for name in names}
@@ -104,7 +104,8 @@ class TrainSettings:
         for part in self.parts:
             for name, one in declared_flags(type(part)).items():
                 value = getattr(part, name)
-                # A run saves all of its settings, so a default in a file is no mistake; typed, it is refused, too.
+                # A run saves all of its settings, so a default value in a file is no mistake; on the command line it
+                # is refused, too.
                 is_set = bool(value) and value not in (one.default, _OLD_DEFAULTS.get(name))
                 if Scope.EPOCHS in one.scope and (is_set or (name in self.typed and value is not None)):
                     raise UsageError(f"--few_shot trains no epochs, so --{name} has no effect. Leave one of them out.")
@@ -134,13 +135,13 @@ def parse_example(words: Sequence[str]) -> TrainSettings:
     A first word that ends in .json, .yaml or .yml is the configuration file, as in Transformers' example.
 
     Raises:
-        UsageError: as :func:`parse_train`, or there is nothing to do.
+        UsageError: as :func:`parse_train`, or neither training nor evaluation is asked for.
     """
     given = _read(with_config_flag(words))
     if not given.values.get("do_train") and not given.values.get("do_eval"):
         raise UsageError("nothing to do. Add --do_train, --do_eval or both.")
     if given.values.get("num_train_epochs") is None and not given.values.get("few_shot"):
-        given.values["num_train_epochs"] = 3.0  # the example's default, whatever the data
+        given.values["num_train_epochs"] = 3.0  # the example's default for any data
     if not any(given.values.get(name) for name in ("model_name_or_path", "model_type", "config_name")):
         given.values["model_name_or_path"] = _EXAMPLES_MODEL
         given.notes.append(f"no model is named: {_EXAMPLES_MODEL}, the default of Transformers' example, is used")
@@ -148,7 +149,7 @@ def parse_example(words: Sequence[str]) -> TrainSettings:
 
 
 def parse_with(cls: type[Any], words: Sequence[str]) -> tuple[Any, TrainSettings]:
-    """Read a command line of settings of another class together with those of ``earmark train``.
+    """Read a command line with the settings of another class and the settings of ``earmark train``.
 
     Raises:
         UsageError: as :func:`parse_train`.
@@ -187,14 +188,14 @@ def _read(words: Sequence[str], *also: type) -> Given:
 
 
 def train_settings(given: Given, **settled: object) -> TrainSettings:
-    """Make the settings of a training run.
+    """Create the settings of a training run.
 
     Args:
-        given: what somebody gave.
+        given: the values that the user gave.
         **settled: values that the command sets itself.
 
     Raises:
-        UsageError: no output folder, no model, or settings that contradict each other.
+        UsageError: no output folder or no model is named, or settings contradict each other.
     """
     values = given.values
     if not values.get("output_dir"):
@@ -222,10 +223,10 @@ def train_settings(given: Given, **settled: object) -> TrainSettings:
 def check_sources(data: DataArguments) -> None:
     """Check that folders and manifests exist, before anything slow starts.
 
-    One machine of a distributed run does not check by itself: the others have to learn of what it lacks.
+    In a run on several machines this check is skipped, because all machines must report a missing file together.
 
     Raises:
-        DataError: one does not.
+        DataError: a folder or a manifest does not exist.
     """
     if launched_processes() > 1:
         return
@@ -238,6 +239,6 @@ def check_sources(data: DataArguments) -> None:
 
 
 def evaluation_options(settings: TrainSettings) -> EvaluateOptions:
-    """Return what ``--do_eval`` without ``--do_train`` asks for: the validation score of the checkpoint given."""
+    """Return the settings for ``--do_eval`` alone, which scores the given checkpoint on the validation split."""
     values = {name: getattr(part, name) for part in settings.parts for name in declared_flags(type(part))}
     return EvaluateOptions(**{one.name: values[one.name] for one in fields(EvaluateOptions) if one.name in values})

@@ -35,7 +35,7 @@ class LossArguments(Settings, page="loss", scope=Scope.TRAINED):
     """Weights of classes and clips in training; see :mod:`earmark.train.losses`.
 
     Raises:
-        UsageError: a value out of range, or two settings that do the same twice.
+        UsageError: a value is out of range, or two settings balance the classes twice.
     """
 
     class_weights: str | None = flag(
@@ -97,7 +97,7 @@ class DecisionArguments(Settings, page="decision", scope=Scope.TRAINING):
 
     @property
     def fits_thresholds(self) -> bool:
-        """Whether any threshold of a probability is fitted."""
+        """Return whether a threshold on probabilities is fitted."""
         targets = (self.target_precision, self.reject_target_precision, self.reject_false_accept_rate)
         return any(target is not None for target in targets)
 
@@ -107,7 +107,7 @@ class DecisionArguments(Settings, page="decision", scope=Scope.TRAINING):
         return self.calibrate or self.fits_thresholds
 
     def validate(self) -> None:
-        """Check that a class to reject has a threshold and the other way round."""
+        """Check that a class to reject has a threshold, and a threshold its class."""
         super().validate()
         if self.reject_false_accept_rate is not None and self.reject_class is None:
             raise UsageError("--reject_false_accept_rate needs the class to reject. Add --reject_class NAME.")
@@ -125,7 +125,8 @@ _changed = partial(changed, TransformersFlags)
 class TrainingArguments(
     LossArguments, DecisionArguments, AugmentArguments, TransformersFlags, page="training", scope=Scope.TRAINED
 ):
-    """All flags of training. Those that Transformers has, too, differ in their default, for the reason above each.
+    """All flags of training. Flags that Transformers has too have another default here, for the reason given above
+    each.
 
     Raises:
         UsageError: a value is out of range, or two settings contradict each other.
@@ -261,7 +262,7 @@ class TrainingArguments(
 
     @property
     def world_size(self) -> int:
-        """Processes that train together, as their launcher says."""
+        """Number of processes that train together, set by their launcher."""
         return launched_processes()
 
     @property
@@ -270,7 +271,7 @@ class TrainingArguments(
         return self.per_device_train_batch_size
 
     def validate(self) -> None:
-        """Check what Transformers and torch would fail on much later, or train nothing with."""
+        """Check for values with which Transformers and torch would fail much later, or train nothing."""
         super().validate()
         if not (self.max_steps >= 1 or self.max_steps == -1):
             raise UsageError(f"--max_steps {self.max_steps}: expected a whole number of at least 1, or -1 for no limit")
@@ -294,7 +295,7 @@ class TrainingArguments(
             require_tracker(name)
 
     def _check_spread_weights(self) -> None:
-        """Refuse settings that need whole weights on each rank together with those that spread them."""
+        """Refuse settings that need whole weights on each rank in combination with settings that shard them."""
         for name in ("ema", "lora"):
             for how in ("fsdp", "deepspeed"):
                 if getattr(self, name) and getattr(self, how):
@@ -305,7 +306,7 @@ class TrainingArguments(
                     )
 
     def _check_deepspeed(self) -> None:
-        """Refuse settings of DeepSpeed that fail while the model is built, and its absence."""
+        """Check that DeepSpeed is installed, and refuse settings of it that fail while the model is built."""
         if not self.deepspeed:
             return
         settings: Any = self.deepspeed
@@ -331,9 +332,9 @@ class TrainingArguments(
             raise MissingExtraError("--deepspeed needs the package deepspeed. Install it: pip install deepspeed.")
 
     def _settle_length(self) -> None:
-        """Take ``--max_steps`` as the length, and refuse flags that have no effect without evaluations."""
+        """Let ``--max_steps`` determine the length, and refuse flags that have no effect without evaluations."""
         if self.max_steps > 0 and self.num_train_epochs is None:
-            self.num_train_epochs = 3.0  # Transformers' default, which it compares but does not use beside max_steps
+            self.num_train_epochs = 3.0  # Transformers' default, which Trainer compares but does not use
         if self.early_stopping_patience and self.eval_strategy == "no":
             raise UsageError(
                 f"--early_stopping_patience {self.early_stopping_patience}: nothing is evaluated with --eval_strategy "
@@ -346,7 +347,7 @@ class TrainingArguments(
             )
 
     def _follow_eval_strategy(self) -> None:
-        """Settle what was left open so that ``--eval_strategy`` alone gives a run that fits together."""
+        """Choose the settings that were not given so that ``--eval_strategy`` alone gives a consistent run."""
         evaluated = self.eval_strategy
         if self.save_strategy is None:
             self.save_strategy = "epoch" if evaluated == "no" else evaluated
@@ -354,7 +355,7 @@ class TrainingArguments(
             self.save_steps = self.eval_steps or 500
         if evaluated == "steps" and not self.eval_steps:
             self.eval_steps = self.save_steps
-        # the best of the judged models can only be kept if each of them is saved
+        # the best of the evaluated models can only be kept if each of them is saved
         other_steps = evaluated == "steps" and self.save_strategy == "steps" and self.save_steps != self.eval_steps
         if self.load_best_model_at_end is None:
             fits = evaluated != "no" and self.save_strategy in (evaluated, "best")

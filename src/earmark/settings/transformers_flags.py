@@ -100,7 +100,7 @@ _OPTIM = (
 
 @dataclass
 class TransformersFlags(Settings, page=HIDDEN):
-    """Flags of Transformers' trainer; those without a ``page`` are in ``--help_all`` only."""
+    """Flags of Transformers' trainer; flags without a ``page`` are shown by ``--help_all`` only."""
 
     output_dir: str | None = flag(
         None,

@@ -1,4 +1,4 @@
-"""YAML files of settings, with scalars as they are written."""
+"""Read YAML files of settings, with scalars as they are written."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def parse_yaml(text: str, path: str | Path) -> dict[str, object]:
     """Return the settings of a YAML file; see :func:`earmark.settings.config_files.read_config_file`.
 
     Raises:
-        UsageError: not YAML, or not lines of settings.
+        UsageError: the file is not YAML, or does not hold lines of settings.
     """
     try:
         loader = _Loader(text)
@@ -70,7 +70,7 @@ def _yaml_settings(loader: _Loader, root: yaml.MappingNode, path: str | Path) ->
 
 
 def _yaml_value(loader: _Loader, node: yaml.Node) -> object:
-    """A scalar as written, so that ``model_revision: 1.10`` does not become 1.1; mappings typed."""
+    """Return a scalar as written, so that ``model_revision: 1.10`` does not become 1.1; mappings typed."""
     if isinstance(node, yaml.SequenceNode):
         return [_yaml_value(loader, item) for item in node.value]
     if isinstance(node, yaml.ScalarNode) and node.tag != "tag:yaml.org,2002:null":

@@ -348,8 +348,8 @@ def _no_classes(place: Place) -> str:
     if place.loose:
         return (
             f"{place.path}: {counted(len(place.loose), 'recording')} but no class folders, so no labels. Put each "
-            f"class in its own folder ({place.path / 'CLASS'}), or list file_name and label in a metadata.csv "
-            "beside the recordings"
+            f"class in its own folder ({place.path / 'CLASS'}), or list file_name and label in a metadata.csv next to "
+            f"the recordings"
         )
     found = f" Found: {and_more(place.empty, _SHOWN)}." if place.empty else ""
     skipped = place.skipped.files_note()

@@ -1,4 +1,4 @@
-"""Folders of recordings: one folder per class, or a ``metadata`` file beside the recordings."""
+"""Folders of recordings: one folder per class, or a ``metadata`` file next to the recordings."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from earmark.formats.parquet import PARQUET
 from earmark.sources.dataset_splits import dataset_clips, dataset_splits
 from earmark.sources.source import GivenData, Source
 
-_SAVED = ("dataset_dict.json", "state.json")  # written by save_to_disk beside its tables
+_SAVED = ("dataset_dict.json", "state.json")  # save_to_disk writes them next to its tables
 
 
 def is_saved_table(root: Path) -> bool:

@@ -58,7 +58,7 @@ def _measured(clips: Sequence[Clip], num_workers: int) -> tuple[list[Clip], list
                 if len(found) % _CHUNK == 0 or len(found) == len(clips):
                     progress.to(len(found), len(clips))
     finally:
-        pool.shutdown(cancel_futures=True)  # Ctrl-C must not wait for all clips
+        pool.shutdown(cancel_futures=True)  # so that Ctrl-C does not wait for all clips
     return [clip for clip, _ in found], [milliseconds for _, milliseconds in found]
 
 

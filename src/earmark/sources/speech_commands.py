@@ -38,7 +38,7 @@ def load_superb_ks(data_dir: str, *, silence_percentage: float | None, seed: int
 
     Args:
         data_dir: the extracted archive (v0.01 or v0.02), its ``.tar.gz``, or a folder that contains either under its
-            published name. The test archive is searched inside it and beside it.
+            published name. The test archive is searched inside it and next to it.
         silence_percentage: ``None`` for exactly SUPERB, whose silence is a few long background recordings. With
             a number, silence is one-second cuts of these recordings instead, this many for each 100 training words.
             Validation gets cuts from the last fifth of each recording, which training then does not use.
@@ -195,7 +195,8 @@ def _note_on_test(splits: Splits, test_root: Path | None) -> str:
     count = 0 if splits.test is None else len(splits.test)
     if test_root is None:
         return (
-            f"no test archive (speech_commands_test_set_*) inside or beside the data, so the test set is the {count:,} "
+            f"no test archive (speech_commands_test_set_*) inside or next to the data, so the test set is the "
+            f"{count:,} "
             "clips of testing_list.txt. It has no silence and differs from SUPERB's test set"
         )
     return f"test set: the {count:,} recordings in {test_root}"

@@ -21,7 +21,7 @@ from earmark.text import and_more, counted
 
 
 class SplitManifests(Source):
-    """Tables named after splits. Class folders beside them are for training if no table is."""
+    """Tables named after splits. Class folders next to them are used for training if no table is."""
 
     name = "a manifest for each split"
     because = "its tables have the names of splits"
@@ -96,7 +96,7 @@ def _lacks_labels(path: Path, columns: Columns) -> bool:
 
 
 def _add_class_folders(splits: Splits, root: Path, manifests: dict[str, Path], request: Request) -> None:
-    """Use class folders beside the tables as training clips, except recordings that a table lists."""
+    """Use class folders next to the tables as training clips, except recordings that a table lists."""
     layout = find_folder_layout(root, request.names, [str(path) for path in manifests.values()])
     classes = layout.places.get("train")
     if classes is None or metadata_file(classes.path) is not None:

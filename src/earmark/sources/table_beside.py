@@ -1,4 +1,4 @@
-"""A table with any name beside recordings that have no class folders: ``labels.csv``."""
+"""A table with any name next to recordings that have no class folders, such as ``labels.csv``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from earmark.text import and_more, counted
 class TableBeside(Source):
     """The only table of a folder whose recordings have no other labels. The last source to try for a folder."""
 
-    name = "a table beside recordings"
+    name = "a table next to recordings"
     because = "its recordings have no class folders"
 
     def recognises(self, given: GivenData) -> bool:
@@ -36,7 +36,7 @@ class TableBeside(Source):
         try:
             table = load_manifest(path, request.columns)
         except DataError as exc:
-            raise DataError(f"{layout.unlabelled}. {path.name} beside them cannot be used: {exc}") from exc
+            raise DataError(f"{layout.unlabelled}. {path.name} next to them cannot be used: {exc}") from exc
         splits = by_split(table, layout.root, request.names)
         splits.notes += [f"{layout.root}: labels and recordings come from {path.name}", *_not_listed(layout, table)]
         return note_unused(splits, given.root, [path])

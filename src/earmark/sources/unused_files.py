@@ -42,7 +42,7 @@ def note_unused(splits: Splits, root: Path, used: Collection[Path] = ()) -> Spli
         )
     if lists:
         splits.notes.append(
-            f"{root}: did not use {and_more(lists, 6)}: lists and spreadsheets beside recordings are not read. Pass a "
+            f"{root}: did not use {and_more(lists, 6)}: lists and spreadsheets next to recordings are not read. Pass a "
             "table with --train_file, or save a spreadsheet as CSV"
         )
     if archives := archives_note(root):

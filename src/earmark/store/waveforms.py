@@ -26,7 +26,7 @@ from earmark.errors import DataError
 from earmark.store.flat_file import FlatFile
 from earmark.store.scan import BadClip
 
-FORMAT_VERSION = 3  # 3: recordings are read to their end, whatever their header announces
+FORMAT_VERSION = 3  # 3: recordings are read to their end, even if their header announces another length
 SAMPLES, NUM_SAMPLES, SCALES, CONTENTS = "samples.bin", "num_samples.npy", "scales.npy", "contents.npy"
 BAD, HEADER = "bad.json", "store.json"
 

@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 def loaded_libgomp() -> list[str]:
-    """Return the libgomp files that this process has loaded. scikit-learn brings its own beside torch's."""
+    """Return the libgomp files that this process has loaded. scikit-learn brings its own in addition to torch's."""
     try:
         lines = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_CHECKED_AFTER = 100  # most batches between two checks; logging, scoring and saving check too
+_CHECKED_AFTER = 100  # most batches between two checks; logging, scoring and saving also check
 _NAMED = 8  # most clips in a message
 
 

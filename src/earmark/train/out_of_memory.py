@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from earmark.errors import DeviceError
 
-# words of torch on accelerators and on the CPU; all of these are RuntimeErrors, also in torch_npu
+# texts of torch's errors on accelerators and on the CPU; all of these are RuntimeErrors, also in torch_npu
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory")
 
 

@@ -186,7 +186,7 @@ def make_plan(
     if any(os.path.abspath(path) == os.path.abspath(given.output_dir) for path in paths_in(data.data_dir)):
         raise OutputError(f"--output_dir {given.output_dir}: the recordings are in this folder. Name another folder.")
     folder = RunFolder(Path(given.output_dir))
-    resumes = run.resume or _is_inside(state.checkpoint, folder.path)  # a checkpoint of another folder starts a new run
+    resumes = run.resume or _is_inside(state.checkpoint, folder.path)  # a checkpoint elsewhere starts a new run
     _check_folder(folder, state, resumes=resumes, replaces=run.overwrite_output_dir)
     return Plan(
         data=data,

@@ -19,7 +19,7 @@ from earmark.models.build_model import let_others_read
 from earmark.train.checkpoints import UNFINISHED, checkpoints_in, finish_checkpoint
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
-_TORCH_WRITES = ("PytorchStreamWriter", "inline_container", "iostream error")  # words in torch's write errors
+_TORCH_WRITES = ("PytorchStreamWriter", "inline_container", "iostream error")  # texts of torch's write errors
 _MORE = 1 << 20  # bytes: more than a writer buffers
 
 

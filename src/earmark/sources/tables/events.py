@@ -198,7 +198,7 @@ def _explain(sheet: Sheet, events: EventColumns, found: list[TimeColumn]) -> Non
         if column.role == OFFSET:
             assert events.start is not None
             beside = events.start if role == END else events.end or events.duration
-            why = f"`{beside.name}` is beside it" if beside else "NeMo manifests use it this way"
+            why = f"there is a column `{beside.name}`" if beside else "NeMo manifests use it this way"
         parts.append(f"column `{column.name}` was read as {role} of event, {column.in_words()}, because {why}")
     used = set(events.used())
     others = [column.name for column in found if column.name not in used and column.name != "duration"]

@@ -56,7 +56,7 @@ class Locator:
         self._missing: list[tuple[int, str]] = []
 
     def find(self, index: int, path: str) -> str:
-        """Return the path of a row's recording; a path beside the table if it was not found.
+        """Return the path of a row's recording; a path in the folder of the table if it was not found.
 
         Raises:
             CellError: the path is a web address, or matches several recordings.
