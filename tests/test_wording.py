@@ -52,8 +52,8 @@ IMPERATIVES = set(
         r"\w+",
         """
         Accept Add Append Ask Calibrate Call Check Choose Compare Convert Copy Correct Delete Download Drop Empty End
-        Create Enter Evaluate Export Extract Fill Fix Free Give Hide Install Keep Label Leave Let List Load Look Lower Make
-        Measure Merge Move Name Omit Open Pass Pick Point Push Put Raise Read Record Reinstall Remove Rename Repair
+        Create Enter Evaluate Export Extract Fill Fix Free Give Hide Install Keep Label Leave Let List Load Look Lower
+        Make Measure Merge Move Name Omit Open Pass Pick Point Push Put Raise Read Record Reinstall Remove Rename Repair
         Repeat Replace Report Restore Resume Retry Return Run Save Score See Select Send Set Shorten Spell Split Start
         Stop Train Try Unset Update Upgrade Upload Use Wait Wrap Write
         """,
