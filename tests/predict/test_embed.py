@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 import torch
+from transformers.activations import GELUActivation
 
 import earmark
 from earmark.cli.main import main
@@ -54,7 +56,7 @@ def test_the_head_makes_the_logits_of_them(kind: str, tmp_path: Path) -> None:
     model = make_model(kind, tmp_path / "model")
     wave = tone(440, 0.7)
     soundfile.write(tmp_path / "a.wav", wave, RATE_HZ, subtype="FLOAT")
-    assert embed(model, tmp_path / "a.wav", "--output", tmp_path / "e.npy") == 0
+    assert embed(model, tmp_path / "a.wav", "--output", tmp_path / "e.npy", "--precision", "fp32") == 0
     rows = np.load(tmp_path / "e.npy")
     audio = load_trained(ModelSource(name_or_path=str(model)))
     logits = next(score_waveforms(audio.model, audio.frontend, [wave], batch_size=1, device=CPU))
@@ -63,7 +65,7 @@ def test_the_head_makes_the_logits_of_them(kind: str, tmp_path: Path) -> None:
 
 def test_a_classifier_gives_the_embeddings_of_the_command(model: Path, tapes: Path) -> None:
     (tapes / "3.wav").unlink()
-    assert embed(model, tapes, "--hop_seconds", "0.5", "--output", tapes / "e.npy") == 0
+    assert embed(model, tapes, "--hop_seconds", "0.5", "--output", tapes / "e.npy", "--precision", "fp32") == 0
     classifier = earmark.Classifier.from_pretrained(model, device="cpu")
     paths = sorted(tapes.glob("*.wav"))
     rows = classifier.embed(paths, hop_seconds=0.5)
@@ -73,6 +75,50 @@ def test_a_classifier_gives_the_embeddings_of_the_command(model: Path, tapes: Pa
     (tapes / "3.wav").write_bytes(b"RIFF broken")
     with pytest.raises(AudioError, match=r"3\.wav"):
         classifier.embed([*paths, tapes / "3.wav"])
+
+
+@pytest.mark.parametrize(
+    ("has_bf16", "words", "precision"),
+    [(True, [], "bf16"), (False, [], "fp32"), (True, ["--precision", "fp32"], "fp32")],
+)
+def test_bfloat16_where_it_is_faster_and_nothing_else_asked_for(
+    has_bf16: bool,
+    words: list[str],
+    precision: str,
+    model: Path,
+    tapes: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("earmark.scoring.torch_scorer.supports_bf16", lambda _: has_bf16)
+    output, exact = tapes / "e.npy", tapes / "exact.npy"
+    assert embed(model, tapes, "--output", output, *words) == 0
+    assert f"embeddings are computed in {precision} on " in capsys.readouterr().err
+    assert json.loads(Path(f"{output}.earmark.json").read_text())["settings"]["precision"] == precision
+    assert embed(model, tapes, "--output", exact, "--precision", "fp32") == 0
+    rows, expected = np.load(output), np.load(exact)
+    error = np.linalg.norm(rows - expected) / np.linalg.norm(expected)
+    assert error < 0.02
+    assert (error == 0) == (precision == "fp32")
+
+
+def test_a_model_that_bfloat16_computes_wrongly_is_embedded_in_float32(
+    model: Path, tapes: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("earmark.scoring.torch_scorer.supports_bf16", lambda _: True)
+    plain = GELUActivation.forward
+
+    def forward(self: Any, values: torch.Tensor) -> torch.Tensor:
+        output = plain(self, values)
+        return output.flip(-1) if values.dtype != torch.float32 else output
+
+    monkeypatch.setattr(GELUActivation, "forward", forward)
+    assert embed(model, tapes, "--output", tapes / "e.npy") == 0
+    said = capsys.readouterr().err
+    assert "bfloat16 on cpu: compared with float32 the " in said
+    assert "; computing in float32, which is slower" in said
+    assert "embeddings are computed in fp32 on " in said
+    assert embed(model, tapes, "--output", tapes / "e.npy", "--overwrite", "--precision", "bf16") == 2
 
 
 def test_windows_and_whole_recordings_in_both_forms(model: Path, tapes: Path) -> None:

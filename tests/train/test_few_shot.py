@@ -84,6 +84,28 @@ def regressed_on(audio: Any, waveforms: list[np.ndarray]) -> np.ndarray:
     return np.stack(rows)
 
 
+@pytest.mark.parametrize(
+    ("has_bf16", "flags", "precision"),
+    [(True, [], "bf16"), (False, [], "fp32"), (True, ["--precision", "fp32"], "fp32"), (False, ["--bf16"], "bf16")],
+)
+def test_the_precision_of_the_embeddings(
+    has_bf16: bool,
+    flags: list[str],
+    precision: str,
+    base: Path,
+    tones: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Any,
+) -> None:
+    monkeypatch.setattr("earmark.scoring.torch_scorer.supports_bf16", lambda _: has_bf16)
+    assert train(base, tones, tmp_path / "run", *flags) == 0
+    assert f"12 clips in {precision} (logistic regression)" in capsys.readouterr().err
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["train"]["few_shot"]["precision"] == precision
+    saved = load_trained(ModelSource(name_or_path=str(tmp_path / "run"))).model
+    assert {parameter.dtype for parameter in saved.parameters()} == {torch.float32}
+
+
 def test_a_run_in_seconds_is_a_run_like_any_other(base: Path, tones: Path, tmp_path: Path, capsys: Any) -> None:
     run = tmp_path / "run"
     assert train(base, tones, run, "--shots", "4") == 0

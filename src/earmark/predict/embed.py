@@ -15,6 +15,7 @@ import numpy as np
 
 from earmark.audio.reading import stream_in_order
 from earmark.clips.clip import Clip
+from earmark.device import describe_device
 from earmark.errors import DataError
 from earmark.extras import require
 from earmark.formats.parquet import PARQUET
@@ -28,7 +29,7 @@ from earmark.predict.engine import Ended, Scored, score_recordings
 from earmark.predict.inputs import ScoringProgress, find_recordings
 from earmark.predict.part_file import PartFile, open_part_file
 from earmark.predict.provenance import Provenance
-from earmark.predict.scorers import embedding_scorer, make_scorer
+from earmark.predict.scorers import make_embedder
 from earmark.predict.sink import check_output, summary, warn_of_unreadable
 from earmark.scoring.torch_scorer import TorchScorer
 from earmark.scoring.windows import Windowing
@@ -71,9 +72,10 @@ def embed_files(options: EmbedOptions) -> EmbedOutcome:
     if is_parquet:
         require("pyarrow")
     model = model_source(options)
-    scorer = embedding_scorer(
-        make_scorer(load_trained(model), options.device, options.precision), options.model_name_or_path
+    scorer, precision = make_embedder(
+        load_trained(model), options.device, options.precision, options.model_name_or_path
     )
+    logger.info("embeddings are computed in %s on %s", precision, describe_device(scorer.device))
     windowing = Windowing.of_seconds(
         options.window_seconds,
         options.hop_seconds,
@@ -81,7 +83,7 @@ def embed_files(options: EmbedOptions) -> EmbedOutcome:
         sampling_rate_hz=scorer.sampling_rate_hz,
     )
     name = hub_name(str(options.model_name_or_path))
-    settings = {key: getattr(options, key) for key in _RESULT_SETTINGS}
+    settings = {key: getattr(options, key) for key in _RESULT_SETTINGS} | {"precision": precision}
     finished: list[dict[str, Any]] = []
     with open_part_file(
         output,

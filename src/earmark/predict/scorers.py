@@ -41,6 +41,31 @@ def make_scorer(audio: AudioModel | ExportedModel, device: str, precision: str) 
     return TorchScorer(model, audio.frontend, place)
 
 
+def make_embedder(
+    audio: AudioModel | ExportedModel, device: str, precision: str, name: object
+) -> tuple[TorchScorer, str]:
+    """Return a scorer of embeddings and its precision; see :func:`make_scorer` and :func:`embedding_scorer`.
+
+    Args:
+        audio: the model.
+        device: value of ``--device``.
+        precision: value of ``--precision``; ``auto`` is bf16 if :func:`~earmark.scoring.torch_scorer.fast_dtype`
+            chooses it, else fp32.
+        name: name of the model, for the error message.
+    """
+    if precision != "auto":
+        return embedding_scorer(make_scorer(audio, device, precision), name), precision
+    from earmark.models.forward import cast_in_place
+    from earmark.scoring.torch_scorer import fast_dtype
+
+    scorer = embedding_scorer(make_scorer(audio, device, "fp32"), name)
+    dtype = fast_dtype(scorer)
+    if dtype is None:
+        return scorer, "fp32"
+    cast_in_place(scorer.model.model, dtype)
+    return scorer, "bf16"
+
+
 def embedding_scorer(scorer: Scorer, name: object) -> TorchScorer:
     """Return a scorer whose rows are embeddings instead of logits.
 

@@ -24,6 +24,16 @@ if TYPE_CHECKING:
 _HALF = (torch.bfloat16, torch.float16)
 
 
+class HalfPrecisionError(DeviceError):
+    """A device computes a model wrongly in half precision.
+
+    Attributes:
+        difference: the precision and how the results differ, in words.
+    """
+
+    difference = ""
+
+
 def computing_dtype(model: PreTrainedModel, dtype: torch.dtype | None) -> torch.dtype:
     """Return the dtype that ``model`` scores in: ``dtype``, or the dtype of its weights."""
     if dtype is not None:
@@ -56,7 +66,8 @@ def compare_first_clip(
         dtype: see :func:`computing_dtype`.
 
     Raises:
-        DeviceError: the logits differ too much from float32, or float32 on the device differs from the CPU.
+        HalfPrecisionError: the logits differ too much from float32.
+        DeviceError: float32 on the device differs from the CPU.
     """
     chosen = max(range(len(waveforms)), key=lambda i: float(waveforms[i].std()))
     if waveforms[chosen].std() < SILENT:
@@ -79,9 +90,11 @@ def compare_first_clip(
     in_batch = replace(again, logits=given if unit is None else (given - unit[0]) / unit[1])
     different = compare(in_batch, exact)
     if different is not None:
-        raise DeviceError(
-            f"{half}: this device computes the model wrongly in this precision: compared with float32 "
-            f"{replace(different, layer=first_different_layer(again, exact, model))}. Use --precision fp32, without "
-            f"--bf16_full_eval and --fp16_full_eval."
+        located = replace(different, layer=first_different_layer(again, exact, model))
+        error = HalfPrecisionError(
+            f"{half}: this device computes the model wrongly in this precision: compared with float32 {located}. Use "
+            "--precision fp32, without --bf16_full_eval and --fp16_full_eval."
         )
+        error.difference = f"{half}: compared with float32 {located}"
+        raise error
     model.forward.compared.add((type(model), dtype))

@@ -57,7 +57,8 @@ def score_table_with(scorer: Scorer, waveforms: Waveforms, *, batch_size: int, w
     mine = range(rank, total, world)
     rows: list[np.ndarray] = []
     error: EarmarkError | None = None
-    with Progress(what, len(mine)) as progress:
+    # One session casts and packs the weights once for all chunks.
+    with Progress(what, len(mine)) as progress, scorer.session():
         try:
             for row in score(scorer, waveforms.iterate(mine), batch_size=batch_size):
                 rows.append(row)

@@ -5,6 +5,7 @@ Shapes: B batch, C classes.
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,15 +15,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from earmark.device import supports_bf16
 from earmark.models.forward import ModelForward, cast_weights, pads_exactly
 from earmark.models.frontend import Frontend
 from earmark.models.packed import PackedProducts, can_pack
-from earmark.scoring.checked_scoring import compare_first_clip, computing_dtype, is_compared
+from earmark.scoring.checked_scoring import HalfPrecisionError, compare_first_clip, computing_dtype, is_compared
 from earmark.scoring.inference import batches, score
 from earmark.tasks import task_of_config
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+logger = logging.getLogger(__name__)
+
+HALF_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}  # by value of --precision
 
 _SHORTEST_IN_BATCH = 0.8  # shortest clip as a fraction of the longest, which limits padding
 
@@ -109,6 +115,30 @@ class TorchScorer:
             with nullcontext() if self._packed is None else self._packed.paused():
                 compare_first_clip(self.model, self.frontend, waveforms, logits, self.device, dtype)
         return logits
+
+
+def fast_dtype(scorer: TorchScorer) -> torch.dtype | None:
+    """Return bfloat16 if the device multiplies it faster than float32 and computes the model correctly in it.
+
+    The model computes a second of generated noise in both. If they differ too much, a warning is logged.
+
+    Args:
+        scorer: scorer of a model with float32 weights, which stay unchanged.
+
+    Raises:
+        DeviceError: the device computes the model wrongly in float32.
+    """
+    if not supports_bf16(scorer.device):
+        return None
+    half = TorchScorer(scorer.model, scorer.frontend, scorer.device, torch.bfloat16)
+    noise = np.random.default_rng(0).standard_normal(min(scorer.sampling_rate_hz, scorer.max_samples)) * 0.1
+    try:
+        with half.session():
+            half.logits([noise.astype(np.float32)])
+    except HalfPrecisionError as exc:
+        logger.warning("%s; computing in float32, which is slower", exc.difference)
+        return None
+    return torch.bfloat16
 
 
 def shortest_in_batch(model: PreTrainedModel, frontend: Frontend) -> float:

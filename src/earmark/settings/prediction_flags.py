@@ -235,6 +235,9 @@ class EmbedOptions(InferenceOptions, page="embeddings"):
         "File to write (required): Parquet, or .npy with the recording and times of each row in OUTPUT.rows.csv.",
         metavar="FILE",
     )
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = flag(  # type: ignore[assignment]  # one value more
+        "auto", "Number format of the computation; auto: bf16 on a device that computes faster in it, else fp32."
+    )
     rows: Literal["clips", "windows"] = flag(
         "clips", "What gets a row: clips is a whole recording, the mean of its windows; windows is each of them."
     )

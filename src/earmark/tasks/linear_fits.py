@@ -50,6 +50,7 @@ class FittedHead:
         method: name of the method, for messages.
         metric: key of the figure in ``metrics.json``.
         title: name of the figure, for messages.
+        precision: number format in which the embeddings were computed: ``fp32``, ``bf16`` or ``fp16``.
     """
 
     clips: int
@@ -58,11 +59,12 @@ class FittedHead:
     method: str = "logistic regression"
     metric: str = "accuracy"
     title: str = "accuracy"
+    precision: str = "fp32"
 
-    def to_dict(self) -> dict[str, float | None]:
+    def to_dict(self) -> dict[str, float | str | None]:
         """Return the values for ``metrics.json``."""
         figure = {f"cross_validated_{self.metric}": self.cross_validated}
-        return {"clips": self.clips, "penalty_c": self.penalty_c, **figure}
+        return {"clips": self.clips, "penalty_c": self.penalty_c, "precision": self.precision, **figure}
 
 
 def fit_classes(

@@ -9,6 +9,7 @@ Shapes: N clips, D width of an embedding, C classes or labels; C is 1 for a numb
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +20,8 @@ from earmark.clips.targets import table_targets
 from earmark.errors import ModelError
 from earmark.models.embedding import EmbeddingModel, has_embedding
 from earmark.scoring.clip_windows import WindowsOfClips
-from earmark.scoring.table import score_table
+from earmark.scoring.table import score_table_with
+from earmark.scoring.torch_scorer import HALF_DTYPES, TorchScorer, fast_dtype
 from earmark.store.usable import UsableClips
 from earmark.tasks import pool
 from earmark.tasks.linear_fits import FittedHead
@@ -49,7 +51,9 @@ def check_head(audio: AudioModel) -> None:
         _linear_part(audio)
 
 
-def fit_few_shot(audio: AudioModel, args: EarmarkTrainingArguments, clips: UsableClips) -> FittedHead:
+def fit_few_shot(
+    audio: AudioModel, args: EarmarkTrainingArguments, clips: UsableClips, precision: str = "fp32"
+) -> FittedHead:
     """Fit the head of a model on embeddings of clips.
 
     Embeddings are standardised. The penalty of the regression is the one with the best cross-validated likelihood, so
@@ -60,9 +64,15 @@ def fit_few_shot(audio: AudioModel, args: EarmarkTrainingArguments, clips: Usabl
         audio: a model that passed :func:`check_head`.
         args: device, batch size, seed and class weights.
         clips: the clips to fit on.
+        precision: number format of the embeddings: ``fp32``, ``bf16``, ``fp16``, or ``auto`` for bf16 on a device that
+            computes faster in it. The head is fitted and saved in float32.
+
+    Raises:
+        DeviceError: the device computes the model wrongly in the precision.
     """
     model = audio.model.to(args.device)
-    embeddings = _before_linear(audio, _embeddings(audio, args, clips))
+    embeddings, precision = _embeddings(audio, args, clips, precision)
+    embeddings = _before_linear(audio, embeddings)
     weights, bias, fitted = audio.task.fit_linear(
         LinearProblem(
             embeddings,
@@ -76,11 +86,13 @@ def fit_few_shot(audio: AudioModel, args: EarmarkTrainingArguments, clips: Usabl
     if (unit := model.forward.unit) is not None:  # the head predicts standardised numbers until it is saved
         weights, bias = weights / unit[1], (bias - unit[0]) / unit[1]
     put_into_head(audio, weights, bias)
+    fitted = replace(fitted, precision=precision)
     figure = fitted.cross_validated
     logger.info(
-        "few shot: a head of %d x %d fitted on %s clips (%s), penalty C %g%s",
+        "few shot: a head of %d x %d fitted on embeddings of %s clips in %s (%s), penalty C %g%s",
         *weights.shape,
         f"{len(embeddings):,}",
+        precision,
         fitted.method,
         fitted.penalty_c,
         "" if figure is None else f", {fitted.title} {figure:.4f} across folds of these clips",
@@ -94,18 +106,19 @@ def _folds(args: EarmarkTrainingArguments, clips: UsableClips) -> list[str]:
     return make_folds(clips.table, count, args.seed)
 
 
-def _embeddings(audio: AudioModel, args: EarmarkTrainingArguments, clips: UsableClips) -> np.ndarray:
-    """Return the embeddings of clips, float64 (N, D)."""
+def _embeddings(
+    audio: AudioModel, args: EarmarkTrainingArguments, clips: UsableClips, precision: str
+) -> tuple[np.ndarray, str]:
+    """Return the embeddings of clips, float64 (N, D), and their precision."""
     windows = WindowsOfClips(clips.waveforms, audio.frontend.max_samples)
-    rows = score_table(
-        EmbeddingModel(audio.model),
-        audio.frontend,
-        windows,
-        batch_size=args.per_device_eval_batch_size,
-        device=args.device,
-        what="embedding",
-    )
-    return pool(rows, windows.starts)
+    scorer = TorchScorer(EmbeddingModel(audio.model), audio.frontend, args.device)
+    if precision == "auto":
+        scorer.dtype = fast_dtype(scorer)
+        precision = "fp32" if scorer.dtype is None else "bf16"
+    else:
+        scorer.dtype = HALF_DTYPES.get(precision)
+    rows = score_table_with(scorer, windows, batch_size=args.per_device_eval_batch_size, what="embedding")
+    return pool(rows, windows.starts), precision
 
 
 def _before_linear(audio: AudioModel, embeddings: np.ndarray) -> np.ndarray:

@@ -51,7 +51,7 @@ def learn(plan: Plan, trainer: AudioTrainer, prepared: PreparedData) -> Finished
     """
     if plan.model.few_shot:
         began_s = time.perf_counter()
-        fitted = fit_few_shot(trainer.audio, trainer.args, prepared.train)
+        fitted = fit_few_shot(trainer.audio, trainer.args, prepared.train, plan.embedding_precision)
         trainer.clock.add(time.perf_counter() - began_s, fitted.clips)
         return _finished(trainer, fitted)
     _log_schedule(plan, trainer.args, trainer.audio, prepared)

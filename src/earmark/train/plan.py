@@ -114,6 +114,13 @@ class Plan:
             return f"--precision {self.run.precision}"
         return "--bf16" if self.given.bf16 else "--fp16" if self.given.fp16 else None
 
+    @property
+    def embedding_precision(self) -> str:
+        """Number format of the embeddings of ``--few_shot``: ``auto``, unless a flag names one that the device has."""
+        if self.precision_flag is None or (self.given.fp16 and self.training.use_cpu):
+            return self.run.precision
+        return self.precision_flag.removeprefix("--").removeprefix("precision ")
+
     def log(self) -> None:
         """Log the decisions."""
         if self.warning is not None:
@@ -270,7 +277,8 @@ def _on_device(
         "fp16": half == "fp16",
         "optim": optimizer,
     }
-    notes = [f"device: {device}, {device.description}, training in {precision} with {optimizer}"]
+    what = "" if model.few_shot else f", training in {precision} with {optimizer}"
+    notes = [f"device: {device}, {device.description}{what}"]
     return dataclasses.replace(training, **changes), notes, note
 
 

@@ -232,7 +232,8 @@ def _training_facts(figures: TrainingFigures, args: EarmarkTrainingArguments, au
     if (fitted := figures.few_shot) is not None:
         figure = fitted.cross_validated
         return {
-            "head": f"{fitted.method} on embeddings of {counted(fitted.clips, 'clip')}, penalty C {fitted.penalty_c:g}",
+            "head": f"{fitted.method} on embeddings of {counted(fitted.clips, 'clip')} in {fitted.precision}, "
+            f"penalty C {fitted.penalty_c:g}",
             f"{fitted.title} across folds of these clips": "not known" if figure is None else f"{figure:.4f}",
             "seed": args.seed,
             "clips a second, embedded and fitted": clips_a_second,
