@@ -1,4 +1,4 @@
-"""The commands on generated recordings: train, evaluate, predict, results, and what bad input gets."""
+"""The commands on generated recordings: train, evaluate, predict, results."""
 
 from __future__ import annotations
 
@@ -14,17 +14,10 @@ import soundfile
 
 from earmark.cli.main import main, run_example
 from earmark.runs.folder import RunFolder
+from tests.cli.refusals import QUICK, TINY, Refusal
 from tests.gallery import Gallery, GalleryRun
-from tests.tiny import RATE_HZ, overrides, tone, write_tones
+from tests.tiny import RATE_HZ, tone
 from tests.train.small import alike
-
-TINY = ["--model_type", "wav2vec2", "--config_overrides", overrides("wav2vec2"), "--device", "cpu"]
-QUICK = ["--max_steps", "4", "--per_device_train_batch_size", "4", "--eval_strategy", "no", "--save_strategy", "no"]
-
-
-@pytest.fixture(scope="module")
-def tones(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tones(tmp_path_factory.mktemp("data") / "tones", per_class=6, seconds=0.2)
 
 
 @pytest.fixture(scope="module")
@@ -36,17 +29,6 @@ def trained(gallery: Gallery) -> GalleryRun:
 def run(trained: GalleryRun, tmp_path: Path) -> Path:
     """A copy that a test may change."""
     return trained.copy(tmp_path / "run")
-
-
-def refusal(capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    """Run a command that must fail as a user's mistake, and return its one line."""
-    capsys.readouterr()
-    assert main(list(words)) == 2
-    err = capsys.readouterr().err
-    assert "Traceback" not in err
-    lines = err.strip().splitlines()
-    (start,) = (i for i, line in enumerate(lines) if line.startswith("earmark: error: "))
-    return "\n".join(lines[start:])
 
 
 def test_a_run_folder_is_complete(trained: GalleryRun) -> None:
@@ -106,87 +88,13 @@ def test_the_saved_settings_repeat_the_run(trained: GalleryRun, tmp_path: Path) 
     assert first["validation"] == alike(second["validation"])
 
 
-def test_a_run_is_resumed_or_refused_or_replaced(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_is_resumed_or_refused_or_replaced(run: Path, refusal: Refusal) -> None:
     words = ["train", "--config", str(run / "run_config.yaml"), "--output_dir", str(run), "--device", "cpu"]
-    assert "holds a run already" in refusal(capsys, *words)
+    assert "holds a run already" in refusal(*words)
     assert main([*words, "--resume_from_checkpoint", "True", "--max_steps", "9"]) == 0
     assert json.loads((run / "metrics.json").read_text())["train"]["steps"] == 9
     assert main([*words, "--overwrite_output_dir", *QUICK]) == 0
     assert not list(run.glob("checkpoint-*"))
-
-
-def test_bad_recordings_stop_or_are_listed(tones: Path, tmp_path: Path, capsys) -> None:
-    data = tmp_path / "data"
-    shutil.copytree(tones, data)
-    (data / "train" / "low" / "empty.wav").write_bytes(b"")
-    (data / "train" / "low" / "text.wav").write_text("not audio")
-    whole = (data / "train" / "low" / "train_0.wav").read_bytes()
-    (data / "train" / "high" / "cut.wav").write_bytes(whole[: len(whole) // 2])
-    wave = tone(440, 0.2)
-    wave[7] = np.nan
-    soundfile.write(data / "train" / "high" / "nan.wav", wave, RATE_HZ, subtype="FLOAT")
-    words = ["train", "--data_dir", str(data), *TINY, *QUICK, "--output_dir", str(tmp_path / "run")]
-    message = refusal(capsys, *words)
-    for name in ("empty.wav", "text.wav", "cut.wav", "nan.wav"):
-        assert name in message
-    assert main([*words, "--on_bad_audio", "skip"]) == 0
-    with (tmp_path / "run" / "bad_audio.csv").open(newline="") as stream:
-        assert sorted(Path(row["path"]).name for row in csv.DictReader(stream)) == [
-            "cut.wav", "empty.wav", "nan.wav", "text.wav"
-        ]  # fmt: skip
-
-
-def one_class(data: Path) -> None:
-    shutil.rmtree(data / "train" / "high")
-    shutil.rmtree(data / "validation" / "high")
-
-
-def unknown_class(data: Path) -> None:
-    shutil.copytree(data / "validation" / "high", data / "validation" / "odd")
-
-
-def two_spellings(data: Path) -> None:
-    shutil.copytree(data / "train" / "high", data / "train" / "High")
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (one_class, "at least two classes"),
-        (unknown_class, "'odd'"),
-        (two_spellings, "'High'"),
-        (shutil.rmtree, "tones"),
-    ],
-)
-def test_data_that_cannot_be_learned(tones: Path, tmp_path: Path, capsys, change, message: str) -> None:
-    data = tmp_path / "tones"
-    shutil.copytree(tones, data)
-    change(data)
-    assert message in refusal(
-        capsys, "train", "--data_dir", str(data), *TINY, *QUICK, "--output_dir", str(tmp_path / "run")
-    )
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["--model_type", "bert"], "--model_type bert: expected one of"),
-        (["--model_type", "wav2vec2", "--config_overrides", "hidden_sise=3"], "hidden_sise"),
-        ([*TINY, "--freeze", "last-99"], "has 2 layers"),
-        (
-            ["--model_type", "whisper", "--config_overrides", overrides("whisper"), "--max_length_seconds", "9"],
-            "for 3 s",
-        ),
-        ([*TINY[:4], "--device", "npu"], "no NPU support"),
-        ([*TINY, "--learning_rat", "1"], "--learning_rate"),
-        ([*TINY, "--resume_from_checkpoint", "True"], "no checkpoint"),
-        ([*TINY, "--metric", "nowhere"], "--metric nowhere"),
-        ([], "no model"),
-    ],
-)
-def test_settings_that_cannot_work(tones: Path, tmp_path: Path, capsys, words: list[str], message: str) -> None:
-    command = ["train", "--data_dir", str(tones), *words, *QUICK, "--output_dir", str(tmp_path / "run")]
-    assert message in refusal(capsys, *command)
 
 
 def test_recordings_of_any_rate_length_and_channels(tmp_path: Path) -> None:
@@ -230,12 +138,12 @@ def test_an_old_command_line_and_a_json_file(gallery: Gallery, tones: Path, tmp_
     assert RunFolder(Path("output")).metrics.is_file()
 
 
-def test_training_on_all_clips_without_validation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_training_on_all_clips_without_validation(tmp_path: Path, refusal: Refusal, capsys) -> None:
     for label, pitch_hz in (("low", 300), ("high", 2500)):
         (tmp_path / "two" / label).mkdir(parents=True)
         soundfile.write(tmp_path / "two" / label / "1.wav", tone(pitch_hz, 0.3), RATE_HZ)
     words = ["--data_dir", str(tmp_path / "two"), "--model_type", "tc_resnet", "--output_dir", str(tmp_path / "run")]
-    message = refusal(capsys, "train", *words, *QUICK)  # a class with one clip cannot give it away
+    message = refusal("train", *words, *QUICK)  # a class with one clip cannot give it away
     assert "no validation clips can be set aside: every class has a single clip" in message
     assert message.endswith("or train without validation (--eval_strategy no --validation_fraction 0)")
     assert main(["train", *words, *QUICK, "--validation_fraction", "0", "--device", "cpu"]) == 0
