@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import soundfile
 
 from earmark.audio.incomplete import INCOMPLETE
 from earmark.audio.samples import CANCELLED
@@ -37,6 +38,7 @@ def gallery() -> Iterator[Gallery]:
 def nothing_waits_for_the_disk() -> None:
     """Nothing of a test need survive a power failure, and a disk takes milliseconds for each file that it syncs."""
     os.fsync = lambda descriptor: None
+    soundfile.SoundFile.flush = lambda self: None  # syncs each file that is closed; closing it writes it
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -38,9 +38,10 @@ def score(audio: AudioModel) -> np.ndarray:
 def stir(audio: AudioModel) -> None:
     """Give adapters and head weights as after some training: a new adapter's second factor is zero."""
     torch.manual_seed(1)
+    head = head_parameters(audio.model, audio.family)
     with torch.no_grad():
         for name, weight in audio.model.named_parameters():
-            if ".lora_" in name or name in head_parameters(audio.model, audio.family):
+            if ".lora_" in name or name in head:
                 weight.copy_(torch.randn_like(weight) * 0.3)
 
 

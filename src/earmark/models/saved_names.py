@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 
 def accept_saved_names(model: PreTrainedModel) -> None:
     """Let ``model.load_state_dict`` accept weights under the names that ``model.save_pretrained`` writes."""
+    weights = model.state_dict()
+    if revert_weight_conversion(model, weights).keys() == weights.keys():
+        return  # one call for all, because each takes a millisecond
     own_names = {}
-    for name, weight in model.state_dict().items():
+    for name, weight in weights.items():
         saved = list(revert_weight_conversion(model, {name: weight}))
         if len(saved) == 1 and saved[0] != name:
             own_names[saved[0]] = name
