@@ -217,7 +217,7 @@ def test_a_damaged_model_file_is_a_line(exported: Path, tmp_path: Path) -> None:
         earmark.Classifier.from_pretrained(tmp_path, device="cpu")
 
 
-@pytest.mark.parametrize("form", ["onnx", "pt2"])
+@pytest.mark.parametrize("form", [pytest.param("onnx", marks=pytest.mark.slow), "pt2"])
 def test_a_model_that_does_not_fit_is_a_line(
     form: str, model: Path, recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -87,7 +87,12 @@ def test_a_mixed_batch_is_the_extractor_s_and_padding_changes_nothing(name: str)
         assert not wider["attention_mask"][:, expected["attention_mask"].shape[1] :].any()
 
 
-@pytest.mark.parametrize("name", sorted(SETTINGS))
+FIRST = {type(SETTINGS[name]): name for name in sorted(SETTINGS, reverse=True)}.values()
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in FIRST else pytest.mark.slow) for name in sorted(SETTINGS)]
+)
 def test_one_graph(name: str) -> None:
     features = SETTINGS[name].features()
     samples, lengths = torch.randn(2, 8_000), torch.tensor([8_000, 5_000])

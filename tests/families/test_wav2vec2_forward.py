@@ -116,11 +116,13 @@ def test_gradients_are_the_library_s(kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", ["wav2vec2", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("wavlm", "data2vec-audio"))]
+    ("kind", "num_layers"),
+    [("wav2vec2", 1), *(pytest.param(kind, 2, marks=pytest.mark.slow) for kind in ("wavlm", "data2vec-audio"))],
 )
-def test_one_full_graph(kind: str) -> None:
+def test_one_full_graph(kind: str, num_layers: int) -> None:
     """Masks, LayerDrop, lengths, cast weights: nothing of a training step leaves the graph."""
-    audio = build(kind, layerdrop=0.5, mask_time_prob=0.3, mask_feature_prob=0.1, mask_feature_length=2)
+    masks = {"mask_time_prob": 0.3, "mask_feature_prob": 0.1, "mask_feature_length": 2}
+    audio = build(kind, layerdrop=0.5, num_hidden_layers=num_layers, **masks)
     model = audio.model.train()
     inputs = audio.frontend(clips(0.5, 1.0))
     model.forward.training_dtype = torch.bfloat16

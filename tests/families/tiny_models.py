@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pytest
 import torch
 
 from earmark.export.recordings import Recordings, speech_like
+from earmark.families.family_registry import FAMILIES
 from earmark.models.build_model import AudioModel, ModelSource, build_for_training
 from earmark.models.head import output_layer
 from earmark.scoring.torch_scorer import score_waveforms
@@ -16,6 +18,12 @@ from tests.tiny import ARCHITECTURES, RATE_HZ
 CPU = torch.device("cpu")
 LABELS = ["a", "b", "c"]
 RECORDINGS = Recordings("generated", speech_like(RATE_HZ, 6), None)
+_FIRST = {family.model_types[0] for family in FAMILIES}
+# Architectures of one family run the same code: by default, one of each is tested. What each architecture promises is
+# in tests/families/test_conformance.py.
+KINDS_BY_FAMILY = [
+    pytest.param(kind, marks=() if kind in _FIRST else pytest.mark.slow, id=kind) for kind in sorted(ARCHITECTURES)
+]
 
 
 def build_varied(kind: str, length_s: float = 1.0, **overrides: object) -> AudioModel:

@@ -19,7 +19,8 @@ from earmark.models.head import output_layer
 from earmark.models.model_source import model_source
 from earmark.settings.model_flags import ModelArguments
 from earmark.tasks import REGRESSION, SINGLE_LABEL, Task
-from tests.tiny import ARCHITECTURES, overrides, tone
+from tests.families.tiny_models import KINDS_BY_FAMILY
+from tests.tiny import overrides, tone
 
 LABELS = ["yes", "no", "up"]
 
@@ -54,7 +55,7 @@ def build(source: ModelSource, labels: list[str], caplog: pytest.LogCaptureFixtu
     return audio, line
 
 
-@pytest.mark.parametrize("kind", sorted(ARCHITECTURES))
+@pytest.mark.parametrize("kind", KINDS_BY_FAMILY)
 def test_classes_in_another_order_keep_their_rows(kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     source = checkpoint(tmp_path, kind)
     before = scores(load_trained(source))

@@ -29,6 +29,7 @@ from earmark.models.numerics import (
     layer_errors,
     logits_error,
 )
+from tests.families.tiny_models import KINDS_BY_FAMILY
 from tests.tiny import ARCHITECTURES, RATE_HZ
 
 CPU = torch.device("cpu")
@@ -63,7 +64,7 @@ def break_in_bfloat16(layer: Any) -> None:
     layer.forward = forward
 
 
-@pytest.mark.parametrize("kind", sorted(ARCHITECTURES))
+@pytest.mark.parametrize("kind", KINDS_BY_FAMILY)
 @pytest.mark.parametrize("way", [HALF, AUTOCAST], ids=["cast", "autocast"])
 def test_random_tiny_models_stay_within_tolerance(kind: str, way: Way) -> None:
     for seed, labels in ((0, 2), (1, 2), (2, 12)):

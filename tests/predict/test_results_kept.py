@@ -201,11 +201,12 @@ class _Interrupt:
         return finish
 
 
-STOPPED = [("w.csv", []), ("w.jsonl", []), ("w.rttm", []), ("tables", ["--format", "raven"])]
-STOPPED += [("all.txt", ["--format", "raven", "--one_table"])]
+STOPPED = [("w.csv", []), ("tables", ["--format", "raven"])]
+OTHERS_STOPPED = [("w.jsonl", []), ("w.rttm", []), ("all.txt", ["--format", "raven", "--one_table"])]
+STOPPED += [pytest.param(*one, marks=pytest.mark.slow) for one in OTHERS_STOPPED]
 
 
-@pytest.mark.parametrize(("output", "flags"), STOPPED, ids=[output for output, _ in STOPPED])
+@pytest.mark.parametrize(("output", "flags"), STOPPED)
 def test_stopped_jobs_are_resumed_to_the_same_results(
     model: Path,
     folders: list[str],

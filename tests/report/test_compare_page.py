@@ -218,6 +218,7 @@ def test_the_clips_whose_errors_differ_most_can_be_heard(numbers: Any) -> None:
 
 
 @needs_browser
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["labels", "numbers"])
 def test_everything_has_a_name_and_it_fits_a_phone(request: pytest.FixtureRequest, name: str) -> None:
     page = request.getfixturevalue(name)

@@ -249,6 +249,7 @@ def test_what_the_page_counts_is_what_the_figures_say(tmp_path: Path) -> None:
     assert content["decision"] == ""
 
 
+@pytest.mark.usefixtures("encoded_once")
 def test_a_report_of_many_clips_is_bounded(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     count, labels = 3000, [f"label {i:02}" for i in range(40)]

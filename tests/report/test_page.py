@@ -211,6 +211,7 @@ def test_parts_training_and_facts_are_there_and_it_fits_a_phone(page: Any) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("encoded_once")
 def test_a_report_of_many_clips_is_bounded(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     count, classes = 100_000, 35

@@ -178,6 +178,7 @@ def test_losses_of_two_units_are_not_on_one_axis() -> None:
     assert [curve["name"] for curve in learning_curves(history, REGRESSION)[0]["curves"]] == ["training"]
 
 
+@pytest.mark.usefixtures("encoded_once")
 def test_a_report_of_many_clips_is_bounded(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     write(tmp_path / "noise.wav", rng.standard_normal(3 * RATE_HZ) * 0.2)

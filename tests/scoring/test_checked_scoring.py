@@ -22,6 +22,7 @@ from earmark.models.forward import cast_in_place
 from earmark.scoring.inference import score
 from earmark.scoring.torch_scorer import TorchScorer
 from earmark.settings.serving_flags import ServeOptions
+from tests.families.tiny_models import KINDS_BY_FAMILY
 from tests.tiny import ARCHITECTURES, RATE_HZ, save_model, tone
 
 CPU = torch.device("cpu")
@@ -64,7 +65,7 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.mark.parametrize("in_place", [False, True], ids=["session", "in place"])
-@pytest.mark.parametrize("kind", sorted(ARCHITECTURES))
+@pytest.mark.parametrize("kind", KINDS_BY_FAMILY)
 def test_a_healthy_model_is_compared_once(kind: str, in_place: bool, computed: list[str]) -> None:
     audio = build(kind)
     if in_place:

@@ -20,7 +20,8 @@ from earmark.models.frontend import Frontend
 from earmark.settings.config_files import saved_config
 from earmark.train.frozen import stage_to_keep
 from earmark.train.mixing import MixedLabels
-from tests.tiny import ARCHITECTURES, RATE_HZ, tone
+from tests.families.tiny_models import KINDS_BY_FAMILY
+from tests.tiny import RATE_HZ, tone
 from tests.train.small import build, make_trainer, mixed_lengths_s, usable, write_clips
 
 SETTINGS: dict[str, Any] = {"augment": "speed,shift,gain,mixup,spec", "augment_probability": 0.9}
@@ -31,7 +32,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return usable(write_clips(tmp_path_factory.mktemp("clips"), mixed_lengths_s(14, longest_s=0.4)))
 
 
-@pytest.mark.parametrize("kind", sorted(ARCHITECTURES))
+@pytest.mark.parametrize("kind", KINDS_BY_FAMILY)
 def test_every_architecture_trains_on_it(kind: str, clips: dict[str, Any], tmp_path: Path) -> None:
     trainer = make_trainer(build(kind, length_s=0.3), clips, tmp_path, max_steps=3, **SETTINGS)
     inputs = trainer.model_inputs(next(iter(trainer.get_train_dataloader())))
@@ -118,7 +119,7 @@ def test_validation_is_not_augmented(clips: dict[str, Any], tmp_path: Path) -> N
     np.testing.assert_array_equal(plain.scorer.score(clips["validation"]), changed.scorer.score(clips["validation"]))
 
 
-@pytest.mark.parametrize("kind", sorted(ARCHITECTURES))
+@pytest.mark.parametrize("kind", KINDS_BY_FAMILY)
 def test_gain_that_a_frontend_takes_back_is_said(
     kind: str, clips: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -25,8 +25,9 @@ from earmark.tasks import softmax
 from earmark.tasks.linear_fits import fit_classes
 from earmark.tasks.single_label_figures import compute_metrics
 from earmark.train.few_shot import check_head, fit_few_shot
+from tests.families.tiny_models import KINDS_BY_FAMILY
 from tests.gallery import Gallery
-from tests.tiny import ARCHITECTURES, RATE_HZ, save_model, tone, write_tones
+from tests.tiny import RATE_HZ, save_model, tone, write_tones
 from tests.train.small import CPU, alike, build, make_trainer, mixed_lengths_s, usable, write_clips
 
 
@@ -45,7 +46,7 @@ def train(base: Path, data: Path, output: Path, *flags: str) -> int:
     return main(["train", *words, "--few_shot", "--device", "cpu", "--report", "false", *flags])
 
 
-@pytest.mark.parametrize("kind", sorted(ARCHITECTURES))
+@pytest.mark.parametrize("kind", KINDS_BY_FAMILY)
 def test_the_saved_model_answers_as_the_regression_does(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

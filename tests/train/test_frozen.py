@@ -29,7 +29,7 @@ from earmark.train import frozen
 from earmark.train.frozen import frozen_clips, stage_to_keep
 from earmark.train.trainer import AudioTrainer
 from earmark.train.training_clips import fill_buckets, training_clips
-from tests.tiny import ARCHITECTURES
+from tests.families.tiny_models import KINDS_BY_FAMILY
 from tests.train.small import CPU, build, make_trainer, mixed_lengths_s, usable, write_clips
 
 MODEL_TYPES = (*Wav2Vec2.model_types, *WavLM.model_types)
@@ -72,7 +72,7 @@ def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.name == "earmark.train.frozen"]
 
 
-@pytest.mark.parametrize("kind", ARCHITECTURES)
+@pytest.mark.parametrize("kind", KINDS_BY_FAMILY)
 def test_total_flos_are_those_that_transformers_estimates(
     kind: str, even: dict[str, UsableClips], tmp_path: Path
 ) -> None:
@@ -179,7 +179,7 @@ def test_features_in_worker_processes(mixed: dict[str, UsableClips], tmp_path: P
 # the linear probe
 
 
-@pytest.mark.parametrize("kind", sorted(ARCHITECTURES))
+@pytest.mark.parametrize("kind", KINDS_BY_FAMILY)
 def test_a_probe_answers_as_the_saved_model(kind: str, mixed: dict[str, UsableClips], tmp_path: Path) -> None:
     audio = build(kind, "encoder")
     before = weights(audio)
@@ -198,7 +198,7 @@ def test_a_probe_answers_as_the_saved_model(kind: str, mixed: dict[str, UsableCl
         np.testing.assert_allclose(trainer.scorer.score(clips), logits, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", sorted(ARCHITECTURES))
+@pytest.mark.parametrize("kind", KINDS_BY_FAMILY)
 def test_the_head_learns_on_the_embeddings_that_will_be_scored(
     kind: str, mixed: dict[str, UsableClips], tmp_path: Path
 ) -> None:

@@ -14,8 +14,8 @@ from earmark.cli.main import main
 from earmark.errors import UsageError
 from earmark.models.freeze import encoder_layers, find_body, head_parameters
 from earmark.train.layer_decay import depths, learning_rates
-from tests.families.tiny_models import build_varied
-from tests.tiny import ARCHITECTURES, tone
+from tests.families.tiny_models import KINDS_BY_FAMILY, build_varied
+from tests.tiny import tone
 from tests.train.small import build, make_trainer, mixed_lengths_s, usable, write_clips
 
 
@@ -27,7 +27,7 @@ def order_of_modules(model: Any, inputs: dict[str, torch.Tensor]) -> list[nn.Mod
     return order
 
 
-@pytest.mark.parametrize("model_type", ARCHITECTURES)
+@pytest.mark.parametrize("model_type", KINDS_BY_FAMILY)
 def test_depth_follows_the_order_in_which_the_model_computes(model_type: str) -> None:
     audio = build_varied(model_type)
     model = audio.model

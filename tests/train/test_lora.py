@@ -22,12 +22,12 @@ from earmark.models.freeze import head_parameters
 from earmark.scoring.torch_scorer import score_waveforms
 from earmark.settings.model_flags import ModelArguments
 from earmark.train.lora import add_adapters, save_kept
-from tests.families.tiny_models import build_varied
+from tests.families.tiny_models import KINDS_BY_FAMILY, build_varied
 from tests.tiny import ARCHITECTURES, tone, write_tones
 from tests.train.small import CPU, build, make_trainer, mixed_lengths_s, usable, write_clips
 
 peft = pytest.importorskip("peft")
-WITH_ATTENTION = sorted(set(ARCHITECTURES) - {"tc_resnet"})
+WITH_ATTENTION = [one for one in KINDS_BY_FAMILY if one.id != "tc_resnet"]
 CLIPS = [tone(frequency_hz, 0.4, seed=i) for i, frequency_hz in enumerate((300.0, 700.0, 2500.0))]
 
 

@@ -17,7 +17,7 @@ from earmark.tasks import SINGLE_LABEL
 from earmark.tasks.single_label_loss import ClassLoss, class_weights
 from earmark.tasks.task import LossSettings
 from earmark.train.losses import StepLoss, make_loss, read_class_weights
-from tests.tiny import ARCHITECTURES
+from tests.families.tiny_models import KINDS_BY_FAMILY
 from tests.train.small import build, make_trainer, usable, write_clips
 
 LABELS = ["a", "b", "c"]
@@ -154,7 +154,7 @@ def test_gradients_do_not_depend_on_how_a_step_is_cut(tmp_path: Path) -> None:
     torch.testing.assert_close(parts, whole, rtol=1e-3, atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", sorted(ARCHITECTURES))
+@pytest.mark.parametrize("kind", KINDS_BY_FAMILY)
 @pytest.mark.parametrize("bf16", [False, True])
 def test_every_architecture_learns_from_our_loss(kind: str, bf16: bool, tmp_path: Path) -> None:
     """The loss that Trainer logs is ours on the model's logits, whatever its own loss would be."""

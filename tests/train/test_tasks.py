@@ -30,8 +30,9 @@ from earmark.tasks.multi_label_loss import LabelsLoss, label_weights
 from earmark.tasks.regression_loss import NumberLoss
 from earmark.tasks.task import LossSettings
 from earmark.train.losses import StepLoss, read_class_weights
+from tests.families.tiny_models import KINDS_BY_FAMILY
 from tests.gallery import TASK_LABELS, TC_RESNET, Gallery, numbers, several_labels
-from tests.tiny import ARCHITECTURES, overrides
+from tests.tiny import overrides
 from tests.train.small import make_trainer, usable, write_clips
 
 LABELS = list(TASK_LABELS)
@@ -94,7 +95,7 @@ def relabelled(clips: UsableClips, task: Task) -> UsableClips:
 
 
 @pytest.mark.parametrize("task", [MULTI_LABEL, REGRESSION])
-@pytest.mark.parametrize("kind", sorted(ARCHITECTURES))
+@pytest.mark.parametrize("kind", KINDS_BY_FAMILY)
 def test_every_architecture_learns_it(kind: str, task: Task, tmp_path: Path) -> None:
     clips = {name: relabelled(one, task) for name, one in usable(write_clips(tmp_path / "data", [0.5] * 8)).items()}
     audio = build(task, kind, (350.0, 250.0) if task is REGRESSION else None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+from functools import cache
 
 from earmark.threads import watch
 
@@ -37,6 +38,7 @@ def describe_environment(device_name: str) -> dict[str, object]:
     }
 
 
+@cache  # metadata of all packages takes 5 ms to read, and a run asks three times
 def _version(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)
