@@ -13,7 +13,7 @@ earmark bench train --model_name_or_path MODEL [flags]
 earmark bench infer --model_name_or_path MODEL [flags]""",
     groups={"measurement": "measurement", "model": "model (train, infer)"},
     text="""
-data   decode recordings into the store; store to batches, in this process, through DataLoader workers and on the device
+data   decode recordings into the store; store to batches: in this process, through workers, and on the device
 train  training steps as `earmark train` takes them; preparation, evaluation and saving left out
 infer  the scoring loop, from decoded samples to logits; decoding left out""",
     notes="The clips and their store go into a temporary folder (TMPDIR) that is removed at the end.",
