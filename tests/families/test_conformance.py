@@ -33,11 +33,11 @@ from earmark.models.build_model import (
     ModelSource,
     build_for_training,
     load_trained,
-    supported_architectures,
 )
 from earmark.models.embedding import classify_all
-from earmark.models.forward import cast_in_place, pads_exactly
+from earmark.models.forward import cast_in_place, install_forward, pads_exactly
 from earmark.models.freeze import freeze
+from earmark.models.transformers_model import load_classifier, supported_architectures
 from earmark.predict.classifier import Classifier
 from earmark.scoring.torch_scorer import TorchScorer, scoring
 from earmark.settings.data_flags import DataArguments
@@ -139,8 +139,9 @@ def test_plain_transformers_answers_the_same(case: Case) -> None:
 
 def test_training_evaluates_as_the_saved_model_answers(case: Case, tmp_path: Path) -> None:
     clips = written(tmp_path, case.waveforms)
-    audio = load_trained(ModelSource(name_or_path=str(case.folder)))
-    audio.model.train()
+    source = ModelSource(name_or_path=str(case.folder))
+    audio = load_trained(source)
+    audio.model = install_forward(load_classifier(source, case.folder), audio.family).train()
     trainer = make_trainer(audio, {"train": clips, "validation": clips}, tmp_path / "out", bf16=True)
     np.testing.assert_allclose(trainer.scorer.score(clips), case.alone, atol=TOLERANCE)
 

@@ -13,8 +13,9 @@ import torch
 from huggingface_hub import constants
 
 from earmark.errors import ModelError, NetworkError
-from earmark.models.build_model import ModelSource, build_for_training, load_config, load_trained
+from earmark.models.build_model import ModelSource, build_for_training, load_trained
 from earmark.models.checkpoint import find_checkpoint, folder_to_write, hub_name, local_folder
+from earmark.models.transformers_model import load_config
 from tests.models.hub_stand_in import serve, use
 from tests.tiny import overrides
 

@@ -132,7 +132,7 @@ def test_what_the_settings_do_not_know_is_saved_again(tmp_path: Path) -> None:
     path = tmp_path / "preprocessor_config.json"
     path.write_text(json.dumps({**WRITTEN_BY_TRANSFORMERS, "processor_class": "Wav2Vec2Processor"}))
     audio = load_trained(ModelSource(name_or_path=str(tmp_path)))
-    audio.save(tmp_path)
+    audio.frontend.save(tmp_path)
     saved = json.loads(path.read_text())
     assert (saved["processor_class"], saved["sampling_rate"]) == ("Wav2Vec2Processor", 8000)
     assert transformers.AutoFeatureExtractor.from_pretrained(tmp_path).sampling_rate == 8000

@@ -17,6 +17,7 @@ from earmark.models.build_model import AudioModel, ModelSource, build_for_traini
 from earmark.models.forward import fold_unit
 from earmark.models.head import output_layer
 from earmark.models.model_source import model_source
+from earmark.models.transformers_model import load_classifier
 from earmark.settings.model_flags import ModelArguments
 from earmark.tasks import REGRESSION, SINGLE_LABEL, Task
 from tests.families.tiny_models import KINDS_BY_FAMILY
@@ -113,7 +114,7 @@ def test_nothing_to_keep(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> No
         build_for_training(replace(source, keep_head=True), ["cat", "dog"], 0.5, 0.5)
     body = tmp_path / "body"
     checkpoint(body, "wav2vec2")
-    model = load_trained(ModelSource(name_or_path=str(body))).model
+    model = load_classifier(ModelSource(name_or_path=str(body)), body)
     model.wav2vec2.save_pretrained(body)  # as a pretrained checkpoint has it: no head
     _, line = build(ModelSource(name_or_path=str(body)), LABELS, caplog)
     assert line == "head: new, because the checkpoint has no head"

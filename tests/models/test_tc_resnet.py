@@ -11,7 +11,8 @@ import pytest
 import torch
 from transformers import Wav2Vec2FeatureExtractor
 
-from earmark.models.tc_resnet import LogMel, TCResNetConfig, TCResNetForAudioClassification
+from earmark.families.temporal_layers import LogMel
+from earmark.models.tc_resnet import TCResNetConfig, TCResNetForAudioClassification
 from tests.tiny import tone
 
 

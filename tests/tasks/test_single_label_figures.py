@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, top_k_accuracy_score
 
 from earmark.errors import DataError, ModelError
 from earmark.tasks.single_label_figures import compute_metrics
@@ -53,6 +54,20 @@ def test_json_has_no_nan_and_the_summary_shows_the_majority_rate() -> None:
     json.dumps(metrics.to_dict(), allow_nan=False)
     assert metrics.to_dict()["classes_without_clips"] == ["c", "d"]
     assert "always predicting 'a': 0.6667" in metrics.summary_lines()[0]
+
+
+def test_figures_are_those_of_scikit_learn() -> None:
+    rng = np.random.default_rng(0)
+    targets = rng.integers(0, 6, 300)  # the last of 7 classes has no clips
+    logits = np.round(rng.standard_normal((300, 7)) + np.eye(7)[targets], 1).astype(np.float32)  # some are equal
+    metrics = compute_metrics(logits, targets, list("abcdefg"))
+    predicted, classes = logits.argmax(axis=1), np.arange(7)
+    assert (metrics.confusion == confusion_matrix(targets, predicted, labels=classes)).all()
+    for k, accuracy in metrics.top_k_accuracy.items():
+        assert accuracy == pytest.approx(top_k_accuracy_score(targets, logits, k=k, labels=classes))
+    expected = precision_recall_fscore_support(targets, predicted, labels=classes, zero_division=np.nan)
+    for row, *figures in zip(metrics.per_class[:6], *expected, strict=False):
+        assert [row.precision, row.recall, row.f1, row.support] == pytest.approx(figures)
 
 
 def test_no_clips_is_an_error() -> None:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedConfig, PreTrainedModel
 
+    from earmark.families.plain_model import PlainClassifier, PlainConfig
+
 _MEL_WINDOW_S, MEL_HOP_S = 0.025, 0.010  # the same for all mel spectrograms here
 _LAYERS = re.compile(r"(^|\.)(layers|layer|blocks)$")
 
@@ -157,6 +159,10 @@ class Family:
     def default_frontend(self, config: PreTrainedConfig) -> FrontendSettings:
         """Return the frontend of a model that is saved without one."""
         return WaveformSettings(do_normalize=self.normalizes_clips, return_attention_mask=True)
+
+    def plain_class(self, config: PlainConfig) -> type[PlainClassifier] | None:
+        """Return the class for scoring without Transformers; ``None`` if there is none for this configuration."""
+        return None
 
     def static_forward(self, model: PreTrainedModel) -> StaticForward | None:
         """Return earmark's forward for this model, which ignores padding; ``None`` to use the library's."""

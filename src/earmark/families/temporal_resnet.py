@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 import torch
 
 from earmark.families.family import Family, Recipe
+from earmark.families.temporal_layers import PlainTCResNet, shortest_input
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
+
+    from earmark.families.plain_model import PlainConfig
 
 
 class TemporalResNet(Family):
@@ -26,9 +29,13 @@ class TemporalResNet(Family):
     # clips: 0.76 to 0.90 without, 0.91 to 0.93 with the average). Fine-tuning uses the same rate.
     from_scratch = pretrained = Recipe(4e-3, 32, 1000, ema=0.99)
 
+    def plain_class(self, config: PlainConfig) -> type[PlainTCResNet]:
+        """See the base class."""
+        return PlainTCResNet
+
     def min_samples(self, config: PreTrainedConfig, rate_hz: int) -> int:
         """See the base class."""
-        return int(config.min_samples)
+        return shortest_input(config)
 
     def embeddings(self, model: PreTrainedModel, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         """See the base class."""

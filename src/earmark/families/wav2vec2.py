@@ -8,9 +8,12 @@ import torch
 
 from earmark.families.family import Family
 from earmark.families.wav2vec2_forward import Wav2Vec2Forward
+from earmark.families.wav2vec2_layers import PlainWav2Vec2
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
+
+    from earmark.families.plain_model import PlainConfig
 
 _UNUSUAL = ("add_adapter", "adapter_attn_dim", "conv_pos_batch_norm", "use_weighted_layer_sum")
 
@@ -23,10 +26,14 @@ class Wav2Vec2(Family):
     # the first convolution of wav2vec2-base, 6.5 MB per second, which is 3.3 GB for 32 clips of 16 s.
     cpu_batch_s = 4.0
 
+    def plain_class(self, config: PlainConfig) -> type[PlainWav2Vec2] | None:
+        """See the class docstring of :class:`PlainWav2Vec2`."""
+        return None if _is_unusual(config) else PlainWav2Vec2
+
     def static_forward(self, model: PreTrainedModel) -> Wav2Vec2Forward | None:
         """See the class docstring."""
-        is_usual = type(model).__name__.endswith("ForSequenceClassification")
-        if not is_usual or any(getattr(model.config, name, None) for name in _UNUSUAL):
+        is_usual = isinstance(model, PlainWav2Vec2) or type(model).__name__.endswith("ForSequenceClassification")
+        if not is_usual or _is_unusual(model.config):
             return None
         return Wav2Vec2Forward(model, first_dropped=self.first_dropped_layer)
 
@@ -46,6 +53,11 @@ class Wav2Vec2(Family):
             return super().embeddings(model, inputs)
         mask = inputs.get("attention_mask")
         return forward.embeddings(inputs["input_values"], None if mask is None else mask.sum(dim=-1))
+
+
+def _is_unusual(config: object) -> bool:
+    """Return whether a model has adapters, a batch norm before the layers, or a sum of layers."""
+    return any(getattr(config, name, None) for name in _UNUSUAL)
 
 
 class WavLM(Wav2Vec2):

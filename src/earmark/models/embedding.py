@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from transformers.modeling_outputs import SequenceClassifierOutput
+
+from earmark.families.plain_model import PlainOutput
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -29,9 +30,9 @@ class EmbeddingModel:
     def __init__(self, model: PreTrainedModel) -> None:
         self.model = model
 
-    def __call__(self, **inputs: object) -> SequenceClassifierOutput:
+    def __call__(self, **inputs: object) -> PlainOutput:
         """Return embeddings (B, D) as ``logits``."""
-        return SequenceClassifierOutput(logits=self.model(**inputs, stop_at="embeddings"))
+        return PlainOutput(logits=self.model(**inputs, stop_at="embeddings"))
 
     def __getattr__(self, name: str) -> object:
         return getattr(self.model, name)

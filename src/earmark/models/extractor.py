@@ -13,9 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import transformers
-from huggingface_hub.errors import StrictDataclassError
-
 from earmark.errors import ModelError, first_line
 from earmark.families.family_registry import find_frontend
 from earmark.families.frontend_settings import Extractor, FrontendSettings
@@ -27,10 +24,6 @@ if TYPE_CHECKING:
     from earmark.models.model_source import ModelSource
 
 logger = logging.getLogger(__name__)
-
-# Errors of Transformers for invalid JSON files and values of a wrong type.
-UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, StrictDataclassError)
-
 
 # Files with a preprocessor, in the order in which Transformers searches them. The first is for processors of
 # Transformers 5, which may include a tokenizer; the second for single feature extractors and older processors.
@@ -84,8 +77,12 @@ def _frontend_kind(
     kind, name = family.frontend, settings.get(_TYPE)
     if name is None:
         return kind
-    only_known = settings.keys() <= kind.setting_names() | {_TYPE, "processor_class"}
-    return find_frontend(name) or (kind if only_known and not hasattr(transformers, str(name)) else None)
+    found = find_frontend(name)
+    if found is not None or not settings.keys() <= kind.setting_names() | {_TYPE, "processor_class"}:
+        return found
+    import transformers
+
+    return None if hasattr(transformers, str(name)) else kind
 
 
 def _from_json(file: Path, settings: Mapping[str, object], kind: type[FrontendSettings]) -> FrontendSettings:
@@ -96,16 +93,25 @@ def _from_json(file: Path, settings: Mapping[str, object], kind: type[FrontendSe
 
 
 def _from_transformers(file: Path, source: ModelSource) -> Extractor:
+    import transformers
+
     try:
         extractor: Extractor = transformers.AutoFeatureExtractor.from_pretrained(
             file.parent, trust_remote_code=source.trust_remote_code
         )
-    except UNREADABLE as exc:
+    except unreadable_errors() as exc:
         raise ModelError(f"{file}: cannot be read ({first_line(exc)}). Copy it again from the model's source.") from exc
     rate_hz = getattr(extractor, "sampling_rate", None)
     if not isinstance(rate_hz, int) or rate_hz < 1:
         raise ModelError(f"{file}: the sampling_rate {rate_hz} is not a rate in hertz. Fix the file.")
     return extractor
+
+
+def unreadable_errors() -> tuple[type[Exception], ...]:
+    """Return the errors of Transformers for invalid JSON files and values of a wrong type."""
+    from huggingface_hub.errors import StrictDataclassError
+
+    return (OSError, ValueError, KeyError, TypeError, AttributeError, StrictDataclassError)
 
 
 def saved_settings(folder: Path) -> tuple[Path, Mapping[str, Any]] | None:

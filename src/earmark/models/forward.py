@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 from torch.func import functional_call
-from transformers.modeling_outputs import SequenceClassifierOutput
 
+from earmark.families.plain_model import PlainClassifier, PlainOutput
 from earmark.models.convolutions import CheckedConvolutions
 from earmark.models.head import output_layer, saved_unit
 from earmark.models.layer_drop import SelectedLayers, drop_rate
@@ -57,6 +57,7 @@ class ModelForward:
         drops = family.sums_layers(model.config) and drop_rate(model.config, family) > 0
         self.selected = SelectedLayers(model, family) if drops else None
         self._is_cast = False
+        self._outputs = _outputs_class(model)
 
     @property
     def training_dtype(self) -> torch.dtype | None:
@@ -104,17 +105,17 @@ class ModelForward:
             assert self.static is not None, "only a static forward returns features"
             return self.static.features(given["input_values"], num_samples)
         if "embeddings" in given:
-            outputs = SequenceClassifierOutput(logits=self.family.classify(self.model, given["embeddings"]))
+            outputs = self._outputs(logits=self.family.classify(self.model, given["embeddings"]))
         elif self.static is None or args or not set(given) <= self.static.inputs:
             selected = self.selected if self.model.training else None
             with nullcontext() if selected is None else selected.used():
                 outputs = type(self.model).forward(self.model, *args, **inputs)
         elif "features" in given:
-            outputs = SequenceClassifierOutput(logits=self.static.logits_of_features(**given))
+            outputs = self._outputs(logits=self.static.logits_of_features(**given))
         else:
-            outputs = SequenceClassifierOutput(logits=self.static.logits(given["input_values"], num_samples))
+            outputs = self._outputs(logits=self.static.logits(given["input_values"], num_samples))
         if hasattr(outputs, "logits"):
-            outputs["logits"] = self._answered(outputs["logits"].float())
+            outputs.logits = self._answered(outputs.logits.float())
         return outputs
 
     def _answered(self, logits: torch.Tensor) -> torch.Tensor:
@@ -132,6 +133,15 @@ class ModelForward:
             name: value.to(dtype) if torch.is_tensor(value) and value.is_floating_point() else value
             for name, value in inputs.items()
         }
+
+
+def _outputs_class(model: nn.Module) -> Any:
+    """Return the class of a classifier's outputs. Trainer, DDP and FSDP need Transformers' own."""
+    if isinstance(model, PlainClassifier):
+        return PlainOutput
+    from transformers.modeling_outputs import SequenceClassifierOutput
+
+    return SequenceClassifierOutput
 
 
 def fold_unit(model: PreTrainedModel) -> None:

@@ -130,7 +130,7 @@ def compute(
         kept = stack.enter_context(_noting_layers(model)) if layers else {}
         outputs = model(**make_inputs(way.device))
         value = None if loss is None else loss(outputs)
-        logits = outputs["logits"].detach().float().cpu()
+        logits = outputs.logits.detach().float().cpu()
         found = {} if value is None or not gradients else _gradients(model, value, way.dtype)
     unit = model.forward.unit
     raw = logits if unit is None else (logits - unit[0]) / unit[1]

@@ -164,14 +164,12 @@ def compute_metrics(
     Raises:
         DataError, ModelError: see :func:`earmark.tasks.figures.units_to_judge`.
     """
-    from sklearn.metrics import confusion_matrix, top_k_accuracy_score  # imported here: the import takes a second
-
     units = units_to_judge(logits, len(targets), units)
-    indices = np.arange(len(labels))
     predicted = logits.argmax(axis=1)
-    confusion = confusion_matrix(targets, predicted, labels=indices)
-    per_class = _per_class(targets, predicted, labels)
-    intervals = bootstrap_intervals(confusion, units, targets * len(labels) + predicted)
+    cells = targets * len(labels) + predicted
+    confusion = np.bincount(cells, minlength=len(labels) ** 2).reshape(len(labels), len(labels))
+    per_class = _per_class(confusion, labels)
+    intervals = bootstrap_intervals(confusion, units, cells)
     present = [row for row in per_class if row.support]
     majority = max(present, key=lambda row: row.support)
     return Metrics(
@@ -180,9 +178,7 @@ def compute_metrics(
         balanced_accuracy=float(np.mean([row.recall for row in present])),
         macro_f1=float(np.mean([row.f1 for row in present])),
         loss=_cross_entropy(logits, targets),
-        top_k_accuracy={
-            k: float(top_k_accuracy_score(targets, logits, k=k, labels=indices)) for k in _TOP_K if k < len(labels)
-        },
+        top_k_accuracy={k: _top_k_accuracy(logits, targets, k) for k in _TOP_K if k < len(labels)},
         majority_class=majority.label,
         majority_class_rate=majority.support / len(targets),
         predicted_classes=len(np.unique(predicted)),
@@ -194,26 +190,28 @@ def compute_metrics(
     )
 
 
-def _per_class(targets: np.ndarray, predicted: np.ndarray, labels: Sequence[str]) -> list[ClassFigures]:
-    from sklearn.metrics import precision_recall_fscore_support
-
-    indices = np.arange(len(labels))
-    figures = precision_recall_fscore_support(targets, predicted, labels=indices, zero_division=math.nan)
-    precision, recall, f1, support = (np.asarray(column) for column in figures)
+def _per_class(confusion: np.ndarray, labels: Sequence[str]) -> list[ClassFigures]:
+    """Return the figures of each class of a confusion matrix, int (C, C) with targets as rows."""
     rows = []
     for i, label in enumerate(labels):
-        has_clips = bool(support[i])
+        hits, support, predicted = int(confusion[i, i]), int(confusion[i].sum()), int(confusion[:, i].sum())
         rows.append(
             ClassFigures(
                 label=label,
-                precision=None if np.isnan(precision[i]) else float(precision[i]),
-                recall=float(recall[i]) if has_clips else None,
+                precision=hits / predicted if predicted else None,
+                recall=hits / support if support else None,
                 # a class that has clips and was never predicted has an F1 of 0, although its precision is undefined
-                f1=float(np.nan_to_num(f1[i])) if has_clips else None,
-                support=int(support[i]),
+                f1=2 * hits / (support + predicted) if support else None,
+                support=support,
             )
         )
     return rows
+
+
+def _top_k_accuracy(logits: np.ndarray, targets: np.ndarray, k: int) -> float:
+    """Return the fraction of clips whose class is among the ``k`` with the highest logits; the last of equals wins."""
+    highest = np.argsort(logits, axis=1, kind="stable")[:, -k:]  # (N, k)
+    return float((highest == targets[:, None]).any(axis=1).mean())
 
 
 def _cross_entropy(logits: np.ndarray, targets: np.ndarray) -> float:

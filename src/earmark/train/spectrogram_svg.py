@@ -15,7 +15,8 @@ import numpy as np
 import torch
 
 from earmark.audio.excerpts import Spectrogram
-from earmark.models.tc_resnet import LogMel, TCResNetConfig
+from earmark.families.temporal_layers import LogMel
+from earmark.models.tc_resnet import TCResNetConfig
 from earmark.pages import round_step
 
 _BINS = 64

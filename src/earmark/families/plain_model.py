@@ -1,0 +1,79 @@
+"""Classifiers of torch modules alone, which load in a fraction of the time that Transformers needs to be imported.
+
+A family offers one with :meth:`earmark.families.family.Family.plain_class`. It gives the logits of Transformers' class
+and names its parameters in the same way, so :mod:`earmark.models.plain_checkpoint` loads the same files into it. It is
+for scoring; training, and checkpoints that it does not fit exactly, use Transformers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+
+class PlainConfig:
+    """The values of a ``config.json`` as attributes.
+
+    Attributes:
+        id2label: class names by index.
+        model_type: architecture.
+        num_labels: number of classes.
+
+    Raises:
+        ValueError: the file does not name its classes.
+    """
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        vars(self).update(values)
+        names = {int(index): str(name) for index, name in values["id2label"].items()}
+        if not names or sorted(names) != list(range(len(names))):
+            raise ValueError(f"id2label has the indices {sorted(names)}")
+        self.id2label = names
+        self.num_labels = len(names)
+
+    def __getattr__(self, name: str) -> Any:  # for type checkers: only absent values get here
+        raise AttributeError(name)
+
+
+@dataclass
+class PlainOutput:
+    """Output of a classifier, as in Transformers' outputs.
+
+    Attributes:
+        logits: (B, C), or other rows in their place.
+    """
+
+    logits: torch.Tensor
+
+
+class PlainClassifier(nn.Module):
+    """Base class of the classifiers.
+
+    Attributes:
+        config: its configuration.
+        library_classes: the classes of Transformers with the same weights, as ``architectures`` in ``config.json``.
+        settings: names of the settings that the class and its family read, which ``config.json`` must have.
+    """
+
+    library_classes: ClassVar[tuple[str, ...]]
+    settings: ClassVar[tuple[str, ...]]
+
+    def __init__(self, config: PlainConfig) -> None:
+        super().__init__()
+        self.config = config
+
+    @classmethod
+    def fits(cls, config: PlainConfig) -> bool:
+        """Return whether a checkpoint with this configuration is one of this class."""
+        named = getattr(config, "architectures", None) or []
+        is_usual = len(named) == 1 and named[0] in cls.library_classes and not hasattr(config, "quantization_config")
+        return is_usual and all(hasattr(config, name) for name in cls.settings)
+
+    @classmethod
+    def own_weights(cls, saved: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Return the weights of a file by their names in this class, without those that only training needs."""
+        return dict(saved)

@@ -1,0 +1,163 @@
+"""Classifiers of torch modules alone: the logits and embeddings of Transformers' classes, from the same files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from earmark.errors import ModelError
+from earmark.families.plain_model import PlainClassifier
+from earmark.models.build_model import AudioModel, ModelSource, build_for_training, load_trained
+from earmark.models.embedding import EmbeddingModel, classify_all
+from earmark.models.forward import install_forward
+from earmark.models.plain_checkpoint import load_plain
+from earmark.models.transformers_model import load_classifier
+from earmark.scoring.torch_scorer import score_waveforms
+from earmark.tasks import REGRESSION
+from tests.families.tiny_models import CPU, LABELS, build_varied
+from tests.tiny import overrides, tone
+
+KINDS: list[tuple[str, dict[str, object]]] = [
+    ("tc_resnet", {}),
+    ("wav2vec2", {}),
+    ("wav2vec2", {"do_stable_layer_norm": True, "feat_extract_norm": "layer", "conv_bias": True}),
+    ("wav2vec2", {"num_conv_pos_embeddings": 9}),
+    ("hubert", {}),
+    ("hubert", {"feat_proj_layer_norm": False}),
+    ("unispeech", {}),
+    ("unispeech-sat", {"do_stable_layer_norm": True}),
+]
+WAVES = [tone(frequency_hz, seconds) for frequency_hz, seconds in ((300, 1.0), (2000, 0.3), (900, 0.7))]
+
+
+def saved(folder: Path, kind: str = "wav2vec2", **settings: object) -> Path:
+    build_varied(kind, **settings).save(folder)
+    return folder
+
+
+def source(folder: Path) -> ModelSource:
+    return ModelSource(name_or_path=str(folder))
+
+
+def with_transformers(folder: Path, audio: AudioModel) -> Any:
+    """The same checkpoint as a model of Transformers."""
+    model = load_classifier(source(folder), folder)
+    install_forward(model, audio.family).forward.temperature = audio.decision.temperature
+    return model
+
+
+def rows(model: Any, audio: AudioModel, dtype: torch.dtype | None = None) -> np.ndarray:
+    return np.stack(list(score_waveforms(model, audio.frontend, WAVES, batch_size=3, device=CPU, dtype=dtype)))
+
+
+@pytest.mark.parametrize(("kind", "settings"), KINDS)
+def test_logits_and_embeddings_are_those_of_transformers(
+    kind: str, settings: dict[str, object], tmp_path: Path
+) -> None:
+    audio = load_trained(source(saved(tmp_path, kind, **settings)))
+    assert isinstance(audio.model, PlainClassifier)
+    library = with_transformers(tmp_path, audio)
+    assert audio.labels == LABELS
+    found, expected = rows(audio.model, audio), rows(library, audio)
+    assert np.ptp(expected, axis=0).min() > 1e-4  # the clips differ, or agreement would mean nothing
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    vectors, expected = (rows(EmbeddingModel(model), audio) for model in (audio.model, library))
+    np.testing.assert_allclose(vectors, expected, rtol=1e-4, atol=1e-5)
+    heads = [classify_all(model, vectors, CPU) for model in (audio.model, library)]
+    np.testing.assert_allclose(heads[0], heads[1], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["tc_resnet", "wav2vec2"])
+def test_bfloat16_is_close_to_float32(kind: str, tmp_path: Path) -> None:
+    audio = load_trained(source(saved(tmp_path, kind)))
+    exact, rounded = rows(audio.model, audio), rows(audio.model, audio, torch.bfloat16)
+    assert np.abs(rounded - exact).max() < 0.1 * np.abs(exact).max()
+
+
+def test_half_precision_files_become_float32(tmp_path: Path) -> None:
+    weights = tmp_path / "model.safetensors"
+    halved = {name: value.half() for name, value in load_file(saved(tmp_path) / weights.name).items()}
+    save_file(halved, weights, {"format": "pt"})
+    model = load_plain(source(tmp_path), tmp_path)
+    assert model is not None
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+
+
+def test_weight_norms_of_earlier_files_are_read(tmp_path: Path) -> None:
+    audio = load_trained(source(saved(tmp_path)))
+    weights = load_file(tmp_path / "model.safetensors")
+    old = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}
+    for name in [name for name in weights if "original" in name]:
+        stem, _, factor = name.rpartition("parametrizations")
+        weights[stem + old[f"parametrizations{factor}"]] = weights.pop(name)
+    assert any(name.endswith("weight_g") for name in weights)
+    save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
+    again = load_trained(source(tmp_path))
+    assert isinstance(again.model, PlainClassifier)
+    np.testing.assert_array_equal(rows(again.model, again), rows(audio.model, audio))
+
+
+def test_a_regression_keeps_its_unit(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = ModelSource(model_type="wav2vec2", config_overrides=overrides("wav2vec2"))
+    build_for_training(model, ["level"], 1.0, 1.0, REGRESSION, (50.0, 10.0)).save(tmp_path)
+    audio = load_trained(source(tmp_path))
+    assert isinstance(audio.model, PlainClassifier)
+    assert audio.task is REGRESSION
+    found = rows(audio.model, audio)
+    assert found.min() > 20  # near the mean, not near 0
+    assert found.max() < 80
+    np.testing.assert_allclose(found, rows(with_transformers(tmp_path, audio), audio), rtol=1e-4)
+
+
+def edit_config(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    change(config)
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+CHANGES: dict[str, Callable[[dict[str, Any]], object]] = {
+    "a setting is missing": lambda config: config.pop("mask_time_prob"),
+    "another activation": lambda config: config.update(hidden_act="relu"),
+    "adapters": lambda config: config.update(adapter_attn_dim=4),
+    "another class": lambda config: config.update(architectures=["Wav2Vec2ForXVector"]),
+    "no class": lambda config: config.pop("architectures"),
+    "quantized": lambda config: config.update(quantization_config={"quant_method": "none"}),
+    "another size": lambda config: config.update(intermediate_size=48),
+    "labels with a gap": lambda config: config.update(id2label={"0": "a", "2": "b"}),
+    "a setting of another type": lambda config: config.update(hidden_size="wide"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+def test_other_checkpoints_are_left_to_transformers(change: Callable[[dict[str, Any]], object], tmp_path: Path) -> None:
+    saved(tmp_path)
+    assert load_plain(source(tmp_path), tmp_path) is not None
+    edit_config(tmp_path, change)
+    assert load_plain(source(tmp_path), tmp_path) is None
+
+
+def test_a_missing_setting_has_the_default_of_transformers(tmp_path: Path) -> None:
+    before = load_trained(source(saved(tmp_path)))
+    edit_config(tmp_path, lambda config: config.pop("layer_norm_eps"))
+    after = load_trained(source(tmp_path))
+    assert not isinstance(after.model, PlainClassifier)
+    np.testing.assert_allclose(rows(after.model, after), rows(before.model, before), rtol=1e-4, atol=1e-5)
+
+
+def test_damaged_weights_and_a_missing_head_are_errors(tmp_path: Path) -> None:
+    weights = load_file(saved(tmp_path) / "model.safetensors")
+    headless = {name: value for name, value in weights.items() if not name.startswith("classifier")}
+    save_file(headless, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ModelError, match="lacks the head"):
+        load_trained(source(tmp_path))
+    (tmp_path / "model.safetensors").write_bytes(b"no weights")
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        load_trained(source(tmp_path))
