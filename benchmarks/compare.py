@@ -3,13 +3,15 @@
     python benchmarks/compare.py train -- --model_name_or_path MODEL --data_dir CLIPS --max_length_seconds 1 \\
         --per_device_train_batch_size 32 --learning_rate 1e-4 --warmup_steps 0.1 --num_train_epochs 1
     python benchmarks/compare.py predict -- MODEL CLIPS
+    python benchmarks/compare.py embed -- MODEL CLIPS
 
-Flags behind ``--`` go to both sides. A is the reference (plain_train.py, plain_predict.py, or a script of your own), B
-is earmark. A machine's speed drifts, so a ratio is taken from two runs next to each other; the median over the pairs
-counts, and its spread says how far to trust it.
+Flags behind ``--`` go to both sides. A is the reference (plain_train.py, plain_predict.py, or a script of your own; for
+embed, earmark itself in fp32), B is earmark. A machine's speed drifts, so a ratio is taken from two runs next to each
+other; the median over the pairs counts, and its spread says how far to trust it.
 
-Two ratios are shown: of the work itself (training steps alone; decoding and scoring alone), and of the whole process,
-with its start, loading, preparation of the data, evaluation and saving.
+Ratios are shown of the work itself (training steps alone; decoding and scoring alone), and of the whole process, with
+its start, loading, preparation of the data, evaluation and saving; and of the processor time of the work where both
+sides report it, which other processes disturb less.
 """
 
 from __future__ import annotations
@@ -32,11 +34,13 @@ from typing import IO, Any
 
 HERE = Path(__file__).resolve().parent
 # earmark's own defaults keep the best epoch; the plain example keeps the last
-_EARMARK_FLAGS = {"train": ["--eval_strategy", "no", "--save_strategy", "no"], "predict": []}
+_EARMARK_FLAGS = {"train": ["--eval_strategy", "no", "--save_strategy", "no"], "predict": [], "embed": []}
+_REFERENCE_FLAGS = {"train": [], "predict": [], "embed": ["--precision", "fp32"]}
 # flags whose defaults differ between the two sides
 _BETTER_GIVEN = {
     "train": ("--per_device_train_batch_size", "--learning_rate", "--warmup_steps", "--max_length_seconds"),
     "predict": (),
+    "embed": (),
 }
 _PACKAGES = ("earmark", "torch", "transformers", "numpy", "soundfile")
 _TAIL_LINES = 15
@@ -102,9 +106,9 @@ def parse(own: list[str], shared: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        usage="compare.py train|predict [flags of the comparison] -- FLAGS OF BOTH SIDES",
+        usage="compare.py train|predict|embed [flags of the comparison] -- FLAGS OF BOTH SIDES",
     )
-    parser.add_argument("work", choices=["train", "predict"], help="what to compare")
+    parser.add_argument("work", choices=["train", "predict", "embed"], help="what to compare")
     parser.add_argument("--pairs", type=int, default=3, help="how often each side runs, in turn (default: %(default)s)")
     parser.add_argument(
         "--reference",
@@ -113,7 +117,9 @@ def parse(own: list[str], shared: list[str]) -> argparse.Namespace:
         'than its whole process, ends with a line such as {"clips_per_second": 12.3, "accuracy": 0.9}',
     )
     parser.add_argument(
-        "--reference_flags", type=shlex.split, default=[], help='flags for the reference only, quoted: "--bf16"'
+        "--reference_flags",
+        type=shlex.split,
+        help='flags for the reference only, quoted: "--bf16" (default for embed: "--precision fp32")',
     )
     parser.add_argument(
         "--earmark_flags",
@@ -124,10 +130,12 @@ def parse(own: list[str], shared: list[str]) -> argparse.Namespace:
     parser.add_argument("--json", type=Path, help="file for all figures, the machine and the command lines")
     args = parser.parse_args(_with_values_attached(own))
     args.earmark_flags = _EARMARK_FLAGS[args.work] if args.earmark_flags is None else args.earmark_flags
-    args.reference = args.reference or HERE / f"plain_{args.work}.py"
+    args.reference_flags = _REFERENCE_FLAGS[args.work] if args.reference_flags is None else args.reference_flags
+    if args.reference is None and args.work != "embed":
+        args.reference = HERE / f"plain_{args.work}.py"
     if args.pairs < 1:
         parser.error("--pairs: at least 1")
-    if not args.reference.is_file():
+    if args.reference and not args.reference.is_file():
         parser.error(f"--reference {args.reference}: no such file")
     if args.json and not args.json.absolute().parent.is_dir():
         parser.error(f"--json {args.json}: no such folder")
@@ -155,11 +163,10 @@ def _with_values_attached(words: list[str]) -> list[str]:
 
 def command_of(side: str, args: argparse.Namespace, shared: list[str], output_dir: str) -> list[str]:
     """The words that start one side."""
+    start, flags = [str(HERE / "run_earmark.py"), args.work], args.earmark_flags
     if side == "reference":
-        start, flags = [str(args.reference)], args.reference_flags
-    else:
-        start, flags = [str(HERE / "run_earmark.py"), args.work], args.earmark_flags
-    output = ["--output_dir", output_dir] if args.work == "train" else []
+        start, flags = [str(args.reference)] if args.reference else start, args.reference_flags
+    output = {"train": ["--output_dir", output_dir], "embed": ["--output", f"{output_dir}.npy"]}.get(args.work, [])
     return [sys.executable, *start, *shared, *flags, *output]
 
 
@@ -259,6 +266,12 @@ def ratios(runs: list[Run], *, whole: bool) -> list[float]:
     return [b / a for a, b in speeds if a and b]
 
 
+def processor_ratios(runs: list[Run]) -> list[float]:
+    """How many times the processor time of earmark's work the reference's took; empty where it is not reported."""
+    seconds = [run.figures.get("cpu_seconds") for run in runs]
+    return [a / b for a, b in zip(seconds[::2], seconds[1::2], strict=True) if a and b]
+
+
 def summary(values: list[float]) -> dict[str, Any]:
     """Ratios pair by pair, their median and their spread."""
     if not values:
@@ -286,6 +299,8 @@ def table(runs: list[Run]) -> str:
     for name, whole in (("the work", False), ("the whole process", True)):
         values = ratios(runs, whole=whole)
         lines.append(f"earmark / reference, {name}: {_in_words(values)}")
+    if processor := processor_ratios(runs):
+        lines.append(f"earmark / reference, processor time of the work: {_in_words(processor)}")
     return "\n".join(lines)
 
 
@@ -306,6 +321,7 @@ def report(args: argparse.Namespace, shared: list[str], runs: list[Run]) -> dict
         "runs": [asdict(run) for run in runs],
         "ratio": summary(ratios(runs, whole=False)),
         "ratio_whole_process": summary(ratios(runs, whole=True)),
+        "ratio_processor_time": summary(processor_ratios(runs)),
     }
 
 

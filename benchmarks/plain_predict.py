@@ -78,13 +78,14 @@ def main() -> None:
     some = paths[:: max(1, len(paths) // args.tuning_clips)][: args.tuning_clips]
     tuning_start = time.perf_counter()
     size = args.batch_size or fastest_batch_size(pipe, some)
-    start = time.perf_counter()
+    start, cpu_start = time.perf_counter(), time.process_time()
     labels = label_all(pipe, paths, size)
-    seconds = time.perf_counter() - start
+    seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
     print_figures(
         {
             "clips": len(paths),
             "predict_seconds": seconds,
+            "cpu_seconds": cpu_seconds,
             "clips_per_second": len(paths) / seconds,
             "batch_size": size,
             "tuning_seconds": start - tuning_start,

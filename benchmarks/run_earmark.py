@@ -1,4 +1,4 @@
-"""Run ``earmark train`` or ``earmark predict`` and end with the line of figures that the plain scripts end with.
+"""Run ``earmark train``, ``predict`` or ``embed`` and end with the line of figures that the plain scripts end with.
 
     python benchmarks/run_earmark.py train FLAGS
 
@@ -12,6 +12,7 @@ import contextlib
 import csv
 import io
 import json
+import logging
 import sys
 import time
 from pathlib import Path
@@ -24,12 +25,12 @@ from earmark.cli.main import main as earmark
 class TimedText(io.StringIO):
     """Standard output that remembers when it was first and last written to."""
 
-    first_s = last_s = 0.0
+    first_s = last_s = first_cpu_s = last_cpu_s = 0.0
 
     def write(self, text: str) -> int:
         """Keep the text and the time."""
-        self.last_s = time.perf_counter()
-        self.first_s = self.first_s or self.last_s
+        self.last_s, self.last_cpu_s = time.perf_counter(), time.process_time()
+        self.first_s, self.first_cpu_s = self.first_s or self.last_s, self.first_cpu_s or self.last_cpu_s
         return super().write(text)
 
 
@@ -56,8 +57,39 @@ def predict(words: list[str]) -> dict[str, object]:
     return {
         "clips": len(rows),
         "predict_seconds": seconds,
+        "cpu_seconds": table.last_cpu_s - table.first_cpu_s,
         "clips_per_second": len(rows) / seconds,
         "accuracy": accuracy_by_folder((row["path"], row["label"]) for row in rows),
+    }
+
+
+class BeginningOfWork(logging.Handler):
+    """Remembers when earmark named the precision of the embeddings, which is when it starts to compute them."""
+
+    start_s = start_cpu_s = 0.0
+    precision = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the time of that message."""
+        if "embeddings are computed in" in record.msg:
+            self.start_s, self.start_cpu_s = time.perf_counter(), time.process_time()
+            self.precision = str(record.args[0]) if record.args else ""
+
+
+def embed(words: list[str]) -> dict[str, object]:
+    """Compute embeddings, from the first recording to the finished file."""
+    beginning = BeginningOfWork()
+    logging.getLogger("earmark.predict.embed").addHandler(beginning)
+    ended_well(earmark(["embed", *words]))
+    seconds, cpu_seconds = time.perf_counter() - beginning.start_s, time.process_time() - beginning.start_cpu_s
+    table = Path(f"{words[words.index('--output') + 1]}.rows.csv").read_text(encoding="utf-8")
+    count = len(table.splitlines()) - 1
+    return {
+        "clips": count,
+        "embed_seconds": seconds,
+        "cpu_seconds": cpu_seconds,
+        "clips_per_second": count / seconds,
+        "precision": beginning.precision,
     }
 
 
@@ -69,5 +101,5 @@ def ended_well(code: int) -> None:
 
 if __name__ == "__main__":
     command, *rest = sys.argv[1:]
-    figures = {"train": train, "predict": predict}[command](rest)
+    figures = {"train": train, "predict": predict, "embed": embed}[command](rest)
     print_figures({**figures, "peak_memory_bytes": peak_memory_bytes()})

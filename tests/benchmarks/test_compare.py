@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from benchmarks.compare import Run, figures_in, main, ratios, summary, table
+from benchmarks.compare import Run, figures_in, main, processor_ratios, ratios, summary, table
 from tests.patience import PATIENCE_S, wait_until
 from tests.tiny import overrides
 
@@ -77,6 +77,28 @@ def test_without_figures_the_whole_process_is_compared() -> None:
     assert "the work: not known" in table(runs)
     assert figures_in([]) == figures_in(["done"]) == figures_in(['{"a": 1}', "3"]) == {}
     assert figures_in(["note", '{"clips_per_second": 2.5}']) == {"clips_per_second": 2.5}
+
+
+def test_processor_time_is_compared_where_both_sides_report_it() -> None:
+    runs = runs_of([2.0, 6.0], [30.0, 10.0])
+    assert processor_ratios(runs) == []
+    assert "processor time" not in table(runs)
+    runs[0].figures["cpu_seconds"], runs[1].figures["cpu_seconds"] = 12.0, 3.0
+    assert processor_ratios(runs) == [4.0]
+    assert table(runs).endswith("processor time of the work: 4.00x (median 4.00x, 4.00x to 4.00x)")
+
+
+@pytest.mark.slow
+def test_embeddings_are_compared_with_those_of_fp32(script, clips: Path, tmp_path: Path) -> None:
+    model, figures = tmp_path / "model", tmp_path / "figures.json"
+    script("make_model.py", "wav2vec2", str(model), "--config_overrides", overrides("wav2vec2"))
+    inputs = [str(model), str(clips / "train"), "--device", "cpu"]
+    words = ["--pairs", "1", "--json", str(figures), "--earmark_flags", "--precision bf16"]
+    done = compare("embed", *words, "--", *inputs)
+    assert done.returncode == 0, done.stderr
+    for run, precision in zip(json.loads(figures.read_text())["runs"], ("fp32", "bf16"), strict=True):
+        assert (run["figures"]["clips"], run["figures"]["precision"]) == (8, precision)
+        assert 0 < run["figures"]["cpu_seconds"] < PATIENCE_S
 
 
 def test_a_reported_peak_goes_before_resident_memory() -> None:
