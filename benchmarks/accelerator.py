@@ -1,0 +1,339 @@
+"""Measure and check everything on one accelerator, in one command of under ten minutes.
+
+    python benchmarks/accelerator.py --device cuda --output results
+    python benchmarks/accelerator.py --device npu --output results --model whisper-tiny-en --data_dir speech_commands_12
+    python benchmarks/accelerator.py --device cpu --output results --tiny
+
+Each step is a process with a time limit; one that fails or takes too long does not stop the others. The most important
+come first, and steps that no longer fit ``--limit_s`` are skipped. ``results.json`` and ``results.md`` in the output
+folder are written again after every step, and what each step said is in ``logs``. Each step is described in
+docs/performance.md.
+
+Exit status: 0, or 1 if a result is WRONG (it differs from the CPU beyond the tolerance) or a step failed, 2 if there is
+no such device, 130 after an interrupt.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+sys.path[:0] = [str(ROOT / "src"), str(ROOT)]
+
+from accelerator_steps import Machine, Outcome, Step, all_steps, preparations  # noqa: E402
+
+from earmark.doctor.selftest import only_card  # noqa: E402
+
+_PROBE_S = 120.0
+_PREPARE_S = 60.0
+_GRACE_S = 5.0  # from SIGTERM to SIGKILL
+_RESERVE_S = 5.0  # of the time limit, kept for the end
+_WRONG = "computes the model wrongly"  # said by earmark's own checks
+_KINDS = ("cuda", "npu", "xpu", "mps", "cpu")
+
+
+@dataclass
+class Result:
+    """A step that is over, or was skipped."""
+
+    name: str
+    outcome: Outcome
+    seconds: float = 0.0
+    command: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Finished:
+    """A process that is over.
+
+    Attributes:
+        code: exit code; ``None`` if it was stopped because it took too long.
+        out: what it wrote to standard output.
+        last: its last line on either channel.
+    """
+
+    code: int | None
+    out: str
+    last: str
+    seconds: float
+    is_wrong: bool
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run all steps; returns the exit status."""
+    args = parse(argv)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what is terminated ends its step, too
+    began = time.monotonic()
+    (args.output / "logs").mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="accelerator-", ignore_cleanup_errors=True) as work:
+        bench = Bench(args, Path(work), began)
+        facts = bench.probe()
+        if facts is None:
+            return 2
+        try:
+            bench.run_all()
+        except KeyboardInterrupt:
+            print("accelerator.py: interrupted", file=sys.stderr)
+            return 130
+    print(bench.markdown())
+    bad = [result.name for result in bench.results if result.outcome.status not in ("ok", "skipped")]
+    return int(bool(bad))
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Return the settings."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--device", required=True, help="cuda, npu, xpu or mps, or an index as in cuda:0; cpu to try this"
+    )
+    parser.add_argument("--output", type=Path, required=True, help="folder for the results")
+    parser.add_argument("--limit_s", type=float, default=570, help="seconds for everything (default: %(default)s)")
+    parser.add_argument("--tiny", action="store_true", help="tiny models and few steps, to try this anywhere")
+    parser.add_argument("--model", help="checkpoint to train on real recordings; with --data_dir")
+    parser.add_argument("--data_dir", help="folder with train/CLASS/*.wav and validation/CLASS/*.wav; with --model")
+    args = parser.parse_args(argv)
+    if args.device.partition(":")[0] not in _KINDS:
+        parser.error(f"--device {args.device}: not a device. Use cuda, npu, xpu, mps or cpu.")
+    if (args.model is None) != (args.data_dir is None):
+        parser.error("--model and --data_dir belong together. Give both, or leave both out.")
+    return args
+
+
+class Bench:
+    """All steps on one device.
+
+    Attributes:
+        results: the steps that are over, in order.
+        facts: the device and the versions.
+    """
+
+    def __init__(self, args: argparse.Namespace, work: Path, began: float) -> None:
+        self.args = args
+        self.work = work
+        self.began = began
+        self.kind = args.device.partition(":")[0]
+        self.results: list[Result] = []
+        self.facts: dict[str, Any] = {}
+        path = [str(ROOT / "src"), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+        # Only one card is visible: Transformers would spread its batches over all of them.
+        self.environment = os.environ | only_card(args.device if ":" in args.device else f"{args.device}:0", os.environ)
+        self.environment |= {
+            "PYTHONPATH": os.pathsep.join(path),
+            "PYTHONUNBUFFERED": "1",
+            "HF_HUB_OFFLINE": "1",
+            "TOKENIZERS_PARALLELISM": "false",
+            "TMPDIR": str(work),
+            "EARMARK_STORE": str(work / "store"),
+        }
+
+    @property
+    def left_s(self) -> float:
+        """Seconds until the limit."""
+        return self.args.limit_s - (time.monotonic() - self.began)
+
+    def probe(self) -> dict[str, Any] | None:
+        """Find the device; print one line if it is not there."""
+        words = [
+            str(HERE / "accelerator_jobs.py"),
+            "probe",
+            "--device",
+            self.kind,
+            "--json",
+            str(self.work / "probe.json"),
+        ]
+        done = self.run(words, "probe", min(_PROBE_S, self.left_s))
+        if done.code != 0:
+            why = done.last if done.code is not None else f"no answer in {_PROBE_S:.0f} s. Run `earmark doctor`."
+            print(f"accelerator.py: error: {why}", file=sys.stderr)
+            return None
+        self.facts = json.loads((self.work / "probe.json").read_text(encoding="utf-8"))
+        return self.facts
+
+    def run_all(self) -> None:
+        """Run the steps and write the results after each."""
+        facts = self.facts
+        machine = Machine(self.kind, facts["name"], facts["precision"], self.work, self.args.tiny)
+        real = (self.args.model, self.args.data_dir) if self.args.model else None
+        for number, words in enumerate(preparations(machine)):
+            done = self.run(words, f"prepare-{number}", min(_PREPARE_S, self.left_s))
+            if done.code != 0:
+                self.results.append(Result(f"prepare-{number}", Outcome("failed", note=done.last), done.seconds))
+        for step in all_steps(machine, real):
+            self.results.append(self.take(step))
+            self.write()
+            print(f"{self.results[-1].name}: {said(self.results[-1])}", file=sys.stderr, flush=True)
+
+    def take(self, step: Step) -> Result:
+        """Run one step, or skip it; whatever goes wrong is in the result."""
+        if self.args.tiny and not step.tiny:
+            return Result(step.name, Outcome("skipped", note="not part of --tiny"))
+        left_s = self.left_s - _RESERVE_S
+        if left_s < step.least_s:
+            note = f"{max(0.0, left_s):.0f} s of --limit_s {self.args.limit_s:g} left, {step.least_s:.0f} s needed"
+            return Result(step.name, Outcome("skipped", note=note))
+        place = self.args.output / f"{step.name}.json"
+        place.unlink(missing_ok=True)
+        words = [word.replace("{json}", str(place.absolute())) for word in step.words]
+        limit_s = min(step.limit_s, left_s)
+        done = self.run(words, step.name, limit_s)
+        return Result(step.name, self.outcome(step, done, place, limit_s), done.seconds, ["python", *words])
+
+    def outcome(self, step: Step, done: Finished, place: Path, limit_s: float) -> Outcome:
+        """Return what a process found; what it had written counts even if it failed later."""
+        found = Outcome("failed")
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, IndexError):
+            text = place.read_text(encoding="utf-8") if "{json}" in step.words else done.out
+            found = step.read(parsed(text))
+        if done.code is None:
+            found.status = found.status if found.status == "WRONG" else "timed out"
+            found.note = "; ".join(filter(None, [f"stopped after {limit_s:.0f} s", found.note]))
+        elif done.is_wrong:
+            found.status, found.note = "WRONG", done.last
+        elif found.status == "failed" and not found.note:
+            found.note = f"exit code {done.code}: {done.last}"
+        return found
+
+    def run(self, words: list[str], name: str, limit_s: float) -> Finished:
+        """Run Python with ``words`` for at most ``limit_s``, with its output in ``logs``."""
+        began = time.monotonic()
+        logs = [self.args.output / "logs" / f"{name}.{channel}.txt" for channel in ("out", "err")]
+        with contextlib.ExitStack() as stack:
+            out, err = (stack.enter_context(open(path, "wb")) for path in logs)
+            process = stack.enter_context(
+                ended(
+                    subprocess.Popen(
+                        [sys.executable, *words],
+                        env=self.environment,
+                        stdin=subprocess.DEVNULL,
+                        stdout=out,
+                        stderr=err,
+                        start_new_session=True,
+                    )
+                )
+            )
+            try:
+                code: int | None = process.wait(max(0.0, limit_s))
+            except subprocess.TimeoutExpired:
+                code = None
+        texts = [path.read_text(encoding="utf-8", errors="replace") for path in logs]
+        last = main_line([line.strip() for text in texts for line in text.splitlines() if line.strip()])
+        return Finished(code, texts[0], last, time.monotonic() - began, code != 0 and _WRONG in last)
+
+    def write(self) -> None:
+        """Write both files; each is replaced as a whole."""
+        report = {"device": self.args.device, "tiny": self.args.tiny, "machine": self.facts}
+        report |= {"seconds": time.monotonic() - self.began, "steps": [asdict(result) for result in self.results]}
+        for name, text in (("results.json", json.dumps(report, indent=2) + "\n"), ("results.md", self.markdown())):
+            part = self.args.output / f"{name}.part"
+            part.write_text(text, encoding="utf-8")
+            part.replace(self.args.output / name)
+
+    def markdown(self) -> str:
+        """Return all results as Markdown."""
+        facts = self.facts
+        head = f"{facts['name']} ({facts['device']}), torch {facts['torch']}, transformers {facts['transformers']}, "
+        head += f"Python {facts['python']}, training in {facts['precision']}"
+        if self.args.tiny:
+            head += "; --tiny: these figures say nothing about speed"
+        names = [
+            "step",
+            "result",
+            "clips/s",
+            "predicted",
+            "measured/predicted",
+            "aim",
+            "memory of the device",
+            "s",
+            "notes",
+        ]
+        tables = [table(names, [cells(result) for result in self.results])]
+        for result in self.results:
+            rows = result.outcome.rows
+            if rows:
+                body = [[shown(value) for value in row.values()] for row in rows]
+                tables.append(f"## {result.name}\n\n{table(list(rows[0]), body)}")
+        return "\n\n".join([head, *tables]) + "\n"
+
+
+@contextlib.contextmanager
+def ended(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    """End a process and all that it started, if they are still there at the end."""
+    try:
+        yield process
+    finally:
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_GRACE_S)
+
+
+def main_line(lines: list[str]) -> str:
+    """Return the last line that tells an error, or the last line."""
+    errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b|[\w.]+: error: ", line)]
+    return [*(errors or lines or ["no output"])][-1].removeprefix("earmark: error: ")
+
+
+def parsed(text: str) -> Any:
+    """Return the JSON of a text: from its first line with a brace to the end, or its last line."""
+    lines = text.splitlines()
+    first = next((number for number, line in enumerate(lines) if line.startswith("{")), 0)
+    try:
+        return json.loads("\n".join(lines[first:]))
+    except ValueError:
+        return json.loads(lines[-1])
+
+
+def said(result: Result) -> str:
+    """Return a result as a line."""
+    outcome = result.outcome
+    rate = f"{outcome.clips_per_second:,.1f} clips/s, " if outcome.clips_per_second else ""
+    return f"{outcome.status}, {rate}{result.seconds:.0f} s. {outcome.note}".strip()
+
+
+def cells(result: Result) -> list[str]:
+    """Return a row of the table."""
+    found = result.outcome
+    rate, expected = found.clips_per_second, found.predicted
+    return [
+        result.name,
+        found.status,
+        f"{rate:,.1f}" if rate else "",
+        f"{expected:,.0f}" if expected else "",
+        f"{rate / expected:.2f}" if rate and expected else "",
+        found.aim,
+        f"{found.memory_bytes / 1e9:.3g} GB" if found.memory_bytes else "",
+        f"{result.seconds:.0f}",
+        found.note.replace("|", "\\|"),
+    ]
+
+
+def shown(value: Any) -> str:
+    """Return a value of a table of details."""
+    if isinstance(value, float):
+        return f"{value:,.1f}" if abs(value) >= 100 else f"{value:.1e}"
+    return "" if value is None else str(value).replace("|", "\\|").replace("\n", " ")
+
+
+def table(head: list[str], body: list[list[str]]) -> str:
+    """Return a table as Markdown."""
+    lines = ["| " + " | ".join(row) + " |" for row in (head, *body)]
+    return "\n".join([lines[0], "|" + "---|" * len(head), *lines[1:]])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
