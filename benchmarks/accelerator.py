@@ -42,6 +42,7 @@ _PROBE_S = 120.0
 _PREPARE_S = 60.0
 _GRACE_S = 5.0  # from SIGTERM to SIGKILL
 _RESERVE_S = 5.0  # of the time limit, kept for the end
+_TINY_PATIENCE = 5  # --tiny tries the steps on slow or busy machines
 _WRONG = "computes the model wrongly"  # said by earmark's own checks
 _KINDS = ("cuda", "npu", "xpu", "mps", "cpu")
 
@@ -188,7 +189,7 @@ class Bench:
         place = self.args.output / f"{step.name}.json"
         place.unlink(missing_ok=True)
         words = [word.replace("{json}", str(place.absolute())) for word in step.words]
-        limit_s = min(step.limit_s, left_s)
+        limit_s = min(step.limit_s * (_TINY_PATIENCE if self.args.tiny else 1), left_s)
         done = self.run(words, step.name, limit_s)
         return Result(step.name, self.outcome(step, done, place, limit_s), done.seconds, ["python", *words])
 

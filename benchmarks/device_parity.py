@@ -8,8 +8,8 @@ models with random weights; with ``--full_size`` one model of each family in its
 
 * cpu: logits on the device against float32 on the CPU, for the worst clip, and the loss.
 * gradients: the worst of all weights, likewise.
-* mixed: logits of clips alone against those in batches of many lengths, both on the device, relative to how far
-  logits differ from clip to clip.
+* mixed: logits of clips alone against those in a batch of many lengths, both on the device. Relative to how far logits
+  differ from clip to clip; in half precision, to the size of logits if that is more, because they are rounded to it.
 
 An error above :data:`TOLERANCES` is WRONG, and the exit status is 1. A model that cannot be compared is a row, too.
 """
@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -39,7 +40,8 @@ from earmark.models.numerics import (
     gradient_errors,
     logits_error,
 )
-from earmark.scoring.torch_scorer import score_waveforms
+from earmark.scoring.inference import score
+from earmark.scoring.torch_scorer import TorchScorer
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tests.tiny import ARCHITECTURES, tone
@@ -137,8 +139,8 @@ def compared(kind: str, device: torch.device, precision: str, *, full_size: bool
     try:
         audio = build(kind, full_size=full_size)
         tolerance = TOLERANCES[precision]
-        row.cpu, row.gradients, row.note = against_cpu(audio, device, DTYPES[precision])
-        row.mixed = alone_against_mixed(audio, device, DTYPES[precision])
+        row.cpu, row.gradients, row.note, scale = against_cpu(audio, device, DTYPES[precision])
+        row.mixed = alone_against_mixed(audio, device, DTYPES[precision], 1e-12 if precision == "fp32" else scale)
         wrong = not (max(row.cpu, row.mixed) <= tolerance.logits and row.gradients <= tolerance.gradients)
         row.verdict = "WRONG" if wrong else "ok"  # NaN is wrong
     except Exception as exc:  # an architecture that fails must not hide the others
@@ -155,6 +157,10 @@ def build(kind: str, *, full_size: bool) -> AudioModel:
     settings = None if full_size else json.dumps(ARCHITECTURES.get(kind, {}))
     source = ModelSource(model_type=kind, config_overrides=settings)
     audio = build_for_training(source, LABELS, None, longest_s=2.4)
+    with torch.no_grad():
+        for parameter in audio.model.parameters():
+            if parameter.ndim > 1 and not parameter.any():  # a norm of zeros is not defined in float16
+                parameter.normal_(std=0.1)
     if not full_size:
         with torch.no_grad():
             for module in audio.model.modules():
@@ -169,8 +175,8 @@ def clips() -> list[np.ndarray]:
     return [tone(300 + 200 * i, seconds, seed=i) for i, seconds in enumerate(SECONDS)]
 
 
-def against_cpu(audio: AudioModel, device: torch.device, dtype: torch.dtype) -> tuple[float, float, str]:
-    """Return the errors of logits and gradients, and the first layer that differs."""
+def against_cpu(audio: AudioModel, device: torch.device, dtype: torch.dtype) -> tuple[float, float, str, float]:
+    """Return the errors of logits and gradients, the first layer that differs, and the size of logits."""
     waves = [clips()[1], clips()[1][::-1].copy()]  # of one length, which no architecture pads
     targets = torch.arange(len(waves)) % len(LABELS)
 
@@ -193,23 +199,25 @@ def against_cpu(audio: AudioModel, device: torch.device, dtype: torch.dtype) -> 
     here = {name: value.cpu() for name, value in exact.gradients.items()}
     gradients = max(gradient_errors(there, here).values())
     layer = "" if device.type == "cpu" and dtype == torch.float32 else first_different_layer(found, exact, model)
-    return off, gradients, layer and f"first layer that differs: {layer}"
+    return off, gradients, layer and f"first layer that differs: {layer}", exact.scale
 
 
-def alone_against_mixed(audio: AudioModel, device: torch.device, dtype: torch.dtype) -> float:
-    """Return the largest difference of logits, relative to their standard deviation from clip to clip."""
+def alone_against_mixed(audio: AudioModel, device: torch.device, dtype: torch.dtype, least: float) -> float:
+    """Return the largest relative difference of logits of clips alone and in one batch of all lengths.
+
+    Args:
+        audio: model, on ``device``.
+        device: where to compute.
+        dtype: number format.
+        least: smallest size of a logit that differences are relative to.
+    """
     waves = clips()
-
-    def logits(batch_size: int) -> np.ndarray:
-        compute_in = None if dtype == torch.float32 else dtype
-        found = score_waveforms(
-            audio.model, audio.frontend, waves, batch_size=batch_size, device=device, dtype=compute_in
-        )
-        return np.stack(list(found))
-
-    alone, mixed = logits(1), logits(len(waves))
-    size = float(alone.std(axis=0).max())
-    return float(np.abs(alone - mixed).max()) / max(size, 1e-12)
+    scorer = TorchScorer(audio.model, audio.frontend, device, None if dtype == torch.float32 else dtype)
+    scorer.most_samples = math.inf  # a CPU would score short batches
+    if scorer.shortest_in_batch < 1:
+        scorer.shortest_in_batch = 0.0
+    alone, mixed = (np.stack(list(score(scorer, waves, batch_size=size))) for size in (1, len(waves)))
+    return float(np.abs(alone - mixed).max()) / max(float(alone.std(axis=0).max()), least)
 
 
 def report(rows: list[Row]) -> dict[str, Any]:
