@@ -18,7 +18,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "earmark"
 ROOMS = [
     {"errors", "label_lists", "text"},
     {"io"},
-    {"extras", "faults", "http", "npu", "pages", "stats"},
+    {"extras", "faults", "heap", "http", "npu", "pages", "stats"},
     {"tasks"},
     {"formats"},
     {"threads"},

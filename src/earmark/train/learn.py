@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from earmark.distributed.launched import is_main_process
 from earmark.distributed.ranks import on_main_process
 from earmark.errors import EarmarkError, OutputError, Stopped, first_line
+from earmark.heap import freed_memory_kept
 from earmark.scoring.diagnosis import Schedule
 from earmark.store.waveforms import default_store_root
 from earmark.tasks.linear_fits import FittedHead
@@ -56,6 +57,8 @@ def learn(plan: Plan, trainer: AudioTrainer, prepared: PreparedData) -> Finished
         return _finished(trainer, fitted)
     _log_schedule(plan, trainer.args, trainer.audio, prepared)
     with ExitStack() as stack:
+        if trainer.args.device.type == "cpu":
+            stack.enter_context(freed_memory_kept())
         root = Path(plan.data.store_dir) if plan.data.store_dir else default_store_root()
         trainer.keep_frozen(stack, root, small_only=plan.data.store == "off")
         _train(trainer, plan.checkpoint)

@@ -1,0 +1,78 @@
+"""Keep freed memory in the process, in huge pages, so that a training step on a CPU does not wait for the kernel.
+
+Each step allocates and frees the same large tensors. glibc returns their memory to the system after each use, so the
+next step starts with a page fault for every 4 kB of it. A step of Whisper-tiny with 32 clips of 1 s has 19,000 of them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+# Parameters of glibc's mallopt (malloc.h), and their defaults.
+_TRIM_THRESHOLD, _TRIM_DEFAULT = -1, 128 * 1024
+_MMAP_MAX, _MMAP_MAX_DEFAULT = -4, 65_536
+_NEVER = -1  # as the trim threshold
+_SETTINGS = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_MMAP_MAX_")
+# Address space that is reserved at once for huge pages. Memory is used only when it is written.
+_MOST_RESERVED_BYTES = 16 << 30
+_RESERVED_FRACTION = 0.5  # of the machine's memory
+_HUGE_PAGE_BYTES = 2 << 20
+
+
+@contextmanager
+def freed_memory_kept() -> Iterator[bool]:
+    """Keep freed memory for the next allocation inside the block, and return it to the system at the end.
+
+    This applies to tensors that the main thread allocates.
+
+    Yields:
+        Whether it is kept: not without glibc, and not if the user has configured its allocator.
+    """
+    libc = _glibc()
+    if libc is None or not libc.mallopt(_MMAP_MAX, 0):
+        yield False
+        return
+    libc.mallopt(_TRIM_THRESHOLD, _NEVER)
+    _use_huge_pages(libc)
+    try:
+        yield True
+    finally:
+        libc.mallopt(_MMAP_MAX, _MMAP_MAX_DEFAULT)
+        libc.mallopt(_TRIM_THRESHOLD, _TRIM_DEFAULT)
+        libc.malloc_trim(0)
+
+
+def _glibc() -> Any:
+    """Return the C library, or ``None`` if it is not glibc or is configured by the user."""
+    is_configured = any(name in os.environ for name in _SETTINGS) or "malloc" in os.environ.get("GLIBC_TUNABLES", "")
+    if sys.platform != "linux" or is_configured:
+        return None
+    libc = ctypes.CDLL(None)
+    if not (hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim")):
+        return None
+    libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+    libc.free.argtypes = [ctypes.c_void_p]
+    libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    return libc
+
+
+def _use_huge_pages(libc: Any) -> None:
+    """Extend the heap and ask for huge pages in it. Without them, and if the system refuses, only speed differs."""
+    memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    block = libc.malloc(min(_MOST_RESERVED_BYTES, int(_RESERVED_FRACTION * memory_bytes)))
+    if block is None:  # the system limits the address space of the process
+        return
+    libc.free(block)  # stays part of the heap, because the heap is not trimmed
+    maps = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace").splitlines()
+    for line in maps:
+        if line.endswith("[heap]"):
+            start, end = (int(address, 16) for address in line.split()[0].split("-"))
+            start = -(-start // _HUGE_PAGE_BYTES) * _HUGE_PAGE_BYTES
+            libc.madvise(start, max(0, end - start), mmap.MADV_HUGEPAGE)
