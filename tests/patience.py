@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import cache
 
 PATIENCE_S = 300.0
 
@@ -26,3 +27,10 @@ def give_servers_time() -> None:
 
     timeout = _config.DEFAULT_TIMEOUT_CONFIG
     timeout.connect = timeout.read = timeout.write = timeout.pool = PATIENCE_S
+
+
+def read_certificates_once() -> None:
+    """Let httpx read the certificates once: each client reads them, and each ``httpx.get`` makes a client, in 20 ms."""
+    from httpx._transports import default
+
+    default.create_ssl_context = cache(default.create_ssl_context)

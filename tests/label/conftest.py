@@ -22,10 +22,11 @@ from earmark.label.start_labelling import prepare
 from earmark.models.build_model import ModelSource, build_for_training
 from earmark.settings.labelling_flags import LabelOptions
 from tests.browser import watch
-from tests.patience import PATIENCE_S, give_servers_time
+from tests.patience import PATIENCE_S, give_servers_time, read_certificates_once
 from tests.tiny import RATE_HZ, overrides, save_model, tone
 
 give_servers_time()
+read_certificates_once()
 
 TOKEN = "0123456789abcdef"
 IDLE = "html:not(.busy)"  # the page ignores keys until then

@@ -15,10 +15,11 @@ import httpx
 import pytest
 
 import earmark
-from tests.patience import PATIENCE_S, give_servers_time, wait_until
+from tests.patience import PATIENCE_S, give_servers_time, read_certificates_once, wait_until
 from tests.tiny import save_model
 
 give_servers_time()
+read_certificates_once()
 
 
 @dataclass
