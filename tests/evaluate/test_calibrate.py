@@ -311,11 +311,11 @@ def test_other_models_are_not_calibrated(tmp_path: Path, model: Path, data: Path
 
 def test_a_damaged_file_stops_every_way_in(model: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (model / "decision.json").write_text('{"version": 1, "labels": ["high"]}')
-    with pytest.raises(ModelError, match="fitted for other classes"):
+    with pytest.raises(ModelError, match="fitted for classes other than"):
         earmark.Classifier.from_pretrained(model)
     for words in (["predict", str(model), str(data)], ["evaluate", str(model), "--data_dir", str(data)]):
         assert main(words) == 2
-        assert "decision.json: fitted for other classes" in capsys.readouterr().err
+        assert "decision.json: fitted for classes other than" in capsys.readouterr().err
 
 
 def test_the_hub_gets_the_file() -> None:

@@ -14,38 +14,20 @@ import soundfile
 from earmark.clips.clip import Clip, ClipTable, Splits
 from earmark.errors import DataError, UsageError
 from earmark.evaluate.evaluate_model import evaluate, for_task
-from earmark.evaluate.held_out import HeldOut, check_given_files, find_held_out
+from earmark.evaluate.held_out import check_given_files, find_held_out
 from earmark.evaluate.place import first_place
 from earmark.models.build_model import load_trained
 from earmark.models.model_source import ModelSource
 from earmark.runs.folder import RunFolder
-from earmark.runs.split_record import find_record, recording_split, write_record
-from earmark.runs.split_settings import read_split_settings, write_split_settings
+from earmark.runs.split_record import find_record
+from earmark.runs.split_settings import read_split_settings
 from earmark.settings.config_files import save_config
 from earmark.settings.data_flags import DataArguments
 from earmark.settings.evaluation_flags import EvaluateOptions
-from earmark.sources.background import recordings_of_splits
 from earmark.sources.load_clips import load_folds, load_splits
 from earmark.store.usable import keep_usable
-from tests.cli.test_seed_command import write_archive
-from tests.tiny import RATE_HZ, save_model, tone
-
-LABELS = ("low", "high")
-
-
-def write(path: Path, seed: int, label: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, tone({"low": 300.0, "high": 2500.0}[label] * (1 + 0.01 * seed), 0.1, seed=seed), RATE_HZ)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """60 clips in two class folders, and a manifest that gives them speakers and folds."""
-    root = tmp_path_factory.mktemp("held_out") / "data"
-    for label in LABELS:
-        for i in range(30):
-            write(root / label / f"{i:02}.wav", i, label)
-    return root
+from tests.evaluate.held_out_runs import LABELS, chosen, names, record, write
+from tests.tiny import RATE_HZ, save_model
 
 
 @pytest.fixture(scope="module")
@@ -54,34 +36,6 @@ def manifest(folder: Path) -> Path:
     path = folder.parent / "all.csv"
     path.write_text("path,label,speaker,fold\n" + "".join(f"{','.join(map(str, row))}\n" for row in rows))
     return path
-
-
-def record(run: Path, splits: Splits, **options: object) -> Path:
-    """Write the record of a run that was trained with these splits, as training does."""
-    tables = {"train": splits.train, "validation": splits.validation, "test": splits.test}
-    there = {name: table for name, table in tables.items() if table is not None}
-    usable, _ = keep_usable(there, RATE_HZ, DataArguments(**options))  # type: ignore[arg-type]
-    run.mkdir(parents=True, exist_ok=True)
-    rows = [
-        (name, content, clip.source)
-        for name, clips in usable.items()
-        for clip, content in zip(clips.table, clips.contents.tolist(), strict=True)
-    ]
-    rows += [
-        (recording_split(split), content, path)
-        for split, content, path in recordings_of_splits(there, DataArguments(**options))  # type: ignore[arg-type]
-    ]
-    write_record(run / "splits.csv", rows)
-    return run
-
-
-def chosen(run: Path, **settings: object) -> HeldOut:
-    return find_held_out(EvaluateOptions(model_name_or_path=str(run), **settings))  # type: ignore[arg-type]
-
-
-def names(table: ClipTable | None) -> set[str]:
-    assert table is not None
-    return {"/".join(Path(clip.source).parts[-2:]) for clip in table}
 
 
 TRAININGS: dict[str, dict[str, object]] = {
@@ -162,15 +116,6 @@ def test_clips_that_were_decoded_before_are_not_decoded_again(folder, tmp_path, 
 def run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of seed 1."""
     return record(tmp_path_factory.mktemp("runs") / "run", load_splits(DataArguments(data_dir=str(folder)), seed=1))
-
-
-@pytest.fixture
-def grown(folder: Path, tmp_path: Path) -> Path:
-    """The data with three clips that were not there when the run was trained."""
-    copy = Path(shutil.copytree(folder, tmp_path / "grown"))
-    for i in range(3):
-        write(copy / "low" / f"new_{i}.wav", 100 + i, "low")
-    return copy
 
 
 def test_new_clips_are_counted_and_scored_when_asked(run, folder, grown, caplog) -> None:
@@ -368,99 +313,6 @@ def test_clips_that_cannot_be_read_are_not_passed_over(run, folder, tmp_path) ->
     found = chosen(run, data_dir=str(data), on_bad_audio="skip")
     assert [Path(clip.source).name for clip in found.bad] == ["broken.wav"]
     assert names(found.table) == names(chosen(run, data_dir=str(folder)).table)
-
-
-def test_silence_of_speech_commands_is_cut_as_the_run_cut_it(tmp_path) -> None:
-    archive = write_archive(tmp_path / "archive")
-    soundfile.write(archive / "_background_noise_" / "hum.wav", tone(50, 20.0), RATE_HZ)  # a fifth is held out
-    data = {"dataset_name": "superb", "dataset_config_name": "ks", "data_dir": str(archive)}
-    splits = load_splits(DataArguments(**data, silence_percentage=20), seed=7)  # type: ignore[arg-type]
-    splits.test = None
-    run = record(tmp_path / "run", splits)
-    (run / "run_config.yaml").write_text("seed: 7\nsilence_percentage: 20.0\n")
-    wanted = [(clip.source, clip.offset_s) for clip in splits.validation or []]
-    assert [(clip.source, clip.offset_s) for clip in chosen(run, **data).table] == wanted
-    other = [(clip.source, clip.offset_s) for clip in chosen(run, **data, seed=8).table]
-    assert other != wanted
-    # an export of the run knows the settings too, but no names of files
-    with (run / "run_config.yaml").open("a") as stream:
-        stream.write(f"data_dir: {archive}\n")
-    exported = tmp_path / "exported"
-    exported.mkdir()
-    shutil.copy(run / "splits.csv", exported)
-    write_split_settings(run, exported)
-    assert [(clip.source, clip.offset_s) for clip in chosen(exported, **data).table] == wanted
-    assert read_split_settings(exported) == {"seed": 7, "silence_percentage": 20.0}
-
-
-@pytest.fixture
-def noise(tmp_path: Path) -> Path:
-    for i in range(6):
-        (tmp_path / "noise").mkdir(exist_ok=True)
-        soundfile.write(tmp_path / "noise" / f"{i}.wav", tone(60.0 + i, 12.0, seed=500 + i), RATE_HZ)
-    return tmp_path / "noise"
-
-
-def background(table: ClipTable) -> list[Clip]:
-    return [clip for clip in table if clip.label == "background"]
-
-
-def test_background_clips_are_found_again_in_data_that_has_grown(grown, noise, tmp_path, caplog) -> None:
-    settings = {"data_dir": str(grown), "background_dir": str(noise)}
-    splits = load_splits(DataArguments(**settings), seed=1)  # type: ignore[arg-type]
-    run = record(tmp_path / "run", splits, background_dir=str(noise))
-    held = background(splits.validation or ClipTable([], ""))
-    assert held
-    assert background(chosen(run, **settings).table) == held
-    for i in range(2):
-        write(grown / "high" / f"more_{i}.wav", 400 + i, "high")
-    found = background(chosen(run, **settings).table)
-    assert found
-    assert {clip.path for clip in found} <= {clip.path for clip in held}
-    # no part of a recording that the run has used is new to it, however many clips are cut
-    unseen = chosen(run, **settings, split="unseen", background_ratio=3.0).table
-    assert {Path(clip.source).name for clip in unseen} == {"more_0.wav", "more_1.wav"}
-    # other recordings under the same names
-    for i in range(6):
-        soundfile.write(noise / f"{i}.wav", tone(60.0 + i, 12.0, seed=900 + i), RATE_HZ)
-    with caplog.at_level(logging.WARNING):
-        assert not background(chosen(run, **settings).table)
-    assert "held out no clip of background" in caplog.text
-    assert (
-        "so this class is not scored. Evaluate with the data of the training run, including the recordings of"
-        in caplog.text
-    )
-
-
-def test_background_recordings_that_were_trained_on_are_not_cut_for_other_data(folder, noise, tmp_path, caplog) -> None:
-    settings = {"data_dir": str(folder), "background_dir": str(noise)}
-    splits = load_splits(DataArguments(**settings), seed=1)  # type: ignore[arg-type]
-    run = record(tmp_path / "run", splits, background_dir=str(noise))
-    trained_on = {clip.path for clip in background(splits.train or ClipTable([], ""))}
-    assert 0 < len(trained_on) < 6
-    rows = []
-    for label in LABELS:
-        for i in range(8):
-            write(tmp_path / "fresh" / f"{label}_{i}.wav", 600 + i, label)
-            rows.append(f"fresh/{label}_{i}.wav,{label}\n")
-    (tmp_path / "fresh.csv").write_text("path,label\n" + "".join(rows))
-    fresh = {"test_file": str(tmp_path / "fresh.csv"), "split": "test"}
-    moved = noise.rename(tmp_path / "moved")
-    with caplog.at_level(logging.WARNING):
-        found = chosen(run, **fresh, background_dir=str(moved))
-    scored = {clip.path for clip in background(found.table)}
-    assert scored
-    assert not {Path(path).name for path in scored} & {Path(path).name for path in trained_on}
-    assert (
-        "cut from --background_dir, because the model was trained on other parts of the same recordings" in caplog.text
-    )
-    for path in moved.iterdir():
-        if path.name not in {Path(path).name for path in trained_on}:
-            path.unlink()
-    caplog.clear()
-    with caplog.at_level(logging.WARNING):
-        assert not background(chosen(run, **fresh, background_dir=str(moved)).table)
-    assert ", so background is not scored. Add background recordings that are new to the run" in caplog.text
 
 
 def test_clips_inside_tables_are_known_by_their_samples(folder, tmp_path) -> None:

@@ -13,21 +13,13 @@ from earmark.settings.config_files import read_config_file, resolved_config, sav
 from earmark.settings.data_flags import DataArguments, paths_in
 from earmark.settings.train_settings import check_sources, parse_train
 from earmark.train.report import dataset_name
+from tests.settings.command_words import parse_evaluate, write
 
 MINIMAL = ["--output_dir", "out", "--model_type", "tc_resnet"]
 
 
-def parse_evaluate(words: list[str]) -> Any:
-    return COMMANDS["evaluate"].read(words)
-
-
 def parse_inspect(words: list[str]) -> Any:
     return COMMANDS["inspect"].read(words)[0]
-
-
-def write(folder: Path, text: str, name: str = "settings.yaml") -> str:
-    (folder / name).write_text(text, encoding="utf-8")
-    return str(folder / name)
 
 
 def test_one_path_stays_text_and_several_are_a_list() -> None:

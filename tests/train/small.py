@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,15 @@ def make_trainer(
     }
     args = EarmarkTrainingArguments(output_dir=str(output), use_cpu=True, **{**given, **settings})
     return AudioTrainer(audio, args, clips["train"], clips.get("validation"), bucket_waste=bucket_waste)
+
+
+def train_on_kept(trainer: AudioTrainer, root: Path | None, *, small_only: bool = False) -> list[float]:
+    """Train, on what the frozen part gives where there is a ``root``; the loss of each step."""
+    with ExitStack() as stack:
+        if root is not None:
+            trainer.keep_frozen(stack, root, small_only=small_only)
+        trainer.train()
+    return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
 
 
 def alike(value: Any) -> Any:

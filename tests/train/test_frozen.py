@@ -3,34 +3,24 @@
 from __future__ import annotations
 
 import logging
-import os
-import shutil
-import subprocess
-import sys
-from collections import namedtuple
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import transformers
 
-from earmark.errors import DataError, OutputError
 from earmark.families.frontend_settings import with_settings
 from earmark.families.wav2vec2 import Wav2Vec2, WavLM
 from earmark.models.build_model import AudioModel, ModelSource, load_trained
 from earmark.models.freeze import find_body
 from earmark.scoring.table import score_table
-from earmark.store import flat_file
 from earmark.store.usable import UsableClips
-from earmark.train import frozen
 from earmark.train.frozen import frozen_clips, stage_to_keep
-from earmark.train.trainer import AudioTrainer
 from earmark.train.training_clips import fill_buckets, training_clips
 from tests.families.tiny_models import KINDS_BY_FAMILY
-from tests.train.small import CPU, build, make_trainer, mixed_lengths_s, usable, write_clips
+from tests.train.small import CPU, build, make_trainer, mixed_lengths_s, train_on_kept, usable, write_clips
 
 MODEL_TYPES = (*Wav2Vec2.model_types, *WavLM.model_types)
 
@@ -45,15 +35,6 @@ def even(tmp_path_factory: pytest.TempPathFactory) -> dict[str, UsableClips]:
 def mixed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, UsableClips]:
     """22 clips of many lengths."""
     return usable(write_clips(tmp_path_factory.mktemp("mixed"), mixed_lengths_s(22)))
-
-
-def train(trainer: AudioTrainer, root: Path | None, *, small_only: bool = False) -> list[float]:
-    """Train, on what the frozen part gives where there is a ``root``; the loss of each step."""
-    with ExitStack() as stack:
-        if root is not None:
-            trainer.keep_frozen(stack, root, small_only=small_only)
-        trainer.train()
-    return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
 
 
 def weights(audio: AudioModel) -> dict[str, torch.Tensor]:
@@ -77,7 +58,7 @@ def test_total_flos_are_those_that_transformers_estimates(
     kind: str, even: dict[str, UsableClips], tmp_path: Path
 ) -> None:
     trainer = make_trainer(build(kind, length_s=0.3), even, tmp_path, max_steps=2, include_num_input_tokens_seen="all")
-    train(trainer, None)
+    train_on_kept(trainer, None)
     batch = torch.utils.data.default_collate(list(np.zeros((4, 4800), dtype=np.float32)))
     values = trainer.audio.frontend.inputs(batch)[trainer.model.main_input_name]
     assert trainer.state.total_flos == 2 * transformers.Trainer.floating_point_ops(
@@ -90,7 +71,7 @@ def test_total_flos_count_a_kept_encoder_and_no_kept_body(even: dict[str, Usable
     counted = {}
     for part, root in (("none", None), ("feature_encoder", tmp_path / "a"), ("encoder", tmp_path / "b")):
         trainer = make_trainer(build("wav2vec2", part, length_s=0.3), even, tmp_path / part, max_steps=2)
-        train(trainer, root)
+        train_on_kept(trainer, root)
         counted[part] = trainer.state.total_flos
     assert counted["feature_encoder"] == pytest.approx(counted["none"], rel=0.1)
     assert counted["encoder"] == 0
@@ -112,7 +93,7 @@ def test_training_on_kept_features_is_training_on_the_clips(
         audio = build(kind, "feature_encoder")
         called = count_calls_of_body(audio)
         trainer = make_trainer(audio, clips, tmp_path / "out")
-        losses.append(train(trainer, root))
+        losses.append(train_on_kept(trainer, root))
         learned.append(weights(audio))
         convolved = sum(name == "feature_extractor.conv_layers.0.conv" for name in called)
         if root is None:
@@ -133,7 +114,7 @@ def test_training_on_kept_features_is_training_on_the_clips(
 def test_layer_norm_encoders_as_well(mixed: dict[str, UsableClips], tmp_path: Path) -> None:
     large = {"feat_extract_norm": "layer", "do_stable_layer_norm": True}
     losses = [
-        train(make_trainer(build("wav2vec2", "feature_encoder", **large), mixed, tmp_path / "out"), root)
+        train_on_kept(make_trainer(build("wav2vec2", "feature_encoder", **large), mixed, tmp_path / "out"), root)
         for root in (None, tmp_path / "store")
     ]
     np.testing.assert_allclose(losses[1], losses[0], atol=1e-5)
@@ -167,7 +148,7 @@ def test_features_are_kept_for_more_than_one_pass(
 
 def test_features_in_worker_processes(mixed: dict[str, UsableClips], tmp_path: Path) -> None:
     losses = [
-        train(
+        train_on_kept(
             make_trainer(build("wav2vec2", "feature_encoder"), mixed, tmp_path / "out", dataloader_num_workers=workers),
             tmp_path / "store",
         )
@@ -184,7 +165,7 @@ def test_a_probe_answers_as_the_saved_model(kind: str, mixed: dict[str, UsableCl
     audio = build(kind, "encoder")
     before = weights(audio)
     trainer = make_trainer(audio, mixed, tmp_path / "out", learning_rate=1e-2)
-    train(trainer, tmp_path / "store")
+    train_on_kept(trainer, tmp_path / "store")
     assert trainer.scorer.probes
     changed = {name for name, value in weights(audio).items() if not torch.equal(value, before[name])}
     assert changed
@@ -229,7 +210,7 @@ def test_embeddings_are_computed_once(kind: str, mixed: dict[str, UsableClips], 
         audio = build(kind, "encoder")
         called = count_calls_of_body(audio)
         trainer = make_trainer(audio, mixed, tmp_path / "out", num_train_epochs=epochs, eval_strategy="epoch")
-        losses = train(trainer, tmp_path / "store")
+        losses = train_on_kept(trainer, tmp_path / "store")
         assert len(losses) == epochs * 6
         assert sum("eval_accuracy" in entry for entry in trainer.state.log_history) == epochs
         calls.append(len(called))
@@ -241,7 +222,7 @@ def test_windows_of_long_validation_clips_are_scored_by_the_whole_model(tmp_path
     clips = usable(write_clips(tmp_path / "clips", [0.3] * 8, validation_s=[0.3, 1.0, 0.5, 0.7]))
     audio = build("wav2vec2", "encoder", length_s=0.4)
     trainer = make_trainer(audio, clips, tmp_path / "out", learning_rate=1e-2)
-    train(trainer, tmp_path / "store")
+    train_on_kept(trainer, tmp_path / "store")
     assert trainer.scorer.probes
     whole = score_table(audio.model, audio.frontend, clips["validation"].waveforms, batch_size=1, device=CPU)
     np.testing.assert_allclose(trainer.scorer.score(clips["validation"]), whole, atol=1e-5)
@@ -258,7 +239,7 @@ def test_clips_that_are_cut_at_random_are_computed_anew(
     trainer = make_trainer(audio, mixed, tmp_path / "out")
     before = trainer.train_dataset
     with caplog.at_level(logging.INFO):
-        train(trainer, tmp_path / "store")
+        train_on_kept(trainer, tmp_path / "store")
     assert messages(caplog) == [
         "the frozen part is computed in every epoch, because clips longer than 0.4 s are cropped at random places"
     ]
@@ -288,141 +269,6 @@ def test_bfloat16(what: str, mixed: dict[str, UsableClips], tmp_path: Path) -> N
     if what == "feature_encoder":
         np.testing.assert_allclose(losses[1], losses[0], atol=2e-3)
     assert np.isfinite(losses[1]).all()
-
-
-# the temporary folder
-
-
-def test_it_is_gone_afterwards(even: dict[str, UsableClips], tmp_path: Path) -> None:
-    trainer = make_trainer(build("wav2vec2", "encoder"), even, tmp_path / "out")
-    root = tmp_path / "store"
-    with ExitStack() as stack:
-        trainer.keep_frozen(stack, root, small_only=False)
-        assert len(list(root.glob("frozen-*/embeddings.bin"))) == 1
-        trainer.train()
-    assert list(root.iterdir()) == []
-
-
-@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-@pytest.mark.parametrize("when", ["computing", "training"])
-def test_it_is_gone_after_an_exception(
-    when: str,
-    error: type[BaseException],
-    even: dict[str, UsableClips],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def fail(*args: Any, **kwargs: Any) -> None:
-        assert len(list((tmp_path / "store").glob("frozen-*.lock"))) == 1
-        raise error("stopped")
-
-    trainer = make_trainer(build("wav2vec2", "encoder"), even, tmp_path / "out")
-    if when == "computing":
-        monkeypatch.setattr(frozen, "model_inputs", fail)
-    else:
-        monkeypatch.setattr(trainer, "training_step", fail)
-    with pytest.raises(error):
-        train(trainer, tmp_path / "store")
-    assert list((tmp_path / "store").iterdir()) == []
-
-
-HOLD = """
-import sys, time
-from pathlib import Path
-from earmark.io.locks import acquire, new_lock
-folder, lock = map(Path, sys.argv[1:])
-held = new_lock(lock)
-acquire(held, "what a run keeps")
-folder.mkdir()
-(folder / "features.bin").write_bytes(b"x")
-print("held", flush=True)
-time.sleep(600)
-"""
-
-
-def test_what_killed_runs_left_is_removed_by_the_next(even: dict[str, UsableClips], tmp_path: Path) -> None:
-    audio = build("wav2vec2", "encoder")
-    clips = training_clips(audio, even["train"])
-    (tmp_path / "frozen-notes").mkdir()  # someone else's
-    folder = tmp_path / f"{frozen._PREFIX}other"
-    command = [sys.executable, "-c", HOLD, str(folder), f"{folder}{frozen._LOCK}"]  # as a run, but without torch
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
-        try:
-            assert other.stdout is not None
-            assert other.stdout.readline() == "held\n"
-            with frozen_clips(audio, clips, "embeddings", root=tmp_path, device=CPU, batch_size=4):
-                assert len(list(tmp_path.iterdir())) == 5  # two folders, their locks, and the notes
-            assert (folder / "features.bin").exists()  # in use
-        finally:
-            other.kill()
-    with frozen_clips(audio, clips, "embeddings", root=tmp_path, device=CPU, batch_size=4):
-        assert not folder.exists()
-    assert [path.name for path in tmp_path.iterdir()] == ["frozen-notes"]
-
-
-def test_no_room(even: dict[str, UsableClips], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10_000, 9_000, 1_000))
-    trainer = make_trainer(build("wav2vec2", "feature_encoder"), even, tmp_path / "out")
-    with pytest.raises(OutputError, match=r"store: the output of the frozen part takes .* free") as caught:
-        train(trainer, tmp_path / "store")
-    assert "--store_dir" in str(caught.value)
-    assert "--store off" in str(caught.value)
-    assert list((tmp_path / "store").iterdir()) == []
-    assert train(trainer, tmp_path / "store", small_only=True)  # the way out
-
-
-def test_no_room_for_embeddings(even: dict[str, UsableClips], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10_000, 9_000, 1_000))
-    trainer = make_trainer(build("wav2vec2", "encoder"), even, tmp_path / "out")
-    with pytest.raises(OutputError, match="--store_dir") as caught:
-        train(trainer, tmp_path / "store", small_only=True)
-    assert "--store off" not in str(caught.value)  # embeddings are kept with it, too
-
-
-def test_a_root_that_is_a_file(even: dict[str, UsableClips], tmp_path: Path) -> None:
-    (tmp_path / "store").write_text("")
-    trainer = make_trainer(build("wav2vec2", "encoder"), even, tmp_path / "out")
-    with pytest.raises(OutputError, match=r"store: cannot be written \(File exists\); see --store_dir"):
-        train(trainer, tmp_path / "store")
-
-
-def test_a_disk_that_fills_up_meanwhile(
-    even: dict[str, UsableClips], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*args: Any) -> int:
-        raise OSError(28, "No space left on device")
-
-    trainer = make_trainer(build("wav2vec2", "encoder"), even, tmp_path / "out")
-    with monkeypatch.context() as patched:
-        patched.setattr(flat_file, "_write_at", full)
-        with pytest.raises(OutputError, match=r"store: cannot be written \(No space left on device\); see --store_dir"):
-            train(trainer, tmp_path / "store")
-    assert list((tmp_path / "store").iterdir()) == []
-
-
-def test_a_file_that_is_lost_while_training(even: dict[str, UsableClips], tmp_path: Path) -> None:
-    trainer = make_trainer(build("wav2vec2", "encoder"), even, tmp_path / "out")
-    with ExitStack() as stack:
-        trainer.keep_frozen(stack, tmp_path / "store", small_only=False)
-        file = next((tmp_path / "store").glob("frozen-*/*.bin"))
-        os.truncate(file, file.stat().st_size - 4)
-        with pytest.raises(DataError, match=r"embeddings\.bin: truncated while it was in use. Run the command again"):
-            trainer.train()
-
-
-# bad recordings are told of while the frozen part is computed, too
-
-
-def test_a_recording_that_changes_before_it_is_computed(tmp_path: Path) -> None:
-    folder = write_clips(tmp_path / "clips", [0.3] * 8)
-    clips = usable(folder, store="off")
-    trainer = make_trainer(build("wav2vec2", "encoder"), clips, tmp_path / "out")
-    (folder / "train" / "low" / "002.wav").unlink()
-    with pytest.raises(DataError, match=r"002\.wav"):
-        train(trainer, tmp_path / "store", small_only=True)
-    assert list((tmp_path / "store").iterdir()) == []
 
 
 @pytest.mark.parametrize("kind", ["tc_resnet", "wav2vec2"])

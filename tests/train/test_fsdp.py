@@ -19,7 +19,7 @@ from safetensors.numpy import load_file
 from earmark.cli.main import main
 from earmark.errors import UsageError
 from earmark.train.for_trainer import check_spread
-from tests.distributed.test_launch import ranks_of
+from tests.distributed.processes import ranks_of
 from tests.tiny import ARCHITECTURES
 from tests.train.small import NO_CHANCE, mixed_lengths_s, write_clips
 
