@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -48,13 +49,18 @@ LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
 HEAVY = {"torch", "transformers", "accelerate", "datasets", "sklearn"}
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def room_of(module: str) -> str | None:
     parts = module.split(".")
     return parts[1] if parts[0] == "earmark" and len(parts) > 1 else None
 
 
 def imports_of(path: Path) -> set[str]:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = parsed(path)
     named = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     return named | {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
 
@@ -109,7 +115,7 @@ def test_only_formats_know_names_and_suffixes_of_formats() -> None:
         f"{path.relative_to(PACKAGE)}:{node.lineno}: {node.value}"
         for path in sorted(PACKAGE.rglob("*.py"))
         if path.parent.name != "formats"
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in ast.walk(parsed(path))
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in facts
     ]
     assert not found, "ask earmark.formats.format_registry"
@@ -198,7 +204,7 @@ def test_the_page_lists_the_rooms_from_the_lowest_to_the_highest() -> None:
 def test_a_name_tells_where_it_is() -> None:
     files = Counter(path.name for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
     assert [name for name, count in files.items() if count > 1] == []
-    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in PACKAGE.rglob("*.py")}
+    trees = {path: parsed(path) for path in PACKAGE.rglob("*.py")}
     classes = Counter(
         node.name for tree in trees.values() for node in tree.body
         if isinstance(node, ast.ClassDef) and not node.name.startswith("_")

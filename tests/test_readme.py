@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 import shlex
 from pathlib import Path
@@ -93,12 +94,15 @@ def anchors(text: str) -> list[str]:
     return [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
 
 
+all_pages = functools.cache(reference_pages.all_pages)
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name)
 def test_links_lead_to_files(document: Path) -> None:
     for target, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^)]+))?\)", document.read_text(encoding="utf-8")):
         linked = (document.parent / target).resolve() if target else document
         if linked.is_relative_to(GENERATED):
-            text = reference_pages.all_pages()[str(linked.relative_to(DOCS))]
+            text = all_pages()[str(linked.relative_to(DOCS))]
         else:
             assert linked.exists(), f"{name(document)}: {target}"
             text = linked.read_text(encoding="utf-8") if anchor else ""

@@ -198,9 +198,9 @@ def test_what_is_no_manifest(tmp_path):
         load_manifest(tmp_path / "folder.csv")
 
 
-def test_two_hundred_thousand_rows_take_seconds(tmp_path):
-    text = "path,label,speaker\n" + "".join(f"clips/{i}.wav,c{i % 35},s{i % 2000}\n" for i in range(200_000))
+def test_fifty_thousand_rows_take_seconds(tmp_path):
+    text = "path,label,speaker\n" + "".join(f"clips/{i}.wav,c{i % 35},s{i % 2000}\n" for i in range(50_000))
     path = write(tmp_path / "train.csv", text)
     start = time.process_time()
-    assert len(load_manifest(path, Columns(group="speaker"))) == 200_000
-    assert time.process_time() - start < 15  # about 2 s on an idle core
+    assert len(load_manifest(path, Columns(group="speaker"))) == 50_000
+    assert time.process_time() - start < 15  # about 0.6 s on an idle core

@@ -118,6 +118,7 @@ def test_a_finished_corpus_is_found_and_another_seed_writes_it_anew(corpus, tmp_
     assert not [name for name, _ in same if name.endswith(".wav")]
 
 
+@pytest.mark.slow
 def test_what_a_killed_run_left_is_written_again_to_the_same_bytes(corpus, tmp_path):
     folder = tmp_path / "corpus"
     shutil.copytree(corpus, folder)

@@ -69,7 +69,13 @@ def seen_by_torch(words: list[str], folder: Path, name: str, **more: str) -> lis
     return [json.loads(line) for line in seen.read_text().splitlines()]
 
 
-@pytest.mark.parametrize("name", ENTRANCES)
+# these share their way to torch with "predict"
+LIKE_OTHERS = ("search", "evaluate", "embed", "export", "label", "bench", "doctor")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in LIKE_OTHERS else ()) for name in ENTRANCES]
+)
 def test_variables_are_set_before_torch(name: str, folder: Path) -> None:
     expected = {"OMP_NUM_THREADS": str(this_process().threads()), "KMP_BLOCKTIME": "1"}
     for seen in seen_by_torch(ENTRANCES[name], folder, name):
