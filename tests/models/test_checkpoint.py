@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import socket
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import torch
 from huggingface_hub import constants
 
 from earmark.errors import ModelError, NetworkError
+from earmark.models import checkpoint
 from earmark.models.build_model import ModelSource, build_for_training, load_trained
 from earmark.models.checkpoint import find_checkpoint, folder_to_write, hub_name, local_folder
 from earmark.models.transformers_model import load_config
@@ -157,7 +159,7 @@ def test_network_faults_are_called_that(tmp_path: Path, load: Load, caplog: pyte
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         endpoint = f"http://127.0.0.1:{closed.getsockname()[1]}"
-        with pytest.raises(NetworkError, match=rf"^org/tiny: not a folder here.*{endpoint} cannot be reached\. Fix"):
+        with pytest.raises(NetworkError, match=rf"^org/tiny: not a .*{endpoint} cannot be reached \(.+\)\. Fix"):
             load(endpoint)
         (tmp_path / "models/tiny").mkdir(parents=True)
         (tmp_path / "models/tiny/config.json").write_text("{}")
@@ -181,6 +183,59 @@ def test_a_model_that_the_hub_does_not_have(saved: Path, load: Load, caplog: pyt
         ):
             load(endpoint, "hf://org/tiny")
     assert "so the hub is searched" not in caplog.text
+
+
+def test_a_hub_that_does_not_answer_is_not_waited_for(
+    load: Load, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Timeouts of HTTP clients do not limit the DNS lookup, and a hub may accept connections and stay silent."""
+    monkeypatch.setattr(checkpoint, "_HUB_ANSWERS_WITHIN_S", 0.2)
+    looked_up = threading.Event()
+    with socket.socket() as silent, caplog.at_level(logging.INFO, "earmark"):
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(NetworkError, match=rf"^org/tiny: .* not in the hub's cache, and {endpoint} cannot be"):
+            load(endpoint)
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: looked_up.wait(60) and [])
+        with pytest.raises(NetworkError, match=r"cannot be reached \(no answer within 0\.2 s\)\. Fix the path"):
+            load("http://no.such.hub")
+    looked_up.set()
+    assert "so the cache is searched for org/tiny" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (
+            "whisper-tny",
+            r"\(did you mean openai/whisper-tiny\?\)\. Fix the path, or .* as ORG/NAME",
+        ),
+        ("frist", r"^frist: no such folder \(did you mean runs/first\?\)\. Fix the path"),
+        ("nothing_like_it", r"^nothing_like_it: no such folder\. Fix the path"),
+        ("tc_resnet", r"no such folder\. To train tc_resnet from random weights, use --model_type tc_resnet"),
+    ],
+)
+def test_a_name_without_a_slash_is_a_folder(
+    name: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hub is not asked: it could not be reached here, and the error would say so."""
+    monkeypatch.chdir(tmp_path)
+    Path("runs/first").mkdir(parents=True)
+    Path("runs/first/config.json").write_text("{}")
+    for find in (local_folder, find_checkpoint):
+        with pytest.raises(ModelError, match=message):
+            find(name)
+
+
+def test_a_misspelt_name_on_the_hub_is_answered_with_a_similar_one(saved: Path, load: Load) -> None:
+    with serve(saved, "org/other") as endpoint:
+        with pytest.raises(ModelError, match=r"did you mean openai/whisper-tiny\?\) and no such model on the hub"):
+            load(endpoint, "opnai/whisper-tny")
+        with pytest.raises(ModelError, match=r"^x/hubert-base: no such model on the hub \(did you mean facebook/hu"):
+            load(endpoint, "hf://x/hubert-base")
+    with pytest.raises(NetworkError, match=r"^openai/whisper-tiny: not a folder here and not in .*, and off"):
+        load(endpoint, "openai/whisper-tiny", offline=True)
 
 
 def test_pickled_weights_load_when_allowed(saved: Path) -> None:

@@ -8,11 +8,15 @@ from __future__ import annotations
 import json
 import logging
 import os
+import threading
+from collections.abc import Sequence
+from concurrent import futures
 from pathlib import Path
 
 from earmark.errors import ModelError, NetworkError, first_line
 from earmark.io.nearby_names import path_suggestion
 from earmark.models import modelscope
+from earmark.settings.model_flags import KNOWN_MODEL_TYPES
 from earmark.text import and_more, nearest_name
 
 logger = logging.getLogger(__name__)
@@ -26,6 +30,25 @@ _MODEL_FILES = ("config.json", "adapter_config.json", _EXPORT)
 _NAMED = 4  # most folders to name in a message
 _WHAT_TO_GIVE = "Give a folder with weights, or a name on the hub such as facebook/wav2vec2-base."
 _SCHEMES = (HUB_SCHEME, modelscope.SCHEME)
+_HUB_ANSWERS_WITHIN_S = 10  # including the DNS lookup, to which timeouts of HTTP clients do not apply
+_WELL_KNOWN = (  # suggested for a similar name
+    "facebook/data2vec-audio-base",
+    "facebook/hubert-base-ls960",
+    "facebook/hubert-large-ll60k",
+    "facebook/w2v-bert-2.0",
+    "facebook/wav2vec2-base",
+    "facebook/wav2vec2-large",
+    "microsoft/wavlm-base",
+    "microsoft/wavlm-base-plus",
+    "microsoft/wavlm-large",
+    "MIT/ast-finetuned-audioset-10-10-0.4593",
+    "ntu-spml/distilhubert",
+    "openai/whisper-base",
+    "openai/whisper-base.en",
+    "openai/whisper-small",
+    "openai/whisper-tiny",
+    "openai/whisper-tiny.en",
+)
 
 
 def find_checkpoint(
@@ -78,7 +101,8 @@ def local_folder(name_or_path: str) -> Path | None:
     """Return the local folder for a model's name, or ``None`` for a name on a hub.
 
     ``org/name`` is a folder if it exists, or a folder ``name`` in the working directory that holds a model. If only the
-    folder ``org`` exists, the name is probably a typing error, so the hub is not searched.
+    folder ``org`` exists, the name is probably a typing error, so the hub is not searched. A name without a slash is a
+    folder; ``hf://name`` is a model on the hub.
 
     Raises:
         ModelError: the name is a file, or a folder that does not exist.
@@ -100,7 +124,11 @@ def local_folder(name_or_path: str) -> Path | None:
             on_hub = f"For a model on the hub, write {HUB_SCHEME}{folder.as_posix()}."
             near = path_suggestion(folder, folders=True, fix=on_hub)
             raise ModelError(f"{name_or_path}: no such folder{near}{'' if near.endswith(on_hub) else f' {on_hub}'}")
-    return None
+        return None
+    fix = "Fix the path, or give a name on the hub as ORG/NAME."
+    if name_or_path in KNOWN_MODEL_TYPES:
+        fix = f"To train {name_or_path} from random weights, use --model_type {name_or_path}."
+    raise ModelError(f"{name_or_path}: no such folder{_similar_model(name_or_path, _model_folders())}. {fix}")
 
 
 def hub_name(name_or_path: str) -> str:
@@ -127,12 +155,22 @@ def folder_to_write(name_or_path: str, use: str) -> Path:
     return folder
 
 
-def _similar_model(name: str) -> str:
-    """Return a hint at the model folder below the working directory with the most similar path or name."""
-    folders = [path.parent for pattern in ("*", "*/*") for path in Path().glob(f"{pattern}/config.json")]
-    same_name = [folder.as_posix() for folder in folders if folder.name == Path(name).name]
-    near = same_name[0] if same_name else nearest_name(name, [folder.as_posix() for folder in folders])
-    return f" (did you mean {near}?)" if near else ""
+def _model_folders() -> list[str]:
+    """Return the model folders at most two levels below the working directory."""
+    return [path.parent.as_posix() for pattern in ("*", "*/*") for path in Path().glob(f"{pattern}/config.json")]
+
+
+def _similar_model(name: str, folders: Sequence[str] = ()) -> str:
+    """Return a hint at the most similar model: one of the folders, else a well-known model on the hub."""
+    for known in (folders, _WELL_KNOWN):
+        by_last_part = {Path(one).name: one for one in known}
+        last_part = nearest_name(Path(name).name, by_last_part)
+        near = by_last_part.get(Path(name).name) or nearest_name(name, known) or by_last_part.get(last_part or "")
+        if near == name:
+            return ""
+        if near:
+            return f" (did you mean {near}?)"
+    return ""
 
 
 def check_checkpoint(folder: Path, *, allow_pickle: bool = False) -> None:
@@ -193,13 +231,12 @@ def _download(
 
     name = hub_name(name_or_path)
     only_hub = name != name_or_path
-    similar = "" if only_hub else _similar_model(name)
-    not_here = "" if only_hub else f"not a folder here{similar} and "
+    not_here = "" if only_hub else f"not a folder here{_similar_model(name, _model_folders())} and "
     try:
         hub.utils.validate_repo_id(name)
     except hub_errors.HFValidationError as exc:
         raise ModelError(f"{name}: {not_here}not a valid name on the hub. Fix the name.") from exc
-    is_reachable = not constants.is_offline_mode() and _ask_hub(name, revision, token, not_here)
+    unreachable = "offline mode is on" if constants.is_offline_mode() else _ask_hub(name, revision, token, not_here)
     try:
         folder = hub.snapshot_download(
             name,
@@ -208,16 +245,15 @@ def _download(
             cache_dir=cache_dir,
             allow_patterns=patterns,
             ignore_patterns=["*/*"],
-            local_files_only=not is_reachable,
+            local_files_only=bool(unreachable),
         )
     except hub_errors.LocalEntryNotFoundError as exc:
-        why = "offline mode is on" if constants.is_offline_mode() else f"{endpoint()} cannot be reached"
         fix = (
             "Check the network, or name a local folder"
             if only_hub
             else f"Fix the path, or put the weights into ./{Path(name).name}"
         )
-        raise NetworkError(f"{name}: {not_here}not in the hub's cache, and {why}. {fix}.") from exc
+        raise NetworkError(f"{name}: {not_here}not in the hub's cache, and {unreachable}. {fix}.") from exc
     except (OSError, hub_errors.HTTPError) as exc:
         raise NetworkError(
             f"{name}: the download from {endpoint()} was interrupted ({first_line(exc)}). Run the command again."
@@ -225,8 +261,8 @@ def _download(
     return Path(folder)
 
 
-def _ask_hub(name: str, revision: str, token: str | None, not_here: str) -> bool:
-    """Return whether the hub can be reached.
+def _ask_hub(name: str, revision: str, token: str | None, not_here: str) -> str:
+    """Return why the hub cannot be reached; empty if it has the model.
 
     ``snapshot_download`` uses the cache if a download fails, so it does not distinguish a model that does not exist
     from a hub that cannot be reached.
@@ -234,22 +270,33 @@ def _ask_hub(name: str, revision: str, token: str | None, not_here: str) -> bool
     import huggingface_hub as hub
     from huggingface_hub import errors as hub_errors
 
+    asked: futures.Future[object] = futures.Future()
+
+    def ask() -> None:
+        try:
+            api = hub.HfApi(token=token)
+            asked.set_result(api.model_info(name, revision=revision, timeout=_HUB_ANSWERS_WITHIN_S))
+        except BaseException as exc:  # raised by result() below
+            asked.set_exception(exc)
+
+    threading.Thread(target=ask, name="earmark-hub", daemon=True).start()
     try:
-        hub.HfApi(token=token).model_info(name, revision=revision, timeout=10)
+        asked.result(timeout=_HUB_ANSWERS_WITHIN_S)
     except hub_errors.GatedRepoError as exc:
         raise ModelError(f"{name}: this model is gated. Accept its terms on the hub, and pass --token.") from exc
     except hub_errors.RepositoryNotFoundError as exc:
+        similar = "" if not_here else _similar_model(name)
         raise ModelError(
-            f"{name}: {not_here}no such model on the hub. Fix the name, or pass --token for a private model."
+            f"{name}: {not_here}no such model on the hub{similar}. Fix the name, or pass --token for a private model."
         ) from exc
     except hub_errors.RevisionNotFoundError as exc:
         raise ModelError(f"{name}: the hub has no revision {revision!r} of this model. Fix the revision.") from exc
-    except (OSError, hub_errors.HTTPError) as exc:
-        logger.info(
-            "hub: %s cannot be reached (%s), so the cache is searched for %s", endpoint(), first_line(exc), name
-        )
-        return False
-    return True
+    except (futures.TimeoutError, OSError, hub_errors.HTTPError) as exc:
+        why = first_line(exc) if asked.done() else f"no answer within {_HUB_ANSWERS_WITHIN_S} s"
+        unreachable = f"{endpoint()} cannot be reached ({why})"
+        logger.info("hub: %s, so the cache is searched for %s", unreachable, name)
+        return unreachable
+    return ""
 
 
 def endpoint() -> str:
