@@ -1,4 +1,4 @@
-"""The content of a clip: a number that equal recordings share, whatever their file name and format.
+"""The content of a clip: a number that is the same for equal recordings under any file name and in any format.
 
 It is a hash of the decoded samples of the clip in mono, at the recording's own rate, before resampling. So it does not
 depend on the model's sampling rate, on the type of a waveform store, or on a lossless container (wav, flac). Integer

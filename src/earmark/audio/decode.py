@@ -1,7 +1,7 @@
 """Decode a file or bytes to mono float32 samples ``(samples,)`` at the model's rate, whole or block by block.
 
 soundfile decodes; PyAV (an extra) decodes what soundfile cannot read; soxr resamples. A recording is read to its real
-end, whatever its header announces. Faults of a recording that can still be read are collected in
+end, even if its header announces another length. Faults of a recording that can still be read are collected in
 :mod:`earmark.audio.incomplete`. One that cannot be read, or lacks more than half of what its header announces, raises
 :class:`~earmark.errors.AudioError` with the reason.
 """

@@ -1,4 +1,4 @@
-"""WAV, RF64, W64 (RIFF and related formats): find the audio, whatever the size fields say.
+"""WAV, RF64, W64 (RIFF and related formats): find the audio, even if the size fields are wrong.
 
 Rules for a data chunk that announces S bytes in a file with A bytes after the chunk's header:
 

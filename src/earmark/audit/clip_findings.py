@@ -252,7 +252,7 @@ class _LevelCheck(NamedTuple):
     hit: np.ndarray  # bool (N,)
     verb: str
     text: str
-    values: np.ndarray  # what is shown of each clip, float (N,)
+    values: np.ndarray  # the value to show for each clip, float (N,)
     form: str
 
 

@@ -123,8 +123,7 @@ def _inspect(options: InspectOptions, folder: Path | None, loaded: Splits | None
 
 
 def _tables(options: InspectOptions) -> tuple[dict[str, ClipTable], list[str], Sequence[Reason]]:
-    """Return clips by split, notes, and the rules by which tables were read; without a held-out fold, "
-    "folds are splits."""
+    """Return clips by split, notes, and the rules by which tables were read; folds may be splits."""
     unlabelled = load_unlabelled(options, seed=options.seed, anyway=options.unlabelled)
     if unlabelled is not None and unlabelled.train is not None:
         return {"recordings": unlabelled.train}, unlabelled.notes, unlabelled.train.reasons

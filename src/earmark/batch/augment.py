@@ -189,8 +189,7 @@ class AugmentedClips(TrainingClips):
         return round(one.shift * min(self.settings.shift_s * self.sampling_rate_hz, count / 4))
 
     def _counts(self, rows: np.ndarray, speeds: np.ndarray) -> np.ndarray:
-        """Return how many samples to read of clips (B,) for ``speeds``, int64 (B,), so that the model "
-        "gets its length."""
+        """Return how many samples to read of clips (B,) for ``speeds``, int64 (B,), to fill the model's length."""
         most = np.ceil(self.max_samples * speeds).astype(np.int64)
         return np.minimum(self.waveforms.num_samples[rows], most)
 
@@ -217,8 +216,7 @@ class AugmentedClips(TrainingClips):
         }
 
     def _sounding(self, rows: np.ndarray, draws: Sequence[Draw], longest: np.ndarray, width: int) -> np.ndarray:
-        """Return changed clips, float32 (len(rows), width), each cut to ``longest`` (len(rows),) and "
-        "padded with zeros."""
+        """Return changed clips, float32 (len(rows), width), cut to ``longest`` (len(rows),), zero-padded."""
         sounding = np.zeros((len(rows), width), dtype=np.float32)
         if not len(rows):
             return sounding

@@ -137,8 +137,7 @@ def _memory_json(memory: Memory) -> dict[str, int | None]:
 
 
 def _number(value: float) -> str:
-    """Return a number with three significant digits, or all digits before the point: ``0.0123``, "
-    "``12.3``, ``12,345``."""
+    """Return a number with three significant digits or more before the point: ``0.0123``, ``12.3``, ``12,345``."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 

@@ -119,7 +119,7 @@ class Command:
             return read_file(path, settings, own)
         unused |= {name for name in settings if name in trained and Scope.TRAINING in trained[name].scope} - self.keeps
         given = read_file(path, {name: value for name, value in settings.items() if name not in unused}, own)
-        given.notes.append(f"{path}: a training configuration; {counted(len(unused), 'setting')} not for this command")
+        given.notes.append(f"{path}: a training configuration; {counted(len(unused), 'setting')} not used here")
         return given
 
 

@@ -24,7 +24,7 @@ MODEL is a run folder, a model folder or a hub name""",
     groups={"labelling": "labelling", "model": "loading the model"},
     notes="""
 proposals.csv has all recordings, the ones to check first at the top; decisions on the page are in labels.csv at once, a
-manifest for `earmark train --train_file`. Ctrl-C ends it, and the same command continues.""",
+manifest for `earmark train --train_file`. Ctrl-C ends it; run it again to continue.""",
     examples="""
 earmark label new_recordings --model runs/first
 earmark label recordings --model runs/first --check --output_dir checked      # labels that may be wrong

@@ -28,7 +28,7 @@ _PAGE = HelpPage(
 Trains with settings that Optuna chooses by the results of earlier trials, and reports the best ones. Needs
 earmark[search].""",
     notes="""
-Trials are judged on the validation clips by --metric_for_best_model; the test split is not touched. The same
+Trials are compared on the validation clips by --metric_for_best_model; the test split is not touched. The same
 command resumes a stopped search.""",
     examples="""
 earmark search --data_dir recordings --model_type tc_resnet --output_dir runs/search --trials 10 \\

@@ -195,8 +195,7 @@ class Family:
         return max(stacks, key=len, default=None)
 
     def parts_behind_layers(self, config: PreTrainedConfig) -> tuple[str, ...]:
-        """Return the names of modules in the body after its layers; all other modules outside the layers "
-        "come before."""
+        """Return the names of modules in the body after its layers; others outside the layers come before."""
         return ("adapter",)
 
     def freezes_by_default(self, model: PreTrainedModel) -> bool:

@@ -4,8 +4,8 @@ It computes the same as the library's forward for wav2vec2, HuBERT, WavLM, UniSp
 with these differences:
 
 * Padding has no effect. The group norm of the first convolution uses mean and variance over the valid frames of each
-  clip, padded frames are zero before every positional convolution, and attention and pooling ignore them. The logits
-  of a clip are the same alone and in any batch; with the library's forward, they are not for models with a group norm.
+  clip, padded frames are zero before every positional convolution, and attention and pooling ignore them. The logits of
+  a clip are the same alone and in any batch; with the library's forward, models with a group norm lack this property.
 * SpecAugment's spans and LayerDrop are drawn on the device, so nothing waits for the host, and ``torch.compile`` makes
   one full graph. A dropped layer is computed and its output discarded; on a CPU without compilation, it is skipped.
 * The caller can pass the output of the convolutional feature encoder if it is already computed.

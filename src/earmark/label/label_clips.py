@@ -54,7 +54,9 @@ def clips_to_label(
             "with one row per recording and its class"
         ) from exc
     if any(clip.path is None for clip in table):
-        raise DataError(f"{place}: contains its recordings. Use --check with a folder or a manifest that names files")
+        raise DataError(
+            f"{place}: the recordings are inside the table. Use --check with a folder or a manifest that names files"
+        )
     return table, notes
 
 

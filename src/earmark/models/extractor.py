@@ -67,8 +67,8 @@ def _frontend_kind(
 ) -> type[FrontendSettings] | None:
     """Return the kind of frontend that a file describes; ``None`` if it must be computed by Transformers.
 
-    A file without a class has the frontend of the model's family. So has a file whose class does not exist in the
-    installed Transformers, if it has only settings of that frontend.
+    A file without a class has the frontend of the model's family. The same applies to a file whose class does
+    not exist in the installed Transformers, if it has only settings of that frontend.
     """
     custom = "AutoFeatureExtractor" in (settings.get("auto_map") or {}) and trust_remote_code
     # Tensor code supports neither padding on the left, which is for generation, nor random dither.

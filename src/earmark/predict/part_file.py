@@ -220,7 +220,8 @@ class PartFile:
         all_finished = {entry.get("path") for entry in entries[1:]} == set(self._sources)
         if self._part.exists() or (entries and not all_finished):
             raise OutputError(
-                f"{self._path}: exists already, and a job that replaces it was stopped. Add --overwrite to --resume"
+                f"{self._path}: exists already, and a job that was replacing it was stopped. Use --resume --overwrite "
+                "to continue that job"
             )
         if entries:  # the job was killed between renaming the output and writing the record
             self._check_is_same(Provenance.from_dict(entries[0]), self._path)

@@ -80,7 +80,7 @@ class InspectOptions(DataArguments, page="inspection"):
     )
     unlabelled: bool = flag(
         False,
-        "Treat all recordings below the folder as unlabelled, whatever its folders are called; not needed for a folder "
+        "Treat all recordings below the folder as unlabelled and ignore the names of folders; not needed for a folder "
         "that holds only recordings.",
     )
     explain: bool = flag(False, "Print how each table was read: its separator, what each column is, and why.")

@@ -53,7 +53,7 @@ def keep_usable(
         tables: clips, by the name of their split.
         sampling_rate_hz: rate at which they will be used.
         options: settings for unreadable clips, decoder threads and the store.
-        whole: table that contains all the splits. It is decoded into one store, whatever the splits.
+        whole: table that contains all the splits. It is decoded into one store for all splits.
 
     Returns:
         ``(usable, bad)``: usable clips by split, and ``(split, clip)`` for each unusable clip.

@@ -89,7 +89,7 @@ class CardTable:
     """The figures of a split as a model card shows them.
 
     Attributes:
-        figures: by their headings.
+        figures: values by the headings of the card.
         explained: a sentence that explains the baseline figure.
         hub: the figures that the hub lists, ``(title, value)`` by the hub's name of the metric.
         heads: headings of the table of classes; empty if there is no such table.
@@ -137,7 +137,7 @@ def units_to_judge(logits: np.ndarray, num_clips: int, units: Units | None) -> U
     Args:
         logits: float (N, C).
         num_clips: N.
-        units: the independent units; ``None`` for clips.
+        units: groups that intervals treat as a whole; ``None`` for single clips.
 
     Raises:
         DataError: no clips.

@@ -26,7 +26,7 @@ def compare_labels(
     Args:
         there: the true labels, bool (N, C).
         models: probabilities float (N, C) and predictions bool (N, C) of each model.
-        units: the independent units that are drawn and tested; ``None`` for clips.
+        units: groups to draw and test as a whole; ``None`` for single clips.
     """
     units = units or Units(len(there))
     drawn = bootstrap(models, there, units)

@@ -186,7 +186,7 @@ def compute_multi_label(
         targets: the true labels, 0 or 1, (N, C).
         labels: C names.
         thresholds: lowest probability at which each label is predicted, float (C,); ``None`` for 0.5.
-        units: the independent units for intervals; ``None`` for clips.
+        units: groups that intervals treat as a whole; ``None`` for single clips.
         intervals: whether to compute intervals, which takes most of the time.
 
     Raises:

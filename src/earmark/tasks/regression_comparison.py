@@ -23,7 +23,7 @@ def compare_numbers(numbers: np.ndarray, predictions: Sequence[np.ndarray], unit
     Args:
         numbers: the true numbers, float (N,).
         predictions: predictions of each model, float (N,).
-        units: the independent units that are drawn and tested; ``None`` for clips.
+        units: groups to draw and test as a whole; ``None`` for single clips.
     """
     errors = np.abs(np.stack(predictions) - numbers)  # (K, N)
     units = units or Units(len(numbers))
@@ -54,7 +54,7 @@ def _errors_test(gap: np.ndarray, units: Units) -> tuple[float, float]:
 
 
 def error_gaps(numbers: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return by how much the absolute errors of the second model exceed those of the first, float (N,).
+    """Return the absolute errors of the second model minus the absolute errors of the first, float (N,).
 
     Differences as small as rounding errors become 0.
 

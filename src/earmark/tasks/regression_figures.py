@@ -87,7 +87,7 @@ def compute_regression(predictions: np.ndarray, numbers: np.ndarray, units: Unit
     Args:
         predictions: float (N, 1), N >= 1.
         numbers: the true numbers, float (N,).
-        units: the independent units for intervals; ``None`` for clips.
+        units: groups that intervals treat as a whole; ``None`` for single clips.
 
     Raises:
         DataError, ModelError: see :func:`earmark.tasks.figures.units_to_judge`.

@@ -30,7 +30,7 @@ class ScoredClips:
         logits: float32 (N, C).
         labels: C class names.
         decision: temperature and thresholds of the model.
-        units: the independent units for intervals.
+        units: groups or clips that intervals treat as independent.
         figures: the figures in ``metrics.json``.
     """
 
@@ -90,7 +90,7 @@ class ComparedClips:
         targets: targets of N clips, from :meth:`earmark.tasks.task.Task.as_numbers`.
         runs: scores and predictions of each model; the others are compared with the first.
         labels: C class names.
-        units: the independent units that are drawn and tested.
+        units: groups or clips that are drawn and tested.
     """
 
     targets: np.ndarray

@@ -28,7 +28,7 @@ def compare_classes(
         targets: class indices, int (N,), N >= 1.
         predictions: predictions of each model, int (N,).
         num_classes: C.
-        units: the independent units for intervals and tests; ``None`` for clips.
+        units: groups to draw and test as a whole; ``None`` for single clips.
     """
     units = units or Units(len(targets))
     figures: list[dict[str, Estimate]] = []
@@ -64,7 +64,7 @@ def compare(
         first: predictions of the first model, int (N,).
         second: predictions of the second model, int (N,).
         num_classes: C.
-        units: the independent units that are drawn and tested; ``None`` for clips.
+        units: groups to draw and test as a whole; ``None`` for single clips.
     """
     units = units or Units(len(targets))
     only_first, only_second, p = hits_test(first == targets, second == targets, units)

@@ -159,7 +159,7 @@ def compute_metrics(
         logits: float (N, C), N >= 1.
         targets: class indices, int (N,).
         labels: C class names.
-        units: the independent units for intervals; ``None`` for clips.
+        units: groups that intervals treat as a whole; ``None`` for single clips.
 
     Raises:
         DataError, ModelError: see :func:`earmark.tasks.figures.units_to_judge`.

@@ -54,7 +54,7 @@ class FigureOptions:
 
     Attributes:
         thresholds: from :meth:`Task.thresholds`, float (C,); ``None`` for the default.
-        units: the independent units for confidence intervals; ``None`` for clips.
+        units: groups that intervals treat as a whole; ``None`` for single clips.
         intervals: whether to compute the intervals that take most of the time.
     """
 

@@ -97,7 +97,7 @@ class FrozenClips(Dataset[dict[str, torch.Tensor]]):
     """Labelled clips with the stored output of the frozen part of a model.
 
     Attributes:
-        clips: the same clips as samples.
+        clips: the clips, with their samples.
         rows: one row of ``num_frames * width`` numbers for each clip, as 16-bit integers if ``dtype`` has 16 bits.
         num_frames: frames of each clip, int64 (N,).
         width: D.

@@ -250,7 +250,7 @@ class _Watch(TrainerCallback):
     """Reports each evaluation to Optuna, and ends the trial if Optuna prunes it.
 
     Attributes:
-        metric: the figure by which trials are compared.
+        metric: the metric by which trials are compared.
         has_begun: whether the first training step has begun.
     """
 
