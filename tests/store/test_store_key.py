@@ -12,7 +12,7 @@ import pytest
 from earmark.audio.decode import read_clip
 from earmark.clips.clip import Clip, ClipTable
 from earmark.store.store_build import open_or_build
-from earmark.store.store_key import store_key
+from earmark.store.store_key import store_keys
 from tests.store.held import Held, wav_bytes
 from tests.tiny import RATE_HZ, tone
 
@@ -21,16 +21,16 @@ def test_what_makes_another_store(tmp_path, monkeypatch):
     path = tmp_path / "a.wav"
     path.write_bytes(wav_bytes(tone(300, 0.1)))
     clip = Clip(source="a.wav", path=str(path), label="a")
-    key = store_key(ClipTable([clip], "x"), RATE_HZ, "int16")
-    assert store_key(ClipTable([clip], "x"), 8000, "int16") != key
-    assert store_key(ClipTable([clip], "x"), RATE_HZ, "float16") != key
+    key = store_keys(ClipTable([clip], "x"), RATE_HZ, "int16")[0]
+    assert store_keys(ClipTable([clip], "x"), 8000, "int16")[0] != key
+    assert store_keys(ClipTable([clip], "x"), RATE_HZ, "float16")[0] != key
     for other in (replace(clip, offset_s=0.05), replace(clip, duration_s=0.05), replace(clip, path="b.wav")):
-        assert store_key(ClipTable([other], "x"), RATE_HZ, "int16") != key
-    assert store_key(ClipTable([clip, clip], "x"), RATE_HZ, "int16") != key
+        assert store_keys(ClipTable([other], "x"), RATE_HZ, "int16")[0] != key
+    assert store_keys(ClipTable([clip, clip], "x"), RATE_HZ, "int16")[0] != key
     same = replace(clip, label="b", group="g", fold="1", source="called otherwise", offset_s=0)
-    assert store_key(ClipTable([same], "y"), RATE_HZ, "int16") == key
+    assert store_keys(ClipTable([same], "y"), RATE_HZ, "int16")[0] == key
     monkeypatch.chdir(tmp_path)
-    assert store_key(ClipTable([replace(clip, path="a.wav")], "x"), RATE_HZ, "int16") == key
+    assert store_keys(ClipTable([replace(clip, path="a.wav")], "x"), RATE_HZ, "int16")[0] == key
 
 
 def test_changed_content_is_noticed_behind_the_same_size_and_time(tmp_path, root):

@@ -21,7 +21,6 @@ from earmark.stats.uncertainty import Units
 from earmark.tasks import SINGLE_LABEL, Task
 from earmark.tasks.decision import PLAIN, Decision, LabelledScores
 from earmark.tasks.figures import Figures
-from earmark.tasks.single_label_figures import Metrics
 from earmark.tasks.task import FigureOptions
 
 
@@ -63,12 +62,6 @@ class Judged:
     def units(self) -> Units:
         """Units that the confidence intervals are over: groups or clips."""
         return Units.of([clip.group for clip in self.table])
-
-    @property
-    def single_label(self) -> Metrics:
-        """Figures of a single-label task; fails for other tasks."""
-        assert isinstance(self.metrics, Metrics), self.task
-        return self.metrics
 
     def to_dict(self) -> dict[str, object]:
         """Return all figures for ``metrics.json``."""

@@ -13,8 +13,8 @@ from earmark.formats.arrow_audio import EmbeddedAudio
 from earmark.store.waveforms import FORMAT_VERSION
 
 
-def store_key(table: ClipTable, sampling_rate_hz: int, dtype: str) -> str:
-    """Return a SHA-256, in hex, of everything that the stored samples depend on.
+def store_keys(table: ClipTable, sampling_rate_hz: int, dtype: str) -> tuple[str, np.ndarray]:
+    """Return a SHA-256, in hex, of everything that the stored samples depend on, and the result of :func:`clip_keys`.
 
     A file counts as changed if its path, size, modification time or status change time changes (users cannot set the
     last one). Labels, groups and folds are not included, so relabelling does not decode anything again.
@@ -24,11 +24,6 @@ def store_key(table: ClipTable, sampling_rate_hz: int, dtype: str) -> str:
         sampling_rate_hz: rate of the stored samples.
         dtype: type of the stored samples.
     """
-    return store_keys(table, sampling_rate_hz, dtype)[0]
-
-
-def store_keys(table: ClipTable, sampling_rate_hz: int, dtype: str) -> tuple[str, np.ndarray]:
-    """Return :func:`store_key` and :func:`clip_keys` with one look at the files."""
     digest, keys = hashlib.sha256(f"{FORMAT_VERSION} {sampling_rate_hz} {dtype}\n".encode()), bytearray()
     for line in _lines(table):
         digest.update(line)
