@@ -48,7 +48,7 @@ def test_a_default_that_was_typed_is_typed_again_where_the_file_of_the_run_is_re
     file = str(tmp_path / "run_config.yaml")
     save_config(saved, Path(file))
     assert parse_train(["--config", file]).data.is_set("label_column_name")
-    evaluated, _ = COMMANDS["evaluate"].read([str(tmp_path), "--config", file])
+    evaluated, _ = COMMANDS["evaluate"].read(["model", "--config", file])
     assert evaluated.is_set("label_column_name")
     assert not parse_train(["--config", file, "--label_column_name", "x"]).data.given_defaults()
 

@@ -85,9 +85,7 @@ class Command:
         else:
             given = read_words(words, flags, has_words=has_words)
         self._place_words(given)
-        made = make_settings(cls, given)
-        _find_model_folder(made)
-        return made, given.notes
+        return make_settings(cls, given), given.notes
 
     def _place_words(self, given: Given) -> None:
         """Assign the words without a flag to their settings."""
@@ -136,9 +134,13 @@ def print_summary(module: str, function: str) -> Callable[[Any], None]:
     return does
 
 
-def _find_model_folder(made: object) -> None:
-    """Report a missing model early, because loading one imports torch, which takes seconds."""
-    if isinstance(made, PretrainedArguments) and not isinstance(made, NetworkArguments):
+def find_model_folder(settings: object) -> None:
+    """Report the missing model of a command early, because loading one imports torch, which takes seconds.
+
+    Raises:
+        ModelError: the model is a folder that does not exist.
+    """
+    if isinstance(settings, PretrainedArguments) and not isinstance(settings, NetworkArguments):
         from earmark.models.checkpoint import local_folder
 
-        local_folder(str(made.model_name_or_path))
+        local_folder(str(settings.model_name_or_path))

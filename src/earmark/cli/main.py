@@ -243,6 +243,7 @@ def _dispatch(words: Sequence[str]) -> None:
     if name in ("-V", "--version", "version"):
         print(version_line())
         return
+    from earmark.cli.command import find_model_folder
     from earmark.cli.command_table import COMMANDS
     from earmark.cli.pages import help_page
     from earmark.cli.train_command import show
@@ -255,6 +256,7 @@ def _dispatch(words: Sequence[str]) -> None:
         print(help_page(command, everything="--help_all" in rest))
         return
     settings, notes = command.read(rest)
+    find_model_folder(settings)
     show(notes)
     command.does(settings)
 
