@@ -72,8 +72,7 @@ class LogMel(nn.Module):
 
 
 def _fourier_matrix(window_samples: int) -> np.ndarray:
-    """Return Hann-windowed cosines and sines, float32 (window, 2 * bins); a full-scale tone has an "
-    "energy of about 1."""
+    """Return Hann-windowed cosines and sines, float32 (window, 2 * bins); a full-scale tone has energy 1."""
     window = hann(window_samples, periodic=True)
     return (fourier_basis(window, window_samples) * 2 / window.sum()).astype(np.float32)
 
