@@ -97,6 +97,35 @@ def test_a_flag_for_some_values_of_another_is_refused_with_others() -> None:
             Birds(sound="drumming", pitch_hz=pitch_hz)
 
 
+@dataclass
+class Laps(Settings):
+    """A flag that needs no number behind it."""
+
+    laps: int | None = flag(None, "Number of laps.", check=at_least(1), metavar="[N]", bare="3")
+
+
+@pytest.mark.parametrize(
+    ("words", "laps", "others"),
+    [
+        (["--laps"], 3, []),
+        (["--laps", "5"], 5, []),
+        (["--laps=5"], 5, []),
+        (["--laps", "song.wav"], 3, ["song.wav"]),
+        (["song.wav", "--laps", "5", "6"], 5, ["song.wav", "6"]),
+        (["song.wav"], None, ["song.wav"]),
+    ],
+)
+def test_a_flag_of_numbers_may_stand_alone(words: list[str], laps: int | None, others: list[str]) -> None:
+    given = read_words(words, declared_flags(Laps))
+    assert given.words == others
+    assert Laps(**given.values).laps == laps
+
+
+def test_a_word_behind_such_a_flag_is_its_number_where_no_other_words_mean_anything() -> None:
+    with pytest.raises(UsageError, match="--laps many: expected a whole number"):
+        read_words(["--laps", "many"], declared_flags(Laps), has_words=False)
+
+
 def test_all_pages_together_show_every_flag() -> None:
     for command in COMMANDS.values():
         page = help_page(command, everything=True)

@@ -114,6 +114,7 @@ def flag(
     commas: bool = False,
     choices: Callable[[], tuple[str, ...]] | None = None,
     only: str = "",
+    bare: str = "",
 ) -> Any:
     """Declare a flag.
 
@@ -132,10 +133,11 @@ def flag(
         choices: returns the allowed values of a text flag, if a registry defines them instead of a ``Literal``.
         only: values of another setting with which it has an effect, separated by commas; the help text starts with
             them, and :meth:`Settings.reject_without` refuses it with others.
+        bare: value of a flag of numbers if no number follows it; empty if one has to.
     """
     declared = {
         "help": help, "check": check, "scope": scope, "page": page, "metavar": metavar, "aliases": aliases,
-        "repeated": repeated, "mapping": mapping, "commas": commas, "choices": choices, "only": only,
+        "repeated": repeated, "mapping": mapping, "commas": commas, "choices": choices, "only": only, "bare": bare,
     }  # fmt: skip
     shown = scope is None or Scope.SECRET not in scope  # no token in a log through repr(); no class has this scope
     if isinstance(default, (list, dict)):
@@ -175,6 +177,7 @@ class Flag:
         aliases: see :func:`flag`.
         repeated: see :func:`flag`.
         only: see :func:`flag`; empty if it has an effect with all values.
+        bare: see :func:`flag`.
     """
 
     name: str
@@ -188,6 +191,7 @@ class Flag:
     aliases: tuple[str, ...]
     repeated: bool
     only: tuple[str, ...] = ()
+    bare: str = ""
 
     @property
     def choices(self) -> tuple[str, ...]:
@@ -243,7 +247,7 @@ def _flags_of_class(cls: Any) -> Mapping[str, Flag]:
         if "scope" not in one.metadata or one.name in unused:
             continue
         owner = next(base for base in cls.__mro__ if one.name in vars(base).get("__annotations__", {}))
-        declared = {name: one.metadata[name] for name in ("help", "check", "metavar", "aliases", "repeated")}
+        declared = {name: one.metadata[name] for name in ("help", "check", "metavar", "aliases", "repeated", "bare")}
         if only := one.metadata["only"]:
             declared.update(help=f"{only}: {one.metadata['help']}", only=tuple(only.split(", ")))
         kind = find_kind(hints[one.name], takes_mapping=one.metadata["mapping"], takes_commas=one.metadata["commas"])

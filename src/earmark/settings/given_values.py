@@ -134,6 +134,8 @@ def _grouped(
             at += 1
         if not values and (one.kind.base is bool or one.kind.or_bool):
             values = ["true"]
+        if not values and one.bare:
+            values = [one.bare]
         if not values:
             raise UsageError(f"{written}: expected {one.kind.expected} after it")
         yield written, name, values
@@ -145,6 +147,8 @@ def _is_value(word: str, one: Flag, values: Sequence[str], has_words: bool) -> b
         return False
     if one.kind.base is bool:
         return not values and (is_bool_word(word) or not has_words)
+    if one.bare:
+        return not values and (word.isdecimal() or not has_words)
     return not values or (one.kind.is_list and not one.repeated and not word.startswith("-"))
 
 
