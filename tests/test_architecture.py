@@ -37,6 +37,7 @@ ROOMS = [
     {"models"},
     {"scoring"},
     {"runs"},
+    {"profiling"},
     {"export"},
     {"report"},
     {"train", "evaluate", "predict"},

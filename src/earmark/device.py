@@ -6,9 +6,11 @@ moves to the CPU by itself. :mod:`earmark.npu` sets up NPUs.
 
 from __future__ import annotations
 
+import importlib
 import platform
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -281,3 +283,25 @@ def _cpu_model() -> str:
     except OSError:
         pass  # not Linux: use the platform module
     return platform.processor() or platform.machine()
+
+
+def find_profiler(device: torch.device) -> tuple[Any, list[Any]]:
+    """Return a module like ``torch.profiler`` for a device, and the activities that it records there.
+
+    Raises:
+        DeviceError: this installation cannot profile the device.
+    """
+    import torch
+
+    module: Any = torch.profiler
+    if device.type == "npu":
+        with suppress(ImportError):
+            module = importlib.import_module("torch_npu.profiler")
+    known = list(module.supported_activities())
+    kind = device.type.upper()
+    if kind not in {activity.name for activity in known}:
+        raise DeviceError(
+            f"--profile: this installation of torch has no profiler for {device.type} devices. Leave --profile out, or "
+            "profile on a CPU with --device cpu."
+        )
+    return module, [activity for activity in known if activity.name in ("CPU", kind)]

@@ -11,8 +11,9 @@ import pytest
 import soundfile
 import torch
 
-from earmark.bench import time_data, time_training, timing
+from earmark.bench import time_data, time_training
 from earmark.cli.main import main
+from earmark.profiling import matmul_peak
 from earmark.settings.bench_flags import BenchOptions
 from tests.tiny import RATE_HZ, overrides, tone, write_tones
 
@@ -23,8 +24,8 @@ TINY = ["--device", "cpu", "--batch_size", "4", "--model_type"]
 def _short(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Little time for each figure, and temporary folders where they can be looked for."""
     monkeypatch.setattr(time_data, "_LEAST_S", 0.01)
-    monkeypatch.setattr(timing, "_LEAST_RUN_S", 0.001)
-    monkeypatch.setattr(timing, "_LONG_PRODUCT_S", 0.0)
+    monkeypatch.setattr(matmul_peak, "_LEAST_RUN_S", 0.001)
+    monkeypatch.setattr(matmul_peak, "_LONG_PRODUCT_S", 0.0)
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
 
@@ -252,6 +253,6 @@ def test_the_peak_is_the_best_of_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
         assert left.dtype == torch.bfloat16
         return 2 * size**3 / (3e12 if size == 1024 else 1e12)
 
-    monkeypatch.setattr(timing, "_product_s", product_s)
-    monkeypatch.setattr(timing, "_LONG_PRODUCT_S", 0.01)
-    assert timing.matmul_peak(torch.device("cpu"), torch.bfloat16) == pytest.approx(3e12)
+    monkeypatch.setattr(matmul_peak, "_product_s", product_s)
+    monkeypatch.setattr(matmul_peak, "_LONG_PRODUCT_S", 0.01)
+    assert matmul_peak.matmul_peak(torch.device("cpu"), torch.bfloat16) == pytest.approx(3e12)

@@ -9,7 +9,6 @@ Shapes: T samples, F frames, D width.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -20,6 +19,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from earmark.models.build_model import AudioModel
+from earmark.profiling.operations import convolution_gradients
 from earmark.scoring.torch_scorer import scoring
 
 _MOST_COUNTED = 6  # most lengths to count
@@ -106,11 +106,7 @@ def _convolution_backward(
     output_mask: Sequence[bool],
     **_: object,
 ) -> int:
-    """Count the operations of a convolution's gradients, each of which takes as many as the forward pass.
-
-    PyTorch's formula ignores groups in the gradient of the weights. For wav2vec2's positional convolution, a fifth of
-    the whole step, it counts 16 times too many.
-    """
-    places = math.prod((input_shape if transposed else grad_shape)[2:])
-    forward = 2 * grad_shape[0] * places * math.prod(weight_shape)
-    return forward * sum(output_mask[:2])
+    num_gradients = sum(output_mask[:2])
+    return convolution_gradients(
+        grad_shape, input_shape, weight_shape, transposed=transposed, num_gradients=num_gradients
+    )

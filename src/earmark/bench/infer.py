@@ -11,11 +11,14 @@ import torch
 
 from earmark.bench.bench_setup import BenchClips, build_model
 from earmark.bench.flops import Shapes, flop_of_clip
-from earmark.bench.timing import DTYPES, Compute, Memory, Rate, forget_device_peak, matmul_peak, peak_memory
+from earmark.bench.timing import DTYPES, Compute, Memory, Rate, forget_device_peak, peak_memory
 from earmark.models.build_model import AudioModel
 from earmark.models.frontend import Frontend
+from earmark.profiling.matmul_peak import matmul_peak
+from earmark.profiling.profiled_scoring import profiled_scoring
 from earmark.progress import Progress
-from earmark.scoring.torch_scorer import score_waveforms
+from earmark.scoring.inference import score
+from earmark.scoring.torch_scorer import TorchScorer
 from earmark.settings.bench_flags import BenchOptions
 
 
@@ -48,34 +51,35 @@ def bench_infer(options: BenchOptions, clips: BenchClips, device: torch.device) 
     forget_device_peak(device)
     frontend = _NotingFrontend(audio.frontend)
 
-    def score(rows: np.ndarray) -> None:
+    scorer = TorchScorer(audio.model, frontend, device, None if dtype == torch.float32 else dtype)
+
+    def score_rows(rows: np.ndarray) -> None:
         assert options.batch_size is not None, "settled by BenchOptions"
-        waveforms = clips.usable.waveforms.iterate(rows)
-        compute_in = None if dtype == torch.float32 else dtype
-        scores = score_waveforms(
-            audio.model, frontend, waveforms, batch_size=options.batch_size, device=device, dtype=compute_in
-        )
-        for _ in scores:
+        for _ in score(scorer, clips.usable.waveforms.iterate(rows), batch_size=options.batch_size):
             progress.update(1)
 
     rows = np.random.default_rng(options.seed).permutation(len(clips))
     with Progress("scoring", None) as progress:
-        score(rows[: options.batch_size])
+        score_rows(rows[: options.batch_size])
         frontend.shapes = Shapes()
         begun = time.perf_counter()
         for _ in range(options.passes):
-            score(rows)  # returns logits on the CPU, so the device has finished
+            score_rows(rows)  # returns logits on the CPU, so the device has finished
         seconds = time.perf_counter() - begun
-    memory = peak_memory(device)
+        memory, shapes = peak_memory(device), frontend.shapes
+        if options.profile is not None:
+            with profiled_scoring(scorer, options.profile, options.profile_folder) as profile:
+                while profile.is_open:
+                    score_rows(rows)
 
     def flop_of_width(width: int) -> int:
         return flop_of_clip(audio, {"samples": torch.zeros(1, width)}, device, dtype, backward=False)
 
-    flop, peak = frontend.shapes.flop(flop_of_width), matmul_peak(device, dtype)
+    flop, peak = shapes.flop(flop_of_width), matmul_peak(device, dtype)
     return InferFigures(
         audio=audio,
         rate=Rate(options.passes * len(clips), options.passes * float(clips.lengths_s.sum()), seconds),
-        compute=Compute(flop, frontend.shapes.useful_share, seconds, peak, dtype),
+        compute=Compute(flop, shapes.useful_share, seconds, peak, dtype),
         memory=memory,
     )
 

@@ -18,23 +18,16 @@ from transformers import TrainerCallback
 from earmark.batch.dataset import TrainingClips
 from earmark.bench.bench_setup import BenchClips, build_model
 from earmark.bench.flops import Shapes, flop_of_clip
-from earmark.bench.timing import (
-    DTYPES,
-    Compute,
-    Memory,
-    Rate,
-    forget_device_peak,
-    matmul_peak,
-    peak_memory,
-    synchronize,
-)
+from earmark.bench.timing import DTYPES, Compute, Memory, Rate, forget_device_peak, peak_memory
 from earmark.device import abilities, choose_precision
 from earmark.errors import UsageError
 from earmark.models.build_model import AudioModel
 from earmark.models.freeze import freeze
+from earmark.profiling.matmul_peak import matmul_peak, synchronize
 from earmark.settings.bench_flags import BenchOptions
 from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.frozen import FrozenClips
+from earmark.train.profiled_training import profiled_training
 from earmark.train.trainer import AudioTrainer
 
 if TYPE_CHECKING:
@@ -84,13 +77,15 @@ def bench_train(options: BenchOptions, clips: BenchClips, device: torch.device, 
     frozen = freeze(audio, options.freeze)
     args = _arguments(options, device, precision, folder)
     trainer = AudioTrainer(audio, args, clips.usable, None, bucket_waste=options.bucket_waste)
-    timed = _TimedSteps(audio, options.skipped_steps)
+    timed = _TimedSteps(audio, options.skipped_steps, options.steps)
     trainer.add_callback(timed)
     trainer.batch_observers.append(timed.note)
     forget_device_peak(device)
     with ExitStack() as stack:
         if options.keep_frozen:
             trainer.keep_frozen(stack, folder, small_only=False)
+        before = options.skipped_steps + options.steps
+        stack.enter_context(profiled_training(trainer, options.profile, options.profile_folder, warm_up=before))
         trainer.train()
         kept = trainer.train_dataset
         memory = peak_memory(device)
@@ -116,7 +111,7 @@ def _arguments(options: BenchOptions, device: torch.device, precision: str, fold
         fp16=precision == "fp16",
         per_device_train_batch_size=options.batch_size,
         per_device_eval_batch_size=options.batch_size,
-        max_steps=options.skipped_steps + options.steps,
+        max_steps=options.skipped_steps + options.steps + (options.profile or 0),
         learning_rate=_LEARNING_RATE,
         warmup_steps=0,
         eval_strategy="no",
@@ -132,34 +127,35 @@ def _arguments(options: BenchOptions, device: torch.device, precision: str, fold
 
 
 class _TimedSteps(TrainerCallback):
-    """Times the steps after the skipped ones, and records their shapes; synchronizes only at the start and the end.
+    """Times steps after the skipped ones, and records their shapes; synchronizes only at the start and the end.
 
     Attributes:
         shapes: shapes of the batches in timed steps.
         seconds: duration of the timed steps.
     """
 
-    def __init__(self, audio: AudioModel, skipped_steps: int) -> None:
+    def __init__(self, audio: AudioModel, skipped_steps: int, steps: int) -> None:
         self.shapes = Shapes()
         self.seconds = 0.0
         self._frontend = audio.frontend
-        self._left_to_skip = self._skipped_steps = skipped_steps
+        self._first, self._last = skipped_steps, skipped_steps + steps
+        self._finished = 0
         self._begun = 0.0
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
-        self._left_to_skip -= 1
-        if state.global_step == self._skipped_steps:
+        self._finished = state.global_step
+        if state.global_step == self._first:
             synchronize(args.device)
             self._begun = time.perf_counter()
-        elif state.global_step == state.max_steps:
+        elif state.global_step == self._last:
             synchronize(args.device)
             self.seconds = time.perf_counter() - self._begun
 
     def note(self, batch: dict[str, torch.Tensor], loss: torch.Tensor) -> None:
         """Record the shape of a batch if the step is timed."""
-        if self._left_to_skip > 0:
+        if not self._first <= self._finished < self._last:
             return
         clips = len(batch["labels"])
         if "embeddings" in batch:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import sys
-import time
 from dataclasses import asdict, dataclass
 from types import ModuleType
 
@@ -17,11 +15,6 @@ except ImportError:  # on Windows, psutil reads the memory instead
     resource = None
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-_SMALLEST_MATRIX, _LARGEST_MATRIX = 512, 8192
-_RUNS = 3
-_LEAST_RUN_S = 0.02  # long compared with starting work on a device and waiting for it
-_LONG_PRODUCT_S = 0.03  # larger matrices do not reach a higher rate
 
 
 @dataclass(frozen=True)
@@ -109,11 +102,6 @@ class Memory:
     device_bytes: int | None
 
 
-def synchronize(device: torch.device) -> None:
-    """Wait until the device has finished its work."""
-    torch.get_device_module(device).synchronize()
-
-
 def forget_device_peak(device: torch.device) -> None:
     """Reset the peak memory of the device, if it has such a counter."""
     reset = getattr(torch.get_device_module(device), "reset_peak_memory_stats", None)
@@ -138,28 +126,3 @@ def _peak_resident_bytes() -> int:
         return int(getattr(memory, "peak_wset", memory.rss))
     peak: int = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024  # bytes on macOS, kilobytes elsewhere
-
-
-def matmul_peak(device: torch.device, dtype: torch.dtype) -> float:
-    """Measure the operations per second of square matrix products: the best of several sizes and runs."""
-    best, size = 0.0, _SMALLEST_MATRIX
-    while size <= _LARGEST_MATRIX:
-        left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
-        _product_s(left, right, 1)  # the first product chooses the algorithm
-        repeats = max(1, math.ceil(_LEAST_RUN_S / _product_s(left, right, 1)))
-        product_s = min(_product_s(left, right, repeats) for _ in range(_RUNS))
-        best = max(best, 2 * size**3 / product_s)
-        if device.type == "cpu" and product_s > _LONG_PRODUCT_S:
-            break
-        size *= 2
-    return best
-
-
-def _product_s(left: torch.Tensor, right: torch.Tensor, repeats: int) -> float:
-    """Return the seconds of one product, measured over ``repeats`` products in a row."""
-    synchronize(left.device)
-    begun = time.perf_counter()
-    for _ in range(repeats):
-        torch.mm(left, right)
-    synchronize(left.device)
-    return (time.perf_counter() - begun) / repeats

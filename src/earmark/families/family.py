@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from earmark.families.frontend_settings import Extractor, FrontendSettings, WaveformSettings
+from earmark.families.model_parts import StepPart, part_by_name
 
 if TYPE_CHECKING:
     import torch
@@ -193,6 +194,10 @@ class Family:
             if isinstance(module, nn.ModuleList) and _LAYERS.search(name) and "conv" not in name
         ]
         return max(stacks, key=len, default=None)
+
+    def part(self, name: str, module: nn.Module) -> StepPart | None:
+        """Return the part of a profile that a module of the model belongs to; ``None`` if it only holds others."""
+        return part_by_name(name, module, self.feature_encoder)
 
     def parts_behind_layers(self, config: PreTrainedConfig) -> tuple[str, ...]:
         """Return the names of modules in the body after its layers; others outside the layers come before."""

@@ -25,6 +25,7 @@ from torch import nn
 
 from earmark.families.dropout import dropout
 from earmark.families.fused import activated, encode_waveforms, is_gelu, packing_for
+from earmark.families.model_parts import StepPart, part_range
 from earmark.families.spec_augment import draw_spans
 
 if TYPE_CHECKING:
@@ -76,7 +77,8 @@ class Wav2Vec2Forward:
         """Return the output of the convolutional feature encoder (B, F, D); frames of padding are undefined."""
         layers = self._body.feature_extractor.conv_layers
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.features_are_frozen):
-            packed = encode_waveforms(layers, input_values, num_samples)
+            with part_range(StepPart.FEATURES):
+                packed = encode_waveforms(layers, input_values, num_samples)
             if packed is not None:
                 return packed
             hidden = input_values[:, None]  # (B, 1, T)
@@ -236,8 +238,9 @@ def _positions(embedding: Any, hidden: torch.Tensor, valid: torch.Tensor | None)
         if packing is None:
             positions: torch.Tensor = embedding(hidden)
             return positions
-        # A kernel of even width gives one frame more, which the library drops.
-        return packing.convolution(conv, hidden, gelu=True)[:, :frames]
+        with part_range(StepPart.POSITIONS):
+            # A kernel of even width gives one frame more, which the library drops.
+            return packing.convolution(conv, hidden, gelu=True)[:, :frames]
     # data2vec-audio has five convolutions in a row: without masking, each would see the output of the last on padding
     within = None if valid is None else valid[:, None]  # (B, 1, F)
     inner = hidden.transpose(1, 2)
@@ -259,7 +262,8 @@ def _layer_norm_first(layer: Any, hidden: torch.Tensor, bias: Any, valid: Any, a
 
 
 def _feed_forward(block: Any, hidden: torch.Tensor) -> torch.Tensor:
-    inner = activated(block.intermediate_dense, block.intermediate_act_fn, hidden)
+    with part_range(StepPart.MLP):
+        inner = activated(block.intermediate_dense, block.intermediate_act_fn, hidden)
     inner = dropout(inner, block.intermediate_dropout.p, block.training)
     return dropout(block.output_dense(inner), block.output_dropout.p, block.training)
 

@@ -73,7 +73,8 @@ def predict_files(options: PredictOptions) -> PredictOutcome:
             if options.engine == "ray":
                 counts = run_on_ray(options, clips, ids, sink, progress)
             else:
-                counts = job.run(clips, sink, progress)
+                with _profiled(options, job):
+                    counts = job.run(clips, sink, progress)
         _check_results(counts, len(sources) - len(clips), sink)
     _report(options, counts, len(sources) - len(clips), sink)
     _record_names(options, sources, ids)
@@ -119,6 +120,26 @@ def _note_background(options: PredictOptions, job: Job) -> None:
             )
     if options.rows in ("windows", "segments") and lacks_background(model.task, model.decision, model.background_class):
         logger.warning("%s", warn_of_windows(f"--rows {options.rows}", model.labels))
+
+
+def _profiled(options: PredictOptions, job: Job) -> AbstractContextManager[object]:
+    """Profile the job if the user asked for it.
+
+    Raises:
+        UsageError: the model is an export.
+    """
+    if options.profile is None:
+        return nullcontext()
+    from earmark.profiling.profiled_scoring import profiled_scoring
+    from earmark.scoring.torch_scorer import TorchScorer
+
+    scorer = job.classifier.scorer
+    if not isinstance(scorer, TorchScorer):
+        raise UsageError(
+            f"--profile: {options.model_name_or_path} is an export, which torch does not run. Use the model that "
+            "it was exported from."
+        )
+    return profiled_scoring(scorer, options.profile, Path(f"{options.output}.profile"), workers="--num_workers")
 
 
 def _note_long(options: PredictOptions, job: Job, clips: Sequence[Clip], progress: ScoringProgress) -> None:

@@ -23,7 +23,7 @@ _MODEL_FILES = rf"{_ADAPTER}|config\.json|preprocessor_config\.json|training_arg
 _TRAINER_ENTRIES = r"checkpoint-\d+|\.unfinished-checkpoint|trainer_state\.json|(all|train|eval)_results\.json"
 _OWN_FILES = (
     r"run_config\.yaml|labels\.json|decision\.json|environment\.json|metrics\.json|results_row\.json|README\.md|bad_audio\.csv|"
-    r"cross_validation\.json|history\.json|report\.html|splits\.csv|predictions_\w+\.csv(\.earmark\.json)?|"
+    r"cross_validation\.json|profile|history\.json|report\.html|splits\.csv|predictions_\w+\.csv(\.earmark\.json)?|"
     r"evaluation_(validation|test|unseen)(_\d+)?"
 )
 _WRITTEN = re.compile(f"{_MODEL_FILES}|{_TRAINER_ENTRIES}|{_OWN_FILES}")
@@ -130,6 +130,11 @@ class RunFolder:
     def trainer_state(self) -> Path:
         """Final state of Transformers' Trainer: step, epoch, best checkpoint, training log."""
         return self.path / "trainer_state.json"
+
+    @property
+    def profile(self) -> Path:
+        """Folder of the trace and the table of ``--profile``."""
+        return self.path / "profile"
 
     def predictions(self, split: str) -> Path:
         """Return the file with one row per clip of a split."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from earmark.errors import UsageError
 from earmark.settings.flags import COUNT, SEED, at_least, changed, declared_flags, flag, within
 from earmark.settings.model_flags import ModelArguments, NetworkArguments
+from earmark.settings.profile_flags import TRAINING_STEPS, profile_flag
 from earmark.settings.run_flags import DEVICE_HELP
 
 
@@ -56,7 +58,18 @@ class BenchOptions(NetworkArguments, page="measurement"):
     passes: int = flag(1, "passes over the clips.", check=COUNT, only="infer")
     precision: Literal["fp32", "bf16", "fp16"] = flag("fp32", "number format of the computation.", only="infer")
     device: str = flag("auto", f"Device (data: that batches are also copied to): {DEVICE_HELP}")
+    profile: int | None = profile_flag(
+        TRAINING_STEPS,
+        "steps or batches, after those that are timed,",
+        "the folder FILE.profile of --json FILE",
+        only="train, infer",
+    )
     json: str | None = flag(None, "File for all figures, settings and versions; replaced if it exists.", metavar="FILE")
+
+    @property
+    def profile_folder(self) -> Path:
+        """Folder for the files of ``--profile``."""
+        return Path(f"{self.json}.profile")
 
     def validate(self) -> None:
         """Check that the job is known, that it has a model if it needs one, and that every flag has an effect."""
@@ -72,6 +85,8 @@ class BenchOptions(NetworkArguments, page="measurement"):
                 f"earmark bench {self.work} needs a model. Add --model_name_or_path FOLDER_OR_NAME, or --model_type "
                 "for random weights."
             )
+        if self.profile is not None and self.json is None:
+            raise UsageError("--profile writes its files beside the figures. Add --json FILE.")
         if self.batch_size is None:
             self.batch_size = 128 if self.work == "data" else 32
 

@@ -14,6 +14,7 @@ from earmark.formats.parquet import PARQUET
 from earmark.settings.flags import COUNT, PROBABILITY, Check, flag, not_negative
 from earmark.settings.kinds import alternatives
 from earmark.settings.model_flags import PretrainedArguments, TrainedModelArguments
+from earmark.settings.profile_flags import BATCHES, profile_flag
 from earmark.settings.run_flags import DEVICE_HELP
 
 DEFAULT_THRESHOLD = 0.5  # of segments
@@ -137,11 +138,14 @@ class PredictOptions(TrainedModelArguments, InferenceOptions, page="prediction")
         None, "With --engine ray: address of a running cluster (default: one on this machine)."
     )
 
+    profile: int | None = profile_flag(BATCHES, "batches", "the folder OUTPUT.profile")
+
     def validate(self) -> None:
         """Choose the default format and rows, and refuse flags that would have no effect."""
         super().validate()
         if self.output == "-":  # as in most programs
             self.output = None
+        self._check_profile()
         self._settle_format()
         self._settle_rows()
         if self.release_threshold is not None and self.release_threshold > self.threshold:
@@ -153,6 +157,12 @@ class PredictOptions(TrainedModelArguments, InferenceOptions, page="prediction")
                 f"--output {self.output}: --format {self.format} writes a folder with a table for each recording. Name "
                 f"a folder, or a file that ends in .txt for one recording{self._or_one_table}"
             )
+
+    def _check_profile(self) -> None:
+        if self.profile is not None and self.output is None:
+            raise UsageError("--profile writes its files beside the results. Add --output.")
+        if self.profile is not None and self.engine != "local":
+            raise UsageError(f"--profile: --engine {self.engine} cannot be profiled. Leave one of them out.")
 
     @property
     def writer(self) -> Writer:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from earmark.errors import UsageError
 from earmark.settings.flags import COUNT, Scope, Settings, flag
+from earmark.settings.profile_flags import TRAINING_STEPS, profile_flag
 
 DEVICE_HELP = "auto, npu, cuda, xpu, mps or cpu; auto takes the first accelerator that it finds."
 
@@ -51,6 +52,7 @@ class RunArguments(Settings, page="run"):
         scope=Scope.MACHINE,
     )
     report: bool = flag(True, "Write report.html, a page with figures, charts and audio, into the run folder.")
+    profile: int | None = profile_flag(TRAINING_STEPS, "training steps", "profile/ in the run folder")
     logging_dir: str | None = flag(
         None, "Folder for TensorBoard events (default: runs/ in the output folder).", scope=Scope.MACHINE
     )

@@ -36,6 +36,7 @@ from earmark.train.learn import learn
 from earmark.train.lora import save_kept
 from earmark.train.plan import FolderState, Plan, look_at_folder, make_plan
 from earmark.train.prepared_data import PreparedData, prepare_data
+from earmark.train.profiled_training import profiled_training
 from earmark.train.report import RunResults, last_figures, write_reports
 from earmark.train.saving import translated_save_errors
 from earmark.train.start_ranks import Ranks, start_ranks
@@ -87,7 +88,8 @@ def train(settings: TrainSettings, *, custom: CustomParts = NOTHING, with_test: 
             trainer.add_callback(callback)
         with ended_trackers(trainer.trackers, trainer.event):
             _begin(plan, trainer, prepared)
-            training = learn(plan, trainer, prepared)
+            with profiled_training(trainer, plan.run.profile, plan.folder.profile):
+                training = learn(plan, trainer, prepared)
             return _finish(plan, trainer, training, prepared)
 
 
