@@ -10,8 +10,8 @@ All functions take and return float32 (T,), with the same T unless they say othe
 from __future__ import annotations
 
 import numpy as np
+import scipy  # imports its submodules when they are used
 import soxr
-from scipy.signal import fftconvolve
 
 
 def change_speed(samples: np.ndarray, factor: float) -> np.ndarray:
@@ -34,7 +34,7 @@ def reverberate(samples: np.ndarray, response: np.ndarray) -> np.ndarray:
     The response starts at its strongest sample, the direct sound, so that nothing moves in time.
     """
     response = response[int(np.abs(response).argmax()) :][: len(samples)]
-    heard = fftconvolve(samples, response)[: len(samples)].astype(np.float32)
+    heard = scipy.signal.fftconvolve(samples, response)[: len(samples)].astype(np.float32)
     power, now = mean_power(samples), mean_power(heard)
     return heard * np.float32(np.sqrt(power / now)) if now > 0 else samples
 

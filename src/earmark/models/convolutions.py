@@ -72,12 +72,13 @@ class Geometry:
         names = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups")
         settings = {name: getattr(self, name) for name in (*names, "padding_mode")}
         kind = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[self.dims - 1]
-        # skip_init, because the usual initialization would change the random generator of training
-        module: Any = nn.utils.skip_init(kind, bias=self.has_bias, device="cpu", **settings)
+        # On the meta device, the usual initialization does not change the random generator of training.
+        # nn.utils.skip_init does the same, and imports sympy.
+        module: Any = kind(bias=self.has_bias, device="meta", **settings)
         generator = torch.Generator().manual_seed(0)
+        for name, parameter in list(module.named_parameters()):
+            setattr(module, name, nn.Parameter(torch.randn(parameter.shape, generator=generator)))
         with torch.no_grad():
-            for parameter in module.parameters():
-                parameter.normal_(generator=generator)
             module.weight /= module.weight[0].numel() ** 0.5
         return module
 
