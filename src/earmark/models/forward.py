@@ -9,7 +9,7 @@ Convolutions that a CPU computes wrongly in bfloat16 run in float32: :mod:`earma
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,6 +21,7 @@ from earmark.models.convolutions import CheckedConvolutions
 from earmark.models.head import output_layer, saved_unit
 from earmark.models.layer_drop import SelectedLayers, drop_rate
 from earmark.models.stated_task import CONFIG_KEY
+from earmark.models.training_products import TrainingProducts, can_multiply
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -83,9 +84,16 @@ class ModelForward:
             return self._run(*args, **self._like_weights(inputs))
         self._is_cast = True
         try:
-            return functional_call(self.model, weights, args, inputs)
+            with self._products():
+                return functional_call(self.model, weights, args, inputs)
         finally:
             self._is_cast = False
+
+    def _products(self) -> AbstractContextManager[None]:
+        is_step = self.model.training and self.training_dtype == torch.bfloat16 and not torch.compiler.is_compiling()
+        if not is_step or not can_multiply(self.model.device):
+            return nullcontext()
+        return TrainingProducts(self.model).used()
 
     def _cast_weights(self) -> dict[str, torch.Tensor] | None:
         if not self.model.training:

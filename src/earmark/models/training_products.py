@@ -1,0 +1,124 @@
+"""Speed up linear layers and convolutions of a training step in bfloat16 on x86 CPUs.
+
+torch adds the bias of a linear layer by copying it to each row of the output first, which takes a quarter of the time
+of a product with more outputs than inputs. oneDNN adds it in the product. Torch's convolutions change the layout of
+their input and output. As products of overlapping frames, they leave frames contiguous for the layers that follow.
+
+Shapes: B batch, F frames, R rows, K inputs, N outputs, W kernel width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from earmark.models.packed import can_pack
+
+
+class TrainingProducts:
+    """Replaces the forward of linear layers and convolutions during a training step.
+
+    Modules compute as usual without gradients, in other types than bfloat16, and where oneDNN cannot be used.
+
+    Args:
+        model: the model to search for modules.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        modules = list(model.modules())
+        self._linears = [module for module in modules if type(module) is nn.Linear]
+        self._convolutions = [module for module in modules if type(module) is nn.Conv1d and _is_plain(module)]
+
+    @contextmanager
+    def used(self) -> Iterator[None]:
+        """Let the modules compute in this way in the context."""
+        for linear in self._linears:
+            linear.forward = partial(_linear, linear)  # type: ignore[method-assign]
+        for convolution in self._convolutions:
+            convolution.forward = partial(_convolution, convolution)  # type: ignore[method-assign]
+        try:
+            yield
+        finally:
+            for module in (*self._linears, *self._convolutions):
+                vars(module).pop("forward", None)
+
+
+def can_multiply(device: torch.device) -> bool:
+    """Return whether products of a training step can use oneDNN's in bfloat16."""
+    supports_bfloat16 = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", bool)
+    return can_pack(device) and bool(supports_bfloat16())
+
+
+def _is_plain(convolution: nn.Conv1d) -> bool:
+    is_dense = convolution.groups == 1 and convolution.dilation == (1,)
+    return is_dense and convolution.padding_mode == "zeros" and not isinstance(convolution.padding, str)
+
+
+def _is_taken(module: Any, values: torch.Tensor) -> bool:
+    return torch.is_grad_enabled() and values.dtype == module.weight.dtype == torch.bfloat16 and values.numel() > 0
+
+
+def _linear(module: nn.Linear, values: torch.Tensor) -> torch.Tensor:
+    if module.bias is None or not _is_taken(module, values):
+        return F.linear(values, module.weight, module.bias)
+    product: torch.Tensor = _Product.apply(values, module.weight, module.bias)
+    return product
+
+
+def _convolution(module: nn.Conv1d, values: torch.Tensor) -> torch.Tensor:
+    """Return the convolution of (B, C, F), as a transposed view of contiguous (B, F, N)."""
+    frames = values.transpose(-1, -2)
+    if module.bias is None or values.ndim != 3 or not frames.is_contiguous() or not _is_taken(module, values):
+        return nn.Conv1d.forward(module, values)
+    rows = _Windows.apply(frames, module.kernel_size[0], module.stride[0], int(module.padding[0]))
+    matrix = module.weight.transpose(1, 2).flatten(1)  # (N, W * C)
+    product: torch.Tensor = _Product.apply(rows, matrix, module.bias)
+    return product.transpose(1, 2)
+
+
+class _Product(torch.autograd.Function):
+    """Rows (..., K) times a weight (N, K), plus a bias (N,)."""
+
+    @staticmethod
+    def forward(ctx: Any, values: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(values, weight)
+        product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(values, weight, bias, "none", [], "")
+        return product
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        values, weight = ctx.saved_tensors
+        needs_values, needs_weight, needs_bias = ctx.needs_input_grad
+        rows = gradient.reshape(-1, gradient.shape[-1])
+        of_values = (rows @ weight).view(values.shape) if needs_values else None
+        of_weight = rows.t() @ values.reshape(-1, values.shape[-1]) if needs_weight else None
+        return of_values, of_weight, rows.sum(dim=0) if needs_bias else None
+
+
+class _Windows(torch.autograd.Function):
+    """Overlapping windows (B, F', W * C) of frames (B, F, C), padded with zeros on both sides."""
+
+    @staticmethod
+    def forward(ctx: Any, frames: torch.Tensor, width: int, stride: int, padding: int) -> torch.Tensor:
+        batch, count, channels = frames.shape
+        ctx.shape, ctx.geometry = frames.shape, (width, stride, padding)
+        padded = F.pad(frames, (0, 0, padding, padding)).contiguous()
+        shape = (batch, (count + 2 * padding - width) // stride + 1, width * channels)
+        strides = ((count + 2 * padding) * channels, stride * channels, 1)
+        return padded.as_strided(shape, strides).contiguous()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        (batch, count, channels), (width, stride, padding) = ctx.shape, ctx.geometry
+        windows = gradient.reshape(batch, -1, width, channels)
+        # Sums in float32, as in the convolution that this replaces.
+        padded = windows.new_zeros(batch, count + 2 * padding, channels, dtype=torch.float32)
+        for offset in range(width):
+            padded[:, offset : offset + stride * windows.shape[1] : stride] += windows[:, :, offset]
+        return padded[:, padding : padding + count].to(gradient.dtype), None, None, None
