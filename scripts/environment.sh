@@ -1,6 +1,6 @@
 # Sourced by quickstart, test and check: makes .venv (or what $venv is set to after) and installs the project into it, once.
 #
-#   install EXTRA    e.g. install dev
+#   install EXTRAS    e.g. install dev, install train,synth
 #
 # PYTHON       interpreter to make the environment with (python3)
 # constraints  file of the versions to install (constraints.txt)

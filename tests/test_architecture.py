@@ -44,6 +44,7 @@ ROOMS = [
     {"synth", "bench", "doctor", "label", "serve"},
     {"quickstart"},
     {"api"},
+    {"runtime"},
     {"cli"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
@@ -161,7 +162,7 @@ LIGHT += [
 # all but what trains: the doctor answers where torch cannot be imported
 LIGHT += ["earmark.faults", "earmark.cli.doctor_command"]
 LIGHT += [f"earmark.doctor.{path.stem}" for path in sorted((PACKAGE / "doctor").glob("[a-z]*.py"))]
-LIGHT += ["earmark.export.description", "earmark.export.load_export", "earmark.scoring.inference"]
+LIGHT += ["earmark.export.description", "earmark.export.load_export", "earmark.runtime", "earmark.scoring.inference"]
 for name in ("earmark.doctor.selftest_worker", "earmark.predict.embed"):
     LIGHT.remove(name)
 

@@ -10,7 +10,7 @@ from types import ModuleType
 from earmark.errors import MissingExtraError, UsageError
 from earmark.text import suggestion
 
-# module -> (extra of earmark that installs it, feature that needs it)
+# module -> (extra of earmark that installs it, or "" if earmark itself does; feature that needs it)
 _EXTRAS: dict[str, tuple[str, str]] = {
     "datasets": ("hub", "data sets from the hub, save_to_disk folders and Parquet"),
     "pyarrow": ("hub", "Parquet files"),
@@ -22,7 +22,7 @@ _EXTRAS: dict[str, tuple[str, str]] = {
     "evaluate": ("evaluate", "a local metric folder (--metric DIR)"),
     "onnx": ("onnx", "ONNX exports"),
     "onnxscript": ("onnx", "ONNX exports"),
-    "onnxruntime": ("onnx", "exported ONNX models"),
+    "onnxruntime": ("", "exported ONNX models"),
     "tensorboard": ("tensorboard", "--report_to tensorboard"),
     "fastapi": ("serve", "HTTP servers"),
     "uvicorn": ("serve", "HTTP servers"),
@@ -116,14 +116,13 @@ def require(module: str) -> ModuleType:
         MissingExtraError: the module is not installed or fails to import; the message gives the pip command.
     """
     extra, purpose = _EXTRAS[module]
+    install = f"'earmark[{extra}]'" if extra else module
     try:
         return importlib.import_module(module)
     except ImportError as exc:
         if isinstance(exc, ModuleNotFoundError) and exc.name and exc.name.split(".")[0] == module:
-            raise MissingExtraError(
-                f"{purpose} need the package {module}. Install it: pip install 'earmark[{extra}]'"
-            ) from exc
+            raise MissingExtraError(f"{purpose} need the package {module}. Install it: pip install {install}") from exc
         raise MissingExtraError(
             f"{purpose} need the package {module}, which is installed but fails to import ({exc}). "
-            f"Reinstall it: pip install --force-reinstall 'earmark[{extra}]'"
+            f"Reinstall it: pip install --force-reinstall {install}"
         ) from exc

@@ -82,7 +82,7 @@ sys.meta_path.insert(0, AtTorch())
 
 
 def test_the_environment_is_set_before_torch_is_imported_and_not_by_the_import() -> None:
-    code = f"{AT_TORCH}\nimport earmark\nshown('imported')\nearmark.Classifier\nshown('too late')"
+    code = f"{AT_TORCH}\nimport earmark\nshown('imported')\nearmark.Classifier\nimport torch\nshown('too late')"
     lines = in_new_process(code, OMP_NUM_THREADS=None, EARMARK_THREADS=None).splitlines()
     first, second = map(json.loads, lines)
     assert first == ["imported", None, None]

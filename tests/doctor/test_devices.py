@@ -97,7 +97,10 @@ def test_a_file_called_torch_in_the_working_directory_is_not_taken(
 
 def test_no_torch_at_all() -> None:
     (found,) = check_import(Machine(installed={}), ended(1))
-    assert found.seen == "torch is not installed"
+    assert (found.status, found.seen) == ("warning", "torch is not installed")
+    assert "earmark[train]" in found.fix
+    (found,) = check_import(Machine(installed={}), ended(1), asked=True)
+    assert found.status == "problem"
 
 
 def test_cards_that_torch_sees_or_does_not() -> None:

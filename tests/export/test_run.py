@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -217,6 +218,22 @@ def test_a_damaged_model_file_is_a_line(exported: Path, tmp_path: Path) -> None:
         earmark.Classifier.from_pretrained(tmp_path, device="cpu")
 
 
+@pytest.mark.parametrize("newer", ["ir", "opset", "operator"])
+def test_a_file_for_a_newer_onnx_runtime_says_so(newer: str, exported: Path, tmp_path: Path) -> None:
+    proto = pytest.importorskip("onnx").load(exported / "model.onnx")
+    if newer == "ir":
+        proto.ir_version = 99
+    elif newer == "opset":
+        proto.opset_import[0].version = 99
+    else:
+        proto.graph.node[0].op_type = "OperatorOfTheFuture"
+    (tmp_path / "model.onnx").write_bytes(proto.SerializeToString())
+    (tmp_path / "export.json").write_bytes((exported / "export.json").read_bytes())
+    version = re.escape(sys.modules["onnxruntime"].__version__)
+    with pytest.raises(ModelError, match=rf"ONNX Runtime {version} is too old for this file \(.*pip install --upgrade"):
+        earmark.Classifier.from_pretrained(tmp_path, device="cpu")
+
+
 @pytest.mark.parametrize("form", [pytest.param("onnx", marks=pytest.mark.slow), "pt2"])
 def test_a_model_that_does_not_fit_is_a_line(
     form: str, model: Path, recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -238,7 +255,8 @@ def test_a_missing_package_is_named_before_the_model_is_loaded(
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     options = ExportOptions(model_name_or_path=str(tmp_path / "gone"), output=str(tmp_path / "x"))
-    with pytest.raises(MissingExtraError, match=rf"{package}\. Install it: pip install 'earmark\[onnx\]'"):
+    install = "onnxruntime$" if package == "onnxruntime" else r"'earmark\[onnx\]'"
+    with pytest.raises(MissingExtraError, match=rf"{package}\. Install it: pip install {install}"):
         export(options)
     with pytest.raises(ModelError, match="gone"):
         export(replace(options, format="pt2"))

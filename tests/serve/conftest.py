@@ -57,6 +57,17 @@ class Server:
 Start = Callable[..., Server]
 
 
+def start_server(folder: Path, log: Path, *flags: str, token: str | None = None) -> Server:
+    environment = os.environ | {"OMP_NUM_THREADS": "1"} | ({"EARMARK_SERVE_TOKEN": token} if token else {})
+    words = [sys.executable, "-m", "earmark", "serve", str(folder), "--device", "cpu", "--port", "0", *flags]
+    with open(log, "wb") as stdout:
+        process = subprocess.Popen(words, stdout=stdout, env=environment)
+    wait_until(lambda: b'"listening"' in log.read_bytes() or process.poll() is not None)
+    assert process.poll() is None, log.read_text()
+    port = json.loads(log.read_text().splitlines()[0])["port"]
+    return Server(process, f"http://127.0.0.1:{port}", port, log)
+
+
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_model(tmp_path_factory.mktemp("served_model"), 1.0)
@@ -72,19 +83,11 @@ def start(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sta
     """Starts servers; those still running at the end are stopped."""
     servers: list[Server] = []
 
-    def start_server(*flags: str, token: str | None = None, folder: Path = model) -> Server:
-        log = tmp_path_factory.mktemp("server") / "log"
-        environment = os.environ | {"OMP_NUM_THREADS": "1"} | ({"EARMARK_SERVE_TOKEN": token} if token else {})
-        words = [sys.executable, "-m", "earmark", "serve", str(folder), "--device", "cpu", "--port", "0", *flags]
-        with open(log, "wb") as stdout:
-            process = subprocess.Popen(words, stdout=stdout, env=environment)
-        wait_until(lambda: b'"listening"' in log.read_bytes() or process.poll() is not None)
-        assert process.poll() is None, log.read_text()
-        port = json.loads(log.read_text().splitlines()[0])["port"]
-        servers.append(Server(process, f"http://127.0.0.1:{port}", port, log))
+    def start_one(*flags: str, token: str | None = None, folder: Path = model) -> Server:
+        servers.append(start_server(folder, tmp_path_factory.mktemp("server") / "log", *flags, token=token))
         return servers[-1]
 
-    yield start_server
+    yield start_one
     for server in servers:
         if server.process.poll() is None:
             server.stop()

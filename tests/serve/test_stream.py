@@ -4,60 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
 import json
-from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 import soxr
 from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import InvalidStatus
 
 import earmark
 from tests.patience import PATIENCE_S
 from tests.serve.conftest import Server, Start
+from tests.serve.streaming import PATIENT, pieces, stream
 from tests.serve.test_classify import same
 from tests.tiny import RATE_HZ, tone
-
-# of the client: no proxy, and no limit within which a busy machine has to answer
-PATIENT: dict[str, Any] = {
-    "proxy": None,
-    "open_timeout": PATIENCE_S,
-    "close_timeout": PATIENCE_S,
-    "ping_interval": None,
-}
-Answer = tuple[list[dict[str, Any]], int]
-
-
-def stream(server: Server, query: str, messages: list[bytes | str], **headers: str) -> Answer:
-    """What comes back, and the code that the connection is closed with."""
-
-    async def talk() -> Answer:
-        rows: list[dict[str, Any]] = []
-        address = f"ws://127.0.0.1:{server.port}/v1/stream?{query}"
-        async with connect(address, additional_headers=headers, **PATIENT) as socket:
-            with contextlib.suppress(ConnectionClosed):  # the server may close while a large one is on its way
-                for message in messages:
-                    await socket.send(message)
-            try:
-                while True:
-                    rows.append(json.loads(await socket.recv()))
-            except ConnectionClosed:
-                return rows, socket.close_code or 0
-
-    return asyncio.run(asyncio.wait_for(talk(), PATIENCE_S))
 
 
 def refused(server: Server, query: str = "", **headers: str) -> tuple[int, str]:
     with pytest.raises(InvalidStatus) as caught:
         stream(server, query, [], **headers)
     return caught.value.response.status_code, json.loads(caught.value.response.body or b"")["error"]
-
-
-def pieces(data: bytes, size: int) -> list[bytes | str]:
-    return [data[i : i + size] for i in range(0, len(data), size)]
 
 
 @pytest.mark.parametrize(("rate_hz", "encoding"), [(RATE_HZ, "s16le"), (8000, "f32le")])

@@ -13,6 +13,7 @@ from earmark.api.read_arguments import Source, loading_settings, splits_and_sett
 from earmark.api.report_view import Report
 from earmark.api.startup import prepare_process
 from earmark.api.trained_run import Run, metrics_table
+from earmark.extras import require_training
 from earmark.runs.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ def evaluate(
         DataError: there are no clips of the split, or clips have a label that the model does not know.
         EarmarkError: the model or the device cannot be used.
     """
+    require_training("earmark.evaluate")
     prepare_process()
     loaded, source = splits_and_settings(data, settings)
     if split is None:

@@ -14,6 +14,7 @@ from earmark.api.startup import prepare_process
 from earmark.api.trained_run import Run
 from earmark.api.training import refuse_processes
 from earmark.errors import ModelError, Stopped
+from earmark.extras import require_training
 from earmark.pages.tables import html_table
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ def search(
         Stopped: Ctrl-C or SIGTERM stopped a trial after a step. The same call continues the search.
         EarmarkError: anything else that a user can cause.
     """
+    require_training("earmark.search")
     prepare_process()
     loaded, source = splits_and_settings(data, settings)
     named = {} if output_dir is None else {"output_dir": os.path.expanduser(output_dir)}

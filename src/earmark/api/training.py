@@ -11,6 +11,7 @@ from earmark.api.read_arguments import Source, model_settings, splits_and_settin
 from earmark.api.startup import prepare_process
 from earmark.api.trained_run import Run
 from earmark.errors import Stopped, UsageError
+from earmark.extras import require_training
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
@@ -64,6 +65,7 @@ def train(
             ``resume=True`` continues. A second Ctrl-C raises ``KeyboardInterrupt`` at once.
         EarmarkError: anything else that a user can cause.
     """
+    require_training("earmark.train")
     prepare_process()
     loaded, source = splits_and_settings(data, settings)
     named = {} if output_dir is None else {"output_dir": os.path.expanduser(output_dir)}

@@ -35,4 +35,5 @@ COMMAND = Command(
     words=("data_dir",),
     training_file=True,
     keeps=MODEL_SETTINGS,
+    needs_training=True,
 )

@@ -23,4 +23,4 @@ earmark bench train --model_type wav2vec2 --lengths lognormal:2.0,0.8,0.5,16 --j
 earmark bench infer --model_name_or_path runs/first --data_dir recordings""",
 )
 _RUN = print_summary("earmark.bench.run_benchmark", "bench")
-COMMAND = Command("bench", _RUN, (BenchOptions,), _PAGE, words=("work",), needs_files=False)
+COMMAND = Command("bench", _RUN, (BenchOptions,), _PAGE, words=("work",), needs_files=False, needs_training=True)

@@ -21,4 +21,12 @@ earmark calibrate runs/first --data_dir recordings --target_precision 0.95
 earmark calibrate runs/first --data_dir recordings --reject_class background --reject_false_accept_rate 0.05""",
 )
 _RUN = print_summary("earmark.evaluate.calibrate", "calibrate")
-COMMAND = Command("calibrate", _RUN, (CalibrateOptions,), _PAGE, words=("model_name_or_path",), training_file=True)
+COMMAND = Command(
+    "calibrate",
+    _RUN,
+    (CalibrateOptions,),
+    _PAGE,
+    words=("model_name_or_path",),
+    training_file=True,
+    needs_training=True,
+)

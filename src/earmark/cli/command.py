@@ -58,6 +58,7 @@ class Command:
         keeps: training settings to read from such a file nevertheless.
         parse: reads the command line instead of this class.
         needs_files: whether ``--config`` is a flag.
+        needs_training: whether it needs the packages of the extra ``train``, whatever model it is given.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Command:
     keeps: frozenset[str] = frozenset()
     parse: Parse | None = None
     needs_files: bool = True
+    needs_training: bool = False
 
     def read(self, words: Sequence[str]) -> tuple[Any, list[str]]:
         """Return the settings, and a note for each word that was translated or left out.

@@ -26,4 +26,4 @@ MODEL is a run folder, a model folder or a hub name of an audio classifier; its 
 earmark embed runs/birds tapes --output embeddings.parquet
 earmark embed runs/birds tapes --rows windows --window_seconds 3 --output embeddings.npy""",
 )
-COMMAND = Command("embed", _embed, (EmbedOptions,), _PAGE, words=("model_name_or_path", "inputs"))
+COMMAND = Command("embed", _embed, (EmbedOptions,), _PAGE, words=("model_name_or_path", "inputs"), needs_training=True)

@@ -24,4 +24,6 @@ with the data settings of its training:
   earmark evaluate runs/first --config recipes/superb_ks_wav2vec2_base.yaml --split test""",
 )
 _RUN = print_summary("earmark.evaluate.evaluate_model", "evaluate")
-COMMAND = Command("evaluate", _RUN, (EvaluateOptions,), _PAGE, words=("model_name_or_path",), training_file=True)
+COMMAND = Command(
+    "evaluate", _RUN, (EvaluateOptions,), _PAGE, words=("model_name_or_path",), training_file=True, needs_training=True
+)

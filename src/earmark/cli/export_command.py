@@ -21,4 +21,4 @@ earmark export runs/first --format onnx-int8 --calibration recordings/validation
 earmark export runs/first --fixed_shape 1x1.0 --soc_version Ascend310P3 --output first_1x1""",
 )
 _RUN = print_summary("earmark.export.export_model", "export")
-COMMAND = Command("export", _RUN, (ExportOptions,), _PAGE, words=("model_name_or_path",))
+COMMAND = Command("export", _RUN, (ExportOptions,), _PAGE, words=("model_name_or_path",), needs_training=True)

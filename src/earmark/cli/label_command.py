@@ -30,4 +30,4 @@ earmark label new_recordings --model runs/first
 earmark label recordings --model runs/first --check --output_dir checked      # labels that may be wrong
 earmark label new_recordings --model runs/first --page false                  # proposals.csv only""",
 )
-COMMAND = Command("label", _label, (LabelOptions,), _PAGE, words=("inputs",))
+COMMAND = Command("label", _label, (LabelOptions,), _PAGE, words=("inputs",), needs_training=True)

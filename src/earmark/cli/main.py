@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from earmark import npu
 from earmark.distributed.launched import is_main_process, launched_rank
 from earmark.errors import DeviceError, EarmarkError, OutputError, Stopped, UsageError
+from earmark.extras import require_training
 from earmark.text import suggestion
 from earmark.threads import variables
 
@@ -73,6 +74,7 @@ def run_example(argv: Sequence[str] | None = None) -> int:
         if _asks_for_help(words):
             print(help_page(train_command.COMMAND, everything="--help_all" in words))
         else:
+            require_training("run_audio_classification.py")
             train_command.run_example(words)
 
     return guarded(run, debug)
@@ -258,6 +260,8 @@ def _dispatch(words: Sequence[str]) -> None:
     settings, notes = command.read(rest)
     find_model_folder(settings)
     show(notes)
+    if command.needs_training:
+        require_training(f"earmark {name}")
     command.does(settings)
 
 

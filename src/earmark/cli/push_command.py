@@ -25,4 +25,6 @@ Then, on any machine:
   earmark predict ORG/NAME recordings""",
     examples="earmark push runs/birds my-team/birds --private",
 )
-COMMAND = Command("push", _push, (PushOptions,), _PAGE, words=("model_name_or_path", "repo"), needs_files=False)
+COMMAND = Command(
+    "push", _push, (PushOptions,), _PAGE, words=("model_name_or_path", "repo"), needs_files=False, needs_training=True
+)

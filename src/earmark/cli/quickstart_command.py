@@ -31,7 +31,9 @@ earmark quickstart [FOLDER] [flags]
 FOLDER receives corpus/ (kept for the next time) and run/ (replaced); default: quickstart""",
     text="""
 Synthesises a corpus of spoken commands in many voices, trains a small network from scratch, evaluates it on voices
-that were held out, prints the results row and labels a few recordings. Needs: pip install 'earmark[synth]'""",
+that were held out, prints the results row and labels a few recordings. Needs: pip install 'earmark[train,synth]'""",
     examples="earmark quickstart",
 )
-COMMAND = Command("quickstart", _quickstart, (QuickstartOptions,), _PAGE, words=("folder",), needs_files=False)
+COMMAND = Command(
+    "quickstart", _quickstart, (QuickstartOptions,), _PAGE, words=("folder",), needs_files=False, needs_training=True
+)

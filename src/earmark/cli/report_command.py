@@ -57,4 +57,4 @@ a sign-flip test over groups takes the place of these tests. The report of a sin
 evaluate write it.""",
     examples="earmark report runs/plain runs/augmented --output comparison.html",
 )
-COMMAND = Command("report", _report, (ReportOptions,), _PAGE, words=("runs",), needs_files=False)
+COMMAND = Command("report", _report, (ReportOptions,), _PAGE, words=("runs",), needs_files=False, needs_training=True)

@@ -35,4 +35,11 @@ earmark search --data_dir recordings --model_type tc_resnet --output_dir runs/se
   --search_space "learning_rate=1e-3:1e-2:log,num_train_epochs=2:6,label_smoothing_factor=0|0.1"
 earmark train --config runs/search/best.yaml""",
 )
-COMMAND = Command("search", _search, (SearchOptions, *TRAIN_CLASSES), _PAGE, parse=partial(parse_with, SearchOptions))
+COMMAND = Command(
+    "search",
+    _search,
+    (SearchOptions, *TRAIN_CLASSES),
+    _PAGE,
+    parse=partial(parse_with, SearchOptions),
+    needs_training=True,
+)

@@ -124,4 +124,4 @@ a recipe, with one setting changed:
 the same on 8 devices:
   torchrun --nproc_per_node 8 -m earmark train --config recipes/superb_ks_wav2vec2_base.yaml""",
 )
-COMMAND = Command("train", _train, TRAIN_CLASSES, _PAGE, parse=parse_train)
+COMMAND = Command("train", _train, TRAIN_CLASSES, _PAGE, parse=parse_train, needs_training=True)

@@ -16,7 +16,7 @@ from earmark.faults import explain
 IMPORT_TIMEOUT_S = 180.0  # enough for a first import from a network disk, with CANN's libraries
 DEVICE_TIMEOUT_S = 300.0  # the first operators on a card are compiled
 
-_INSTALL = "pip install 'torch>=2.6', in the build for your card: docs/install.md"
+_INSTALL = "pip install 'torch>=2.6' 'earmark[train]', torch in the build for your card: docs/install.md"
 # largest deviation from float64, relative to the largest element; cards may compute float32 with 10-bit mantissas
 # (TF32)
 _PRODUCT_TOLERANCE = {"matmul_error": 2e-3, "bf16_error": 3e-2}
@@ -24,11 +24,19 @@ _CONVOLUTION_TOLERANCE = 0.05  # relative error, as in models/convolutions.py
 _LOSS_TOLERANCE = 1e-2  # absolute, over three steps from a loss near 1.1
 
 
-def check_import(machine: Machine, probe: Probe) -> list[Finding]:
-    """Check that ``import torch`` works; if torch_npu breaks it, check whether torch works alone."""
+def check_import(machine: Machine, probe: Probe, *, asked: bool = False) -> list[Finding]:
+    """Check that ``import torch`` works; if torch_npu breaks it, check whether torch works alone.
+
+    Args:
+        machine: this machine.
+        probe: the torch probe.
+        asked: whether the user asked for a device, which needs torch; an installation without torch runs exports.
+    """
     version = machine.version("torch")
     if version is None:
-        return [problem("import torch", "torch is not installed", "nothing can be trained", _INSTALL)]
+        report = problem if asked else warning
+        means = "earmark runs ONNX exports, and can neither train nor run other models"
+        return [report("import torch", "torch is not installed", means, _INSTALL)]
     if "torch" in probe.results:
         loaded = ", torch_npu loaded with it" if probe.results["npu_loaded"] else ""
         return [ok("import torch", f"torch {probe.results['torch']}{loaded}")]

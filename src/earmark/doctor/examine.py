@@ -80,7 +80,11 @@ def examine(device: str | None = None, machine: Machine | None = None) -> Examin
     machine = machine if machine is not None else Machine()
     logger.info("importing torch")
     torch = run_probe(machine, "torch", timeout_s=IMPORT_TIMEOUT_S)
-    findings = [versions.check_python(machine), versions.check_requirements(machine), *check_import(machine, torch)]
+    findings = [
+        versions.check_python(machine),
+        versions.check_requirements(machine),
+        *check_import(machine, torch, asked=kind is not None),
+    ]
     for backend, check in {"npu": _check_ascend, "cuda": _check_nvidia}.items():
         if kind in (None, backend):
             findings += check(machine, torch, asked=kind == backend)

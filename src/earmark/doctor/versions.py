@@ -64,19 +64,20 @@ def check_python(machine: Machine) -> Finding:
 
 
 def check_requirements(machine: Machine) -> Finding:
-    """Check that earmark's requirements are installed in accepted versions, except extras."""
+    """Check that earmark's requirements are installed in accepted versions: those for training only beside torch."""
     if not machine.requirements:
         return skipped("packages", "earmark runs from a checkout without metadata, so its requirements are unknown")
     try:
         requirements: Any = importlib.import_module("packaging.requirements")
     except ImportError:
         return problem(
-            "packages", "packaging is not installed", "transformers and accelerate need it", "pip install packaging"
+            "packages", "packaging is not installed", "ONNX Runtime and Transformers need it", "pip install packaging"
         )
+    extra = "" if machine.version("torch") is None else "train"
     told, commands, count = [], [], 0
     for line in machine.requirements:
         wanted = requirements.Requirement(line)
-        if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
+        if wanted.marker is not None and not wanted.marker.evaluate({"extra": extra}):
             continue
         count += 1
         version = machine.version(wanted.name)

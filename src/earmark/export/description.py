@@ -8,11 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from earmark import __version__
 from earmark.errors import ModelError
 from earmark.runs.folder import write_json
 from earmark.tasks import SINGLE_LABEL, find_task
 from earmark.tasks.decision import FILE_NAME as DECISION_FILE
 from earmark.tasks.decision import Decision, read_decision
+from earmark.tasks.task_registry import TASKS
+from earmark.text import and_more
 
 FILE_NAME = "export.json"
 MODEL_FILES = {"onnx": "model.onnx", "onnx-int8": "model.onnx", "pt2": "model.pt2"}
@@ -21,6 +24,8 @@ MODEL_FILES = {"onnx": "model.onnx", "onnx-int8": "model.onnx", "pt2": "model.pt
 @dataclass(frozen=True)
 class ExportDescription:
     """Everything that a program needs to know to run the model file.
+
+    An earmark that does not know a field refuses the export, so a change in what a field means needs a new field.
 
     Attributes:
         format: ``onnx``, ``onnx-int8`` or ``pt2``.
@@ -94,31 +99,59 @@ def export_decision(folder: Path, description: ExportDescription) -> Decision:
 
 
 def is_export(folder: Path) -> bool:
-    """Whether the folder holds an exported model."""
-    return (folder / FILE_NAME).is_file()
+    """Whether the folder holds an exported model.
+
+    Raises:
+        ModelError: it holds the model file of an export without the description, and no checkpoint.
+    """
+    if (folder / FILE_NAME).is_file():
+        return True
+    alone = next((name for name in MODEL_FILES.values() if (folder / name).is_file()), None)
+    if alone is not None and not (folder / "config.json").is_file():
+        raise ModelError(
+            f"{folder}: {FILE_NAME}, which describes {alone}, is missing. Copy the whole folder of the export."
+        )
+    return False
 
 
 def read_description(folder: Path) -> ExportDescription:
     """Read ``export.json``.
 
     Raises:
-        ModelError: the file is damaged, or the model file is missing.
+        ModelError: the file is damaged or was written by a newer earmark, or the model file is missing.
     """
     path = folder / FILE_NAME
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
+        _refuse_newer(path, values)
         values["fixed_shape"] = tuple(values["fixed_shape"]) if values["fixed_shape"] else None
         description = ExportDescription(**values)
-        find_task(description.task)
         if description.decision is not None:
             float(description.decision["temperature"])
     except (OSError, ValueError, KeyError, TypeError) as exc:
         raise ModelError(f"{path}: not a description of an export ({exc}). Export the model again.") from exc
-    if description.model_file != MODEL_FILES.get(description.format):
+    if description.model_file != MODEL_FILES[description.format]:
         raise ModelError(
-            f"{path}: no format {description.format!r} with a file {description.model_file!r} is known. Export the "
-            "model again."
+            f"{path}: the file of a {description.format} export is {MODEL_FILES[description.format]}, not "
+            f"{description.model_file!r}. Export the model again."
         )
     if not (folder / description.model_file).is_file():
         raise ModelError(f"{folder}: {description.model_file} is missing. Copy the whole folder of the export.")
     return description
+
+
+def _refuse_newer(path: Path, values: dict[str, Any]) -> None:
+    """Refuse a description with a field, a format or a task that this version does not know."""
+    unknown = [
+        repr(name) for name in values if name not in {field.name for field in dataclasses.fields(ExportDescription)}
+    ]
+    if values["format"] not in MODEL_FILES:
+        unknown.append(f"the format {values['format']!r}")
+    if "task" in values and values["task"] not in {task.name for task in TASKS}:
+        unknown.append(f"the task {values['task']!r}")
+    if unknown:
+        writer = values.get("versions", {}).get("earmark", "of another version")
+        raise ModelError(
+            f"{path}: earmark {writer} has written {and_more(unknown)}, which this earmark ({__version__}) does not "
+            "know. Update it (pip install --upgrade earmark), or export the model with this version."
+        )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from earmark.models.build_model import AudioModel
 
 logger = logging.getLogger(__name__)
+
+# ONNX Runtime's words for a file that needs a newer version of it
+_TOO_NEW = re.compile(r"Unsupported model IR version: \d+|Opset \d+ is under development|No Op registered for \w+")
 
 
 @dataclass(frozen=True)
@@ -186,6 +190,11 @@ class _SessionRunner:
         try:
             self._session = runtime.InferenceSession(str(path), settings, providers=list(providers.items()))
         except (errors.Fail, errors.InvalidProtobuf, errors.InvalidGraph, errors.NotImplemented) as exc:
+            if too_new := _TOO_NEW.search(str(exc)):
+                raise ModelError(
+                    f"{path}: ONNX Runtime {runtime.__version__} is too old for this file ({too_new[0]}). Update it: "
+                    "pip install --upgrade onnxruntime"
+                ) from exc
             raise ModelError(
                 f"{path}: ONNX Runtime cannot load it ({first_line(exc)}). Export the model again."
             ) from exc
