@@ -57,15 +57,15 @@ def test_what_it_does_in_words() -> None:
     both = Decision(1.25, "hum", 0.5, {"no": 0.7, "yes": 0.2, "noise": NEVER}, {"notes": ["rarely"]})
     assert both.in_words(LABELS) == [
         "logits are divided by the temperature 1.25",
-        "a class is predicted from a probability of 0.5, else 'hum'",
-        "predicted from: no 0.7, yes 0.5, noise never, else 'hum'",
+        "a class is predicted if its probability is at least 0.5, else 'hum'",
+        "thresholds: no 0.7, yes 0.5, noise never, else 'hum'",
         "rarely",
     ]
     assert Decision(reject_threshold=0.0).in_words(LABELS) == [
         "all classes together reach the target without a threshold"
     ]
     several = Decision(class_thresholds={"no": 0.7, "yes": 0.0}, task=MULTI_LABEL)
-    assert several.in_words(LABELS) == ["predicted from: no 0.7, yes always"]
+    assert several.in_words(LABELS) == ["thresholds: no 0.7, yes always"]
     many = [f"c{i}" for i in range(60)]
     assert "c49 0.3 and 10 more, else" in Decision(class_thresholds=dict.fromkeys(many, 0.3)).in_words(many)[0]
 

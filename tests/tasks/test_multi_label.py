@@ -151,7 +151,7 @@ def test_where_no_label_reaches_the_precision_none_is_answered() -> None:
     assert fitted.decision.class_thresholds == dict.fromkeys(LABELS, NEVER)
     assert not fitted.decision.present(np.full((1, 3), 0.999), LABELS).any()
     assert fitted.decision.in_words(LABELS) == [
-        "predicted from: dog never, rain never, wind never",
+        "thresholds: dog never, rain never, wind never",
         "no label reaches --target_precision 0.8: no label is ever predicted. Lower the target, or train on more clips",
     ]
 

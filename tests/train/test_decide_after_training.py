@@ -161,7 +161,7 @@ def test_a_target_out_of_reach_is_said_at_the_end_and_in_the_card(modest: Path, 
     said = "no class reaches --target_precision 0.95: every prediction is 'unknown'"
     assert f"decision: {said}" in capsys.readouterr().out
     card = (tmp_path / "run" / "README.md").read_text()
-    assert "- predicted from: high never, low never, else 'unknown'" in card
+    assert "- thresholds: high never, low never, else 'unknown'" in card
     assert f"- {said}" in card
     assert json.loads((tmp_path / "run" / "decision.json").read_text())["class_thresholds"] == {
         "high": None,

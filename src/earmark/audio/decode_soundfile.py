@@ -163,7 +163,7 @@ class SoundfileReader:
             self._sound.close()
 
     def blocks(self, start: int, count: int) -> Iterator[np.ndarray]:
-        """Yield ``count`` frames from ``start`` on as float32 (frames, channels); fewer if the recording ends before.
+        """Yield ``count`` frames from ``start`` as float32 (frames, channels); fewer if the recording ends before.
 
         Raises:
             NotForSoundfileError: libsndfile cannot read the rest.
@@ -252,7 +252,7 @@ class SoundfileReader:
         self.faults += [fault] if (fault := missing(announced, there, per_second)) else []
 
     def _salvaged(self, stream: Stream, start: int, stop: int, frames: int) -> Iterator[np.ndarray]:
-        """Yield the frames of a damaged FLAC stream from ``start`` on, with silence in place of damaged frames.
+        """Yield the frames of a damaged FLAC stream from ``start``, with silence in place of damaged frames.
 
         Frames that are missing at the end of the stream are not replaced.
         """

@@ -122,7 +122,7 @@ def left_out(length: int, per_second: float) -> str:
 
 
 def read_at(file: BinaryIO, start: int, length: int) -> bytes:
-    """Return up to ``length`` bytes from ``start`` on."""
+    """Return up to ``length`` bytes from ``start``."""
     file.seek(start)
     return file.read(length)
 
@@ -133,7 +133,7 @@ def file_size(file: BinaryIO) -> int:
 
 
 def find_all(file: BinaryIO, mark: bytes, start: int) -> list[int]:
-    """Return all positions of ``mark`` in a file from ``start`` on."""
+    """Return all positions of ``mark`` in a file from ``start``."""
     found: list[int] = []
     block, overlap = 1 << 20, len(mark) - 1
     while data := read_at(file, start, block + overlap):

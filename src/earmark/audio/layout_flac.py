@@ -88,7 +88,7 @@ def flac_layout(file: BinaryIO, size: int, base: int, head: bytes) -> Layout:
         file: the recording.
         size: size of the file in bytes.
         base: byte where the recording starts, after tags.
-        head: bytes from there on, at least 42.
+        head: the first bytes of the recording, at least 42.
     """
     info = stream_info(head)
     if info is None:

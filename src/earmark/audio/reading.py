@@ -43,7 +43,7 @@ class Waveforms(Protocol):
     def read_batch(
         self, indices: Sequence[int] | np.ndarray, starts: np.ndarray, counts: np.ndarray, width: int
     ) -> np.ndarray:
-        """Return parts of B clips (B, width): ``counts`` samples from ``starts`` on, padded with zeros."""
+        """Return parts of B clips (B, width): ``counts`` samples from ``starts``, padded with zeros."""
 
     def iterate(self, indices: Sequence[int] | np.ndarray) -> Iterator[np.ndarray]:
         """Yield whole clips, float32 (T_i,), in the order of ``indices``."""

@@ -72,5 +72,5 @@ def mean_power(samples: np.ndarray) -> float:
 
 
 def looped(samples: np.ndarray, start: int, count: int) -> np.ndarray:
-    """Return ``count`` samples from ``start`` on, repeating the recording from its beginning if needed."""
+    """Return ``count`` samples from ``start``, repeating the recording from its beginning if needed."""
     return np.take(samples, np.arange(start, start + count), mode="wrap")

@@ -126,7 +126,7 @@ class Family:
         return None
 
     def possible_length_s(self, config: PreTrainedConfig, extractor: Extractor, length_s: float) -> float:
-        """Return the shortest length from ``length_s`` on that the encoder can be cut to, in seconds."""
+        """Return the shortest length of at least ``length_s`` that the encoder can be cut to, in seconds."""
         return length_s
 
     def cut(self, model: PreTrainedModel, extractor: Extractor, length_s: float) -> Extractor:

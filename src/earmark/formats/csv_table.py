@@ -74,7 +74,7 @@ class CsvRows(Rows):
 
 
 class NumberRows(Rows):
-    """Rows with ``path`` and a column named after the regression's number; windows have ``start_s,end_s`` between."""
+    """Rows with ``path``, for windows ``start_s,end_s``, and a column named after the regression's number."""
 
     def head(self) -> str:
         """Return the column names."""

@@ -52,7 +52,7 @@ class Scorer(Protocol):
 def score(scorer: Scorer, waveforms: Iterable[np.ndarray], *, batch_size: int) -> Iterator[np.ndarray]:
     """Score clips of any length, streaming.
 
-    A clip longer than the model's limit is cut into adjoining windows. Its logits are those of the mean score of its
+    A clip longer than the model's limit is cut into adjoining windows. Its logits give the mean score of its
     windows.
 
     Args:

@@ -51,7 +51,7 @@ class Sounds:
         return np.asarray(self.waveforms.num_samples)[self.rows]
 
     def read(self, index: int, start: int, count: int) -> np.ndarray:
-        """Return ``count`` samples of recording ``index`` from ``start`` on, float32 (count,)."""
+        """Return ``count`` samples of recording ``index`` from ``start``, float32 (count,)."""
         row = self.rows[index : index + 1]
         numbers = self.waveforms.read_batch(row, np.array([start]), np.array([count]), count)[0]
         return numbers.astype(np.float32) * np.float32(self.waveforms.scales[row[0]])

@@ -161,11 +161,11 @@ class Decision:
         if self.reject_threshold == 0 and not self.class_thresholds:
             lines.append("all classes together reach the target without a threshold")
         elif self.reject_threshold:
-            lines.append(f"a class is predicted from a probability of {self.reject_threshold:.4g}{instead}")
+            lines.append(f"a class is predicted if its probability is at least {self.reject_threshold:.4g}{instead}")
         if self.class_thresholds:
             values = dict(zip(labels, self.thresholds(labels, unless_fitted=HALF), strict=True))
             words = [_from(label, values[label]) for label in labels if label in self.class_thresholds]
-            lines.append(f"predicted from: {and_more(words, _LISTED)}{instead}")
+            lines.append(f"thresholds: {and_more(words, _LISTED)}{instead}")
         return [*lines, *map(str, self.fitted.get("notes", []))]
 
     def fingerprint(self, labels: Sequence[str]) -> str:
