@@ -76,6 +76,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
+def random_numbers_of_a_new_process() -> None:
+    """Let torch draw the same in a test, whatever ran before; for Python and NumPy, pytest-randomly does so."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].default_generator.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
 def log_settings_of_a_new_process() -> Iterator[None]:
     """Undo what a call of ``main`` sets, in tests or their fixtures: what a test logs does not depend on others."""
     _reset_logging()

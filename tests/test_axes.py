@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ main.append(spectrogram(data.tone), spectrogram(data.silence), outline([.1, .5],
 
 
 @pytest.fixture(scope="module")
-def page(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tone of 1 kHz in the second half of 2 s, digital silence, an outline and a histogram of eight clips."""
     folder = tmp_path_factory.mktemp("axes")
     (folder / "template.html").write_text(_TEMPLATE, encoding="utf-8")
@@ -37,7 +38,12 @@ def page(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any
     found = {"tone": small_spectrogram(samples), "silence": small_spectrogram(np.zeros(RATE_HZ, np.float32))}
     data = {name: one.to_dict() for name, one in found.items()}
     (folder / "page.html").write_text(pages.render(folder / "template.html", data), encoding="utf-8")
-    with opened(browser, folder / "page.html") as page:
+    return folder / "page.html"
+
+
+@pytest.fixture
+def page(browser: Any, html: Path) -> Iterator[Any]:
+    with opened(browser, html) as page:
         yield page
 
 
