@@ -14,16 +14,9 @@ pytest.importorskip("av")
 from benchmarks.variant_cases import av_make, sf_make
 from earmark.audio import find_layout
 from earmark.audio.decode import decode_bytes, duration_s, read_clip
-from earmark.audio.incomplete import INCOMPLETE
 from earmark.clips.clip import Clip
 from earmark.errors import AudioError
 from tests.audio.encoded import RATE_HZ, noted, own_rate, sound
-
-
-@pytest.fixture(autouse=True)
-def nothing_noted() -> None:
-    INCOMPLETE.take()
-
 
 A = sound(0)
 WAV, AIFF, AU = (sf_make(A, RATE_HZ, container, "PCM_16") for container in ("WAV", "AIFF", "AU"))

@@ -17,26 +17,16 @@ from benchmarks.variant_cases import av_make, sf_make
 from benchmarks.variants import check, likeness, main, make_variant
 from earmark.audio import find_layout
 from earmark.audio.decode import decode_bytes, duration_s, read_clip, stream_at_own_rate
-from earmark.audio.incomplete import INCOMPLETE
 from earmark.audio.reading import read_in_order
 from earmark.clips.clip import Clip, ClipTable
 from earmark.errors import AudioError
 from earmark.store.store_build import open_or_build
-from tests.audio.encoded import RATE_HZ, own_rate, sound
+from tests.audio.encoded import RATE_HZ, noted, own_rate, sound
 
 CASES = Path(__file__).resolve().parents[3] / "shared" / "cases"
 
 
-@pytest.fixture(autouse=True)
-def nothing_noted() -> None:
-    INCOMPLETE.take()
-
-
 A, B = sound(0), sound(1, 0.7)
-
-
-def said() -> str:
-    return "; ".join(INCOMPLETE.take().values())
 
 
 def set_wav_size(data: bytes, size: int) -> bytes:
@@ -71,7 +61,7 @@ LIST = b"LIST" + struct.pack("<I", 26) + b"INFOISFT" + struct.pack("<I", 14) + b
 def test_wav_sizes(data: bytes, warning: str, tmp_path: Path) -> None:
     samples = own_rate(data, tmp_path / "a.wav")
     np.testing.assert_allclose(samples, A[:, 0], atol=1e-4)
-    found = said()
+    found = noted()
     assert bool(found) == bool(warning)
     assert re.search(warning, found)
     assert duration_s(Clip("a", path=str(tmp_path / "a.wav"))) == 1.0
@@ -80,7 +70,7 @@ def test_wav_sizes(data: bytes, warning: str, tmp_path: Path) -> None:
 def test_one_byte_too_few(tmp_path: Path) -> None:
     samples = own_rate(WAV[:-1], tmp_path / "a.wav")
     np.testing.assert_allclose(samples, A[:-1, 0], atol=1e-4)
-    assert "less than 1 ms" in said()
+    assert "less than 1 ms" in noted()
 
 
 @pytest.mark.parametrize(("container", "name"), [("W64", b"data\xf3\xac"), ("AIFF", b"SSND"), ("AU", b".snd")])
@@ -97,7 +87,7 @@ def test_sizes_of_other_containers(container: str, name: bytes, size: int, tmp_p
         frames_at = data.index(b"COMM") + 10
         data[frames_at : frames_at + 4] = struct.pack(">I", size // 2)
     np.testing.assert_allclose(own_rate(bytes(data), tmp_path / "a"), A[:, 0], atol=1e-4)
-    assert said()
+    assert noted()
 
 
 def test_a_size_that_wrapped_at_4_gib(tmp_path: Path) -> None:
@@ -116,7 +106,7 @@ def test_a_size_that_wrapped_at_4_gib(tmp_path: Path) -> None:
     assert duration_s(Clip("big", path=str(path))) == seconds
     last = Clip("big", path=str(path), offset_s=seconds - 1)
     np.testing.assert_array_equal(read_clip(last, rate_hz), wave[:, 0])
-    assert "announces 2.000 s; all 5594." in said()
+    assert "announces 2.000 s; all 5594." in noted()
 
 
 # -- joined recordings
@@ -141,7 +131,7 @@ def test_joined_recordings_are_read_to_the_end(kind: str, second: np.ndarray, tm
     for wave, part in ((A, whole[: len(A) + 2304]), (second, whole[len(A) :])):
         assert likeness(wave.mean(axis=1), part, RATE_HZ) > 0.95
     if kind != "mp3 without Xing" or second.shape[1] == 2:
-        assert said()
+        assert noted()
     check_cuts(tmp_path / "a", whole)
 
 
@@ -179,7 +169,7 @@ def test_mpeg_without_a_count_of_frames(container: str, rate_hz: int, options: d
     wave = sound(6, 3.0, rate_hz=rate_hz)
     whole = own_rate(av_make(wave, rate_hz, container, codec, **options), tmp_path / "a")
     assert len(wave) <= len(whole) <= len(wave) + 4 * 1152
-    assert not said()
+    assert not noted()
     clip = Clip("a", path=str(tmp_path / "a"), offset_s=32_000 / rate_hz, duration_s=2000 / rate_hz)
     cut = np.concatenate([block for block, _ in stream_at_own_rate(clip)])
     np.testing.assert_allclose(cut, whole[32_000:34_000], atol=1e-5)
@@ -199,12 +189,12 @@ def test_a_wrong_count_of_frames_and_garbage(tmp_path: Path) -> None:
     count = struct.unpack(">I", data[at : at + 4])[0]
     half = data[:at] + struct.pack(">I", count // 2) + data[at + 4 :]
     assert len(own_rate(half, tmp_path / "a")) >= len(A)
-    assert "all 1." in said()
+    assert "all 1." in noted()
     assert len(A) <= len(own_rate(bytes(range(1, 200)) + data, tmp_path / "a")) <= len(A) + 4 * 576
     middle = len(data) // 2
     damaged = data[:middle] + bytes(300) + data[middle + 300 :]
     assert len(A) - 4 * 576 <= len(own_rate(damaged, tmp_path / "a")) <= len(A) + 1200
-    assert "are damaged and silent" in said()
+    assert "are damaged and silent" in noted()
 
 
 # -- FLAC
@@ -217,7 +207,7 @@ def test_flac_totals(total: int, tmp_path: Path) -> None:
     data = data[:18] + (packed | total).to_bytes(8, "big") + data[26:]
     whole = own_rate(data, tmp_path / "a")
     np.testing.assert_allclose(whole, A[:, 0], atol=1e-4)
-    assert bool(said()) == bool(total)  # 0 is "unknown", which writers to a pipe may leave
+    assert bool(noted()) == bool(total)  # 0 is "unknown", which writers to a pipe may leave
     check_cuts(tmp_path / "a", whole)
 
 
@@ -232,7 +222,7 @@ def test_a_damaged_frame_of_flac_is_silence(offset_s: float, tmp_path: Path) -> 
     same = np.abs(whole - wave[:, 0]) < 1e-4
     assert (~same).sum() <= 4096
     assert not whole[~same].any()
-    assert "0.256 s at 1." in said()
+    assert "0.256 s at 1." in noted()
     check_cuts(path, whole)
 
 
@@ -247,7 +237,7 @@ def test_ogg_behind_id3_and_with_a_broken_last_page(tmp_path: Path) -> None:
     assert len(whole) == 3 * RATE_HZ
     check_cuts(tmp_path / "a", whole)
     assert 1.5 * RATE_HZ < len(own_rate(data[:-10], tmp_path / "b")) < 3 * RATE_HZ
-    assert "the last page is incomplete: at least" in said()
+    assert "the last page is incomplete: at least" in noted()
 
 
 @pytest.mark.parametrize(("container", "codec", "rate_hz"), [("ogg", "flac", 16_000), ("wav", "g726", 8000)])
@@ -349,6 +339,6 @@ def test_the_benchmark_prints_a_table(tmp_path: Path, capsys: pytest.CaptureFixt
 def test_the_shared_cases(name: str, seconds: float, warning: str) -> None:
     blocks = list(stream_at_own_rate(Clip(name, path=str(CASES / name))))
     assert sum(len(block) for block, _ in blocks) / blocks[0][1] == pytest.approx(seconds, abs=1e-3)
-    found = said()
+    found = noted()
     assert warning in found
     assert bool(warning) == bool(found)

@@ -24,11 +24,6 @@ WAVE = tone(440, 0.5)
 OPPOSITE = np.stack([np.float32(0.65) * WAVE, -WAVE], axis=1)  # the second channel is louder by 3.7 dB
 
 
-@pytest.fixture(autouse=True)
-def nothing_noted() -> None:
-    CANCELLED.take()
-
-
 def write(path: Path, samples: np.ndarray) -> Clip:
     soundfile.write(path, samples, RATE_HZ, subtype="FLOAT")
     return Clip(source=path.name, path=str(path))

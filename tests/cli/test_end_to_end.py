@@ -16,6 +16,7 @@ from earmark.cli.main import main, run_example
 from earmark.runs.folder import RunFolder
 from tests.cli.refusals import QUICK, TINY, Refusal
 from tests.gallery import Gallery, GalleryRun
+from tests.rows import rows_in
 from tests.tiny import RATE_HZ, tone
 from tests.train.small import alike
 
@@ -39,14 +40,9 @@ def test_a_run_folder_is_complete(trained: GalleryRun) -> None:
         assert (trained.folder / name).is_file()
     metrics = json.loads(folder.metrics.read_text())
     assert metrics["train"]["steps"] == 8
-    rows = rows_of(folder.predictions("validation"))
+    rows = rows_in(folder.predictions("validation"))
     assert len(rows) == metrics["validation"]["num_clips"] == 8
     assert sum(int(row["correct"]) for row in rows) / 8 == metrics["validation"]["accuracy"]
-
-
-def rows_of(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as stream:
-        return list(csv.DictReader(stream))
 
 
 def test_evaluate_gives_the_figures_of_training(
@@ -76,7 +72,7 @@ def test_predict_writes_rows_in_order(trained: GalleryRun, tmp_path: Path) -> No
     assert rows[0] == ["path", "label", "score", "label_2", "score_2"]
     assert rows[1] == [str(broken), "", "", "", ""]
     names = [*sorted(map(str, inputs[1].iterdir())), str(inputs[2])]
-    judged = {row["path"]: row["predicted"] for row in rows_of(trained.folder / "predictions_validation.csv")}
+    judged = {row["path"]: row["predicted"] for row in rows_in(trained.folder / "predictions_validation.csv")}
     assert [row[:2] for row in rows[2:]] == [[name, judged[name]] for name in names]
     assert str(broken) in Path(f"{output}.bad_audio.csv").read_text()
 

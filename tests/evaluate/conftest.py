@@ -1,4 +1,4 @@
-"""Clips of two classes, and more of them."""
+"""Clips of two classes, and a model."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.evaluate.held_out_runs import LABELS, write
+from tests.tiny import save_model
 
 
 @pytest.fixture(scope="session")
@@ -27,3 +28,15 @@ def grown(folder: Path, tmp_path: Path) -> Path:
     for i in range(3):
         write(copy / "low" / f"new_{i}.wav", 100 + i, "low")
     return copy
+
+
+@pytest.fixture(scope="session")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random model, for reading only."""
+    return save_model(tmp_path_factory.mktemp("models") / "plain", 1.0)
+
+
+@pytest.fixture
+def model(plain: Path, tmp_path: Path) -> Path:
+    """A copy that a test may change."""
+    return Path(shutil.copytree(plain, tmp_path / "model"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
 from collections.abc import Iterator
@@ -28,7 +27,8 @@ from earmark.serve.stream import Streams
 from earmark.settings.evaluation_flags import CalibrateOptions, EvaluateOptions
 from earmark.settings.serving_flags import ServeOptions
 from earmark.tasks.decision import Decision
-from tests.tiny import RATE_HZ, save_model, tone
+from tests.rows import rows_in
+from tests.tiny import RATE_HZ, tone
 
 LABELS = ["high", "low", "mid"]
 FITTED = Decision(temperature=2.5, reject_label="none", class_thresholds={"high": 0.6, "low": 0.45, "mid": 0.4})
@@ -36,11 +36,6 @@ FITTED = Decision(temperature=2.5, reject_label="none", class_thresholds={"high"
 
 def write_decision(folder: Path, decision: Decision = FITTED) -> None:
     (folder / "decision.json").write_text(json.dumps(decision.to_dict(LABELS)))
-
-
-@pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_model(tmp_path_factory.mktemp("models") / "plain", 1.0)
 
 
 @pytest.fixture(scope="module")
@@ -54,16 +49,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def model(plain: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(plain, tmp_path / "model"))
-
-
-def rows_of(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as stream:
-        return list(csv.DictReader(stream))
-
-
 def test_recordings_that_cannot_be_used_are_listed_beside_those_of_training(
     model: Path, data: Path, tmp_path: Path
 ) -> None:
@@ -74,8 +59,8 @@ def test_recordings_that_cannot_be_used_are_listed_beside_those_of_training(
     command = ["calibrate", str(model), "--data_dir", str(clips), "--calibrate", "--on_bad_audio", "skip"]
     for _ in range(2):  # once, however often it is found
         assert main([*command, "--device", "cpu"]) == 0
-        assert [Path(row["path"]).name for row in rows_of(listed)] == ["old.wav", "broken.wav"]
-    assert [row["split"] for row in rows_of(listed)] == ["train", "validation"]
+        assert [Path(row["path"]).name for row in rows_in(listed)] == ["old.wav", "broken.wav"]
+    assert [row["split"] for row in rows_in(listed)] == ["train", "validation"]
 
 
 def test_one_answer_wherever_it_is_asked_for(model: Path, data: Path, tmp_path: Path) -> None:
@@ -102,14 +87,14 @@ def test_one_answer_wherever_it_is_asked_for(model: Path, data: Path, tmp_path: 
         check(json.loads(line)["predictions"], i)
     assert main([*words, "--output", str(tmp_path / "a.csv")]) == 0
     assert (tmp_path / "a.csv").read_text().splitlines()[0] == "path,label,score,label_2,score_2,below_threshold"
-    for i, row in enumerate(rows_of(tmp_path / "a.csv")):
+    for i, row in enumerate(rows_in(tmp_path / "a.csv")):
         flag = {"below_threshold": row["below_threshold"]} if row["below_threshold"] else {}
         check([{"label": row["label"], "score": float(row["score"]), **flag}], i)
     given = EvaluateOptions(
         model_name_or_path=str(model), data_dir=str(data), output_dir=str(tmp_path / "e"), device="cpu"
     )
     outcome = evaluate(given)
-    by_path = {row["path"]: row["answer"] for row in rows_of(tmp_path / "e" / "predictions_validation.csv")}
+    by_path = {row["path"]: row["answer"] for row in rows_in(tmp_path / "e" / "predictions_validation.csv")}
     assert [by_path[str(path)] for path in paths] == answers
     decided = outcome.metrics["decision"]
     assert decided["coverage"] == pytest.approx(1 - answers.count("none") / len(answers))

@@ -12,12 +12,7 @@ from earmark.cli.main import main
 from earmark.clips.clip import ClipTable
 from earmark.evaluate.place import describe
 from earmark.settings.evaluation_flags import EvaluateOptions
-from tests.tiny import save_model, write_tones
-
-
-@pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_model(tmp_path_factory.mktemp("models") / "plain", 1.0)
+from tests.tiny import write_tones
 
 
 @pytest.fixture(scope="module")
@@ -29,11 +24,6 @@ def quiet(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def noisy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Names and labels of ``quiet``, other sound: a copy recorded again."""
     return write_tones(tmp_path_factory.mktemp("data") / "noisy", per_class=6, seconds=0.2, seed=1)
-
-
-@pytest.fixture
-def model(plain: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(plain, tmp_path / "model"))
 
 
 def evaluate(model: Path, data: Path, *more: str | Path) -> int:

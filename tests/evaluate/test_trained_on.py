@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 import shutil
@@ -21,6 +20,7 @@ from earmark.runs.predictions import read_predictions
 from earmark.runs.split_record import find_record
 from earmark.runs.split_settings import read_split_settings
 from earmark.store.known_contents import read_contents
+from tests.rows import rows_in
 from tests.tiny import RATE_HZ, tone
 
 TRAIN = ["--model_type", "tc_resnet", "--config_overrides", '{"stem_channels": 8, "channels": [8, 8]}']
@@ -64,13 +64,8 @@ def paths(predictions: Path) -> list[str]:
     return [clip.source for clip in read_predictions(predictions).clips]
 
 
-def rows_of(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as stream:
-        return list(csv.DictReader(stream))
-
-
 def split_of(run: Path) -> dict[str, str]:
-    return {row["clip"]: row["split"] for row in rows_of(run / "splits.csv")}
+    return {row["clip"]: row["split"] for row in rows_in(run / "splits.csv")}
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +107,7 @@ def test_evaluate_scores_what_was_held_out_and_nothing_else(run: Path, data: Pat
         assert len(scored) == len(copies) - copies.sum() > 0
         metrics = json.loads((output / "metrics.json").read_text())["validation"]
         assert metrics["clips_trained_on"] == 0
-        assert "trained_on" not in rows_of(output / "predictions_validation.csv")[0]
+        assert "trained_on" not in rows_in(output / "predictions_validation.csv")[0]
 
 
 def test_clips_that_were_trained_on_are_counted_and_marked(run: Path, mixed: Path, tmp_path: Path, capsys: Any) -> None:
@@ -122,7 +117,7 @@ def test_clips_that_were_trained_on_are_counted_and_marked(run: Path, mixed: Pat
     assert f"warning: {warning}" in out
     assert json.loads((first / "metrics.json").read_text())["validation"]["clips_trained_on"] == 4
     marks = ["1", "1", "0", "1", "1", "0"]
-    assert [row["trained_on"] for row in rows_of(first / "predictions_validation.csv")] == marks
+    assert [row["trained_on"] for row in rows_in(first / "predictions_validation.csv")] == marks
     page = (first / "report.html").read_text()
     assert warning in page
     assert page.count('"trained_on":true') == 4
@@ -156,25 +151,25 @@ def test_label_offers_clips_that_were_trained_on_last(
 ) -> None:
     pool = tmp_path / "pool"
     pool.mkdir()
-    for number, row in enumerate(rows_of(mixed)):
+    for number, row in enumerate(rows_in(mixed)):
         shutil.copy(row["path"], pool / f"unlabelled_{number}.wav")
     for order in ("diverse", "uncertain", "confident", "random"):
         words = ("label", pool, "--model", run, "--output_dir", tmp_path / order, "--page", "false", "--device", "cpu")
         words = (*words, "--order", order)
         _, err = run_command(capsys, *words)
         assert "the model was trained on 4 of 6 recordings, so these come last" in err
-        proposals = rows_of(tmp_path / order / "proposals.csv")
+        proposals = rows_in(tmp_path / order / "proposals.csv")
         assert [row["trained_on"] for row in proposals] == ["0", "0", "1", "1", "1", "1"]
         assert ["the model was trained on this clip" in row["why"] for row in proposals] == [False] * 2 + [True] * 4
     with monkeypatch.context() as patched:  # a later start decodes nothing
         patched.setattr("earmark.store.known_contents.clip_content", lambda clip: pytest.fail(f"decoded {clip.source}"))
         _, err = run_command(capsys, *words)
         assert "6 recordings, scored by this model at an earlier start" in err
-        assert rows_of(tmp_path / "random" / "proposals.csv") == proposals
+        assert rows_in(tmp_path / "random" / "proposals.csv") == proposals
     words = ("label", mixed, "--check", "--model", run, "--output_dir", tmp_path / "check", "--page", "false")
     _, err = run_command(capsys, *words, "--device", "cpu")
     assert "the model was trained on 4 of 6 recordings, so it is sure even of their wrong labels" in err
-    assert sorted(row["trained_on"] for row in rows_of(tmp_path / "check" / "proposals.csv")) == ["0"] * 2 + ["1"] * 4
+    assert sorted(row["trained_on"] for row in rows_in(tmp_path / "check" / "proposals.csv")) == ["0"] * 2 + ["1"] * 4
 
 
 def test_an_export_is_checked_on_clips_that_were_not_trained_on(run: Path, data: Path, tmp_path: Path, caplog) -> None:
@@ -222,7 +217,7 @@ def test_an_export_decodes_no_more_recordings_than_it_needs(run: Path, tmp_path:
 def test_an_export_knows_what_its_run_held_out(run: Path, data: Path, tmp_path: Path, capsys: Any) -> None:
     exported = tmp_path / "exported"
     run_command(capsys, "export", run, "--format", "pt2", "--output", exported)
-    assert {row["clip"] for row in rows_of(exported / "splits.csv")} == {""}  # names stay with the run
+    assert {row["clip"] for row in rows_in(exported / "splits.csv")} == {""}  # names stay with the run
     settings, of_run = read_split_settings(exported), read_split_settings(run)
     assert settings == {name: of_run[name] for name in settings}
     assert {"seed", "background_ratio", "on_bad_audio"} <= settings.keys()

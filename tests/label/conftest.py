@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -71,6 +73,11 @@ class Labelling:
     def aside(self) -> str:
         path = self.folder / "set_aside.csv"
         return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+def decided(labelling: Labelling) -> dict[str, str]:
+    """File name to label."""
+    return {Path(row["path"]).name: row["label"] for row in csv.DictReader(io.StringIO(labelling.labels()))}
 
 
 Start = Callable[..., Labelling]

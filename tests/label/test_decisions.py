@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 from pathlib import Path
@@ -17,6 +16,7 @@ from earmark.label.one_label import OneLabel
 from earmark.label.several_labels import SeveralLabels
 from earmark.sources.manifests import load_manifest
 from earmark.tasks import MULTI_LABEL
+from tests.rows import rows_in
 
 A, B, C = ("../a.wav", "", ""), ("../b.wav", "", ""), ("../c.wav", "", "")
 CUT: Key = ("../tape.wav", "1.5", "2.0")
@@ -30,17 +30,12 @@ def several(folder: Path, *, checks: bool = False, separator: str = ",") -> Deci
     return Decisions(folder, SeveralLabels(separator), checks=checks, is_cut=False)
 
 
-def rows(path: Path) -> list[dict[str, str]]:
-    with open(path, encoding="utf-8", newline="") as stream:
-        return list(csv.DictReader(stream))
-
-
 def test_a_decision_is_on_disk_at_once_and_found_again(tmp_path: Path) -> None:
     decisions = fresh(tmp_path)
     decisions.decide(A, None, ("label", "dog"))
     decisions.decide(B, None, ("aside", "several"))
-    assert rows(tmp_path / "labels.csv") == [{"path": "../a.wav", "label": "dog"}]
-    assert rows(tmp_path / "set_aside.csv") == [{"path": "../b.wav", "why": "several"}]
+    assert rows_in(tmp_path / "labels.csv") == [{"path": "../a.wav", "label": "dog"}]
+    assert rows_in(tmp_path / "set_aside.csv") == [{"path": "../b.wav", "why": "several"}]
     again = fresh(tmp_path)
     assert [again.of(key) for key in (A, B, C)] == [("label", "dog"), ("aside", "several"), None]
     assert not list(tmp_path.glob("*.part"))
@@ -93,7 +88,7 @@ def test_an_edited_file_counts_and_its_other_rows_stay(tmp_path: Path) -> None:
     edited = text.replace("path,label", "path,label,speaker").replace("dog", "wolf,anna") + "/elsewhere.wav,owl,ben\n"
     (tmp_path / "labels.csv").write_text(edited)
     decisions.decide(B, None, ("label", "cat"))
-    assert rows(tmp_path / "labels.csv") == [
+    assert rows_in(tmp_path / "labels.csv") == [
         {"path": "../a.wav", "label": "wolf", "speaker": "anna"},
         {"path": "/elsewhere.wav", "label": "owl", "speaker": "ben"},
         {"path": "../b.wav", "label": "cat", "speaker": ""},
@@ -128,7 +123,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(OutputError, match="No space left"):
         decisions.decide(B, None, ("label", "cat"))
     assert decisions.of(B) is None
-    assert len(rows(tmp_path / "labels.csv")) == 1
+    assert len(rows_in(tmp_path / "labels.csv")) == 1
 
 
 def test_stretches_of_recordings(tmp_path: Path) -> None:
@@ -150,7 +145,7 @@ def test_a_clip_is_the_same_however_it_is_called(tmp_path: Path) -> None:
     assert again.of((str(tmp_path / "pool" / "b.wav"), "1.0", "2.5")) == ("label", "cat")
     assert again.of((str(tmp_path / "pool" / "b.wav"), "", "")) is None
     again.decide((str(tmp_path / "pool" / "a.wav"), "", ""), ("label", "dog"), ("label", "wolf"))
-    assert rows(folder / "labels.csv")[-1] == {
+    assert rows_in(folder / "labels.csv")[-1] == {
         "path": "../pool/a.wav", "label": "wolf", "offset": "", "duration": ""
     }  # fmt: skip
 
@@ -163,17 +158,17 @@ def test_checking_starts_with_all_labels(tmp_path: Path) -> None:
     decisions.decide(A, None, ("label", "wolf"))
     first = {"path": "../a.wav", "label": "wolf", "speaker": "anna", "given_label": "dog", "checked": "yes"}
     second = {"path": "../b.wav", "label": "cat", "speaker": "ben", "given_label": "cat", "checked": ""}
-    assert sorted(rows(tmp_path / "labels.csv"), key=lambda row: row["path"]) == [first, second]
+    assert sorted(rows_in(tmp_path / "labels.csv"), key=lambda row: row["path"]) == [first, second]
     decisions.decide(B, None, ("aside", "none"))
-    assert rows(tmp_path / "labels.csv") == [first]
+    assert rows_in(tmp_path / "labels.csv") == [first]
     again = fresh(tmp_path, checks=True)
     again.start_with(given)
     assert again.of(A) == ("label", "wolf")
     assert again.of(B) == ("aside", "none")
     again.decide(B, ("aside", "none"), None)
-    assert rows(tmp_path / "labels.csv")[1] == second
+    assert rows_in(tmp_path / "labels.csv")[1] == second
     again.decide(A, ("label", "wolf"), None)
-    assert {row["label"] for row in rows(tmp_path / "labels.csv")} == {"dog", "cat"}
+    assert {row["label"] for row in rows_in(tmp_path / "labels.csv")} == {"dog", "cat"}
     with pytest.raises(OutputError, match="made with --check"):
         fresh(tmp_path)
 
@@ -185,16 +180,16 @@ def test_several_labels_none_of_them_and_no_decision_are_three_things(tmp_path: 
     decisions = several(tmp_path)
     decisions.decide(A, None, ("labels", ("rain", "dog", "rain")))
     decisions.decide(B, None, ("labels", ()))
-    assert rows(tmp_path / "labels.csv") == [
+    assert rows_in(tmp_path / "labels.csv") == [
         {"path": "../a.wav", "label": "dog,rain"}, {"path": "../b.wav", "label": ""}
     ]  # fmt: skip
     again = several(tmp_path)
     assert [again.of(key) for key in (A, B, C)] == [("labels", ("dog", "rain")), ("labels", ()), None]
     assert [clip.label for clip in load_manifest(tmp_path / "labels.csv", MULTI)] == [("dog", "rain"), ()]
     again.decide(B, ("labels", ()), None)  # taken back: no row
-    assert [row["path"] for row in rows(tmp_path / "labels.csv")] == ["../a.wav"]
+    assert [row["path"] for row in rows_in(tmp_path / "labels.csv")] == ["../a.wav"]
     again.decide(A, ("labels", ("rain", "dog")), ("aside", "unclear"))  # in any order it is the same decision
-    assert rows(tmp_path / "set_aside.csv") == [{"path": "../a.wav", "why": "unclear"}]
+    assert rows_in(tmp_path / "set_aside.csv") == [{"path": "../a.wav", "why": "unclear"}]
     assert again.names() == set()
 
 
@@ -208,12 +203,12 @@ def test_several_labels_that_a_manifest_could_misread_become_json(tmp_path: Path
     assert [clip.label for clip in load_manifest(tmp_path / "labels.csv", MULTI)] == expected
     again = several(tmp_path)
     assert [again.of(key) for key in keys] == [("labels", names) for names in expected]
-    assert json.loads(rows(tmp_path / "labels.csv")[1]["label"]) == ["a, b", "c"]
+    assert json.loads(rows_in(tmp_path / "labels.csv")[1]["label"]) == ["a, b", "c"]
 
 
 def test_the_separator_is_the_one_that_the_run_reads(tmp_path: Path) -> None:
     several(tmp_path, separator=";").decide(A, None, ("labels", ("dog", "rain, light")))
-    assert rows(tmp_path / "labels.csv") == [{"path": "../a.wav", "label": "dog;rain, light"}]
+    assert rows_in(tmp_path / "labels.csv") == [{"path": "../a.wav", "label": "dog;rain, light"}]
     assert several(tmp_path, separator=";").of(A) == ("labels", ("dog", "rain, light"))
 
 
@@ -246,5 +241,7 @@ def test_checking_several_labels_starts_with_all_of_them(tmp_path: Path) -> None
     assert decisions.of(B) == ("labels", ())
     assert decisions.of(A) is None
     decisions.decide(A, None, ("labels", ("dog",)))
-    found = {row["path"]: (row["label"], row["given_label"], row["checked"]) for row in rows(tmp_path / "labels.csv")}
+    found = {
+        row["path"]: (row["label"], row["given_label"], row["checked"]) for row in rows_in(tmp_path / "labels.csv")
+    }
     assert found == {"../a.wav": ("dog", "dog,rain", "yes"), "../b.wav": ("", "", "yes")}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +9,7 @@ import pytest
 import soundfile
 
 from tests.browser import bright_height, needs_browser, tick_at
-from tests.label.conftest import IDLE, Labelling, Open, Start
+from tests.label.conftest import IDLE, Open, Start, decided
 from tests.tiny import RATE_HZ, tone
 
 pytestmark = needs_browser
@@ -26,11 +24,6 @@ def press(page: Any, key: str) -> None:
         arg=before,
     )
     page.wait_for_selector(IDLE)
-
-
-def decided(labelling: Labelling) -> dict[str, str]:
-    """File name -> label."""
-    return {Path(row["path"]).name: row["label"] for row in csv.DictReader(io.StringIO(labelling.labels()))}
 
 
 def shown(page: Any) -> str:

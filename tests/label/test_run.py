@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import re
@@ -26,17 +25,13 @@ from earmark.label.label_clips import path_in
 from earmark.models.build_model import ModelSource, load_trained
 from tests.label.conftest import TOKEN, Start
 from tests.patience import PATIENCE_S, wait_until
+from tests.rows import rows_in
 from tests.tiny import RATE_HZ, tone, write_tones
 from tests.train.small import build
 
 
 def label(*words: object) -> int:
     return main(["label", *map(str, words), "--device", "cpu"])
-
-
-def rows(path: Path) -> list[dict[str, str]]:
-    with open(path, encoding="utf-8", newline="") as stream:
-        return list(csv.DictReader(stream))
 
 
 def test_tapes_and_folders_that_are_not_there_are_told_of(
@@ -53,7 +48,7 @@ def test_tapes_and_folders_that_are_not_there_are_told_of(
 def test_proposals_are_what_the_model_predicts(pool: Path, model: Path, tmp_path: Path, capsys: Any) -> None:
     out = tmp_path / "out"
     assert label(pool, "--model", model, "--output_dir", out, "--page", "false", "--order", "uncertain") == 0
-    proposals = rows(out / "proposals.csv")
+    proposals = rows_in(out / "proposals.csv")
     assert [row["rank"] for row in proposals] == [str(rank) for rank in range(1, 9)]
     classifier = earmark.Classifier.from_pretrained(model, device="cpu")
     margins = []
@@ -65,7 +60,7 @@ def test_proposals_are_what_the_model_predicts(pool: Path, model: Path, tmp_path
         assert [name for name, _ in others] == [answer["label"] for answer in answers[1:]]
         margins.append(answers[0]["score"] - answers[1]["score"])
     assert margins == sorted(margins)
-    [bad] = rows(out / "bad_audio.csv")
+    [bad] = rows_in(out / "bad_audio.csv")
     assert bad["path"] == str(pool / "broken.wav")
     shown = capsys.readouterr()
     assert "8 recordings, proposals in" in shown.out
@@ -80,7 +75,7 @@ def test_a_temperature_counts(pool: Path, model: Path, tmp_path: Path) -> None:
     decision |= {"reject_threshold": 0.99, "class_thresholds": {}, "fitted": {}}
     (tmp_path / "warm" / "decision.json").write_text(json.dumps(decision))
     assert label(pool, "--model", tmp_path / "warm", "--output_dir", tmp_path / "out", "--page", "false") == 0
-    row = rows(tmp_path / "out" / "proposals.csv")[0]
+    row = rows_in(tmp_path / "out" / "proposals.csv")[0]
     classifier = earmark.Classifier.from_pretrained(tmp_path / "warm", device="cpu")
     answer = classifier.predict_proba([tmp_path / "out" / row["path"]])[0]
     assert float(row["score"]) == pytest.approx(answer.max(), abs=1e-4)
@@ -101,7 +96,7 @@ def test_recordings_are_heard_once(pool: Path, model: Path, tmp_path: Path, caps
     (tmp_path / "out" / "scores.npz").write_bytes(b"cut short")
     assert label(*words) == 0
     assert "scores the recordings again" in capsys.readouterr().err
-    assert len(rows(tmp_path / "out" / "proposals.csv")) == 9
+    assert len(rows_in(tmp_path / "out" / "proposals.csv")) == 9
 
 
 def test_long_recordings_count_whole(model: Path, tmp_path: Path) -> None:
@@ -111,7 +106,7 @@ def test_long_recordings_count_whole(model: Path, tmp_path: Path) -> None:
         soundfile.write(folder / f"{i}.wav", tone(300 + 900 * i, 2.7, seed=i), RATE_HZ)
     assert label(folder, "--model", model, "--output_dir", tmp_path / "out", "--page", "false") == 0
     classifier = earmark.Classifier.from_pretrained(model, device="cpu")
-    for row in rows(tmp_path / "out" / "proposals.csv"):
+    for row in rows_in(tmp_path / "out" / "proposals.csv"):
         answer = classifier.predict_proba([tmp_path / "out" / row["path"]])[0]
         assert float(row["score"]) == pytest.approx(answer.max(), abs=1e-4)
 
@@ -119,7 +114,7 @@ def test_long_recordings_count_whole(model: Path, tmp_path: Path) -> None:
 def test_a_model_without_embeddings(pool: Path, tmp_path: Path) -> None:
     build("wav2vec2", use_weighted_layer_sum=True).save(tmp_path / "summed")
     assert label(pool, "--model", tmp_path / "summed", "--output_dir", tmp_path / "out", "--page", "false") == 0
-    assert len(rows(tmp_path / "out" / "proposals.csv")) == 8
+    assert len(rows_in(tmp_path / "out" / "proposals.csv")) == 8
 
 
 def test_wrong_labels_come_first(model: Path, tmp_path: Path) -> None:
@@ -133,11 +128,11 @@ def test_wrong_labels_come_first(model: Path, tmp_path: Path) -> None:
         soundfile.write(data / name / f"{i}.wav", wave, RATE_HZ)
     out = tmp_path / "out"
     assert label(data, "--model", model, "--check", "--output_dir", out, "--page", "false") == 0
-    first, *others = rows(out / "proposals.csv")
+    first, *others = rows_in(out / "proposals.csv")
     assert first["given_label"] == "bird"
     assert "a class that the model does not have" in first["why"]
     assert all("agrees" in row["why"] for row in others)
-    manifest = rows(out / "labels.csv")  # all of them, to be trained on with whatever is put right
+    manifest = rows_in(out / "labels.csv")  # all of them, to be trained on with whatever is put right
     assert len(manifest) == 6
     assert {row["checked"] for row in manifest} == {""}
 
@@ -153,7 +148,7 @@ def test_a_manifest_keeps_its_columns_and_cuts(pool: Path, model: Path, tmp_path
     assert "--audio_column_name" in capsys.readouterr().err
     assert label(table, *words, "--audio_column_name", "sound", "--label_column_name", "species") == 0
     assert "1 row ignored, because an earlier row has the same clip" in capsys.readouterr().err
-    by_speaker = {row["speaker"]: row for row in rows(out / "labels.csv")}
+    by_speaker = {row["speaker"]: row for row in rows_in(out / "labels.csv")}
     assert set(by_speaker) == {"anna", "ben"}
     assert (by_speaker["anna"]["offset"], by_speaker["anna"]["duration"]) == ("0.1", "0.2")
     assert by_speaker["ben"]["offset"] == ""
@@ -224,8 +219,8 @@ def test_label_then_train(model: Path, tmp_path: Path, start: Start) -> None:
     assert json.loads((tmp_path / "run" / "labels.json").read_text()) == ['low, "deep"', "高い"]
     # and the next round is with the new model
     assert label(data / "train", "--model", tmp_path / "run", "--output_dir", started.folder, "--page", "false") == 0
-    assert {row["label"] for row in rows(started.folder / "proposals.csv")} <= {'low, "deep"', "高い"}
-    assert len(rows(started.folder / "labels.csv")) == 8
+    assert {row["label"] for row in rows_in(started.folder / "proposals.csv")} <= {'low, "deep"', "高い"}
+    assert len(rows_in(started.folder / "labels.csv")) == 8
 
 
 @pytest.mark.slow
@@ -265,9 +260,9 @@ def test_a_killed_server_loses_nothing(pool: Path, model: Path, tmp_path: Path, 
     started = start(pool)
     with httpx.Client(base_url=started.url, headers={"X-Earmark-Token": TOKEN}) as client:
         client.post("/clips/2/decide", json={"was": None, "now": ["label", "low"]})
-        assert [row["label"] for row in rows(started.folder / "labels.csv")] == ["low"]
+        assert [row["label"] for row in rows_in(started.folder / "labels.csv")] == ["low"]
         client.post("/clips/3/decide", json={"was": None, "now": ["aside", "none"]})
-        assert [row["why"] for row in rows(started.folder / "set_aside.csv")] == ["none"]
+        assert [row["why"] for row in rows_in(started.folder / "set_aside.csv")] == ["none"]
     again = start(pool)
     state = httpx.get(f"{again.url}/state", headers={"X-Earmark-Token": TOKEN}).json()
     assert (state["labelled"], state["aside"], state["next"]) == (1, 1, 0)

@@ -15,7 +15,7 @@ from earmark.models.build_model import ModelSource, build_for_training
 from earmark.sources.manifests import load_manifest
 from earmark.tasks import MULTI_LABEL
 from tests.browser import needs_browser
-from tests.label.conftest import IDLE, Labelling, Open, Start
+from tests.label.conftest import IDLE, Open, Start, decided
 from tests.label.test_page import press, shown
 from tests.tiny import overrides
 
@@ -38,11 +38,6 @@ def save_tagger(folder: Path, labels: list[str]) -> Path:
 @pytest.fixture(scope="module")
 def tagger(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tagger(tmp_path_factory.mktemp("tagger"), LABELS)
-
-
-def decided(labelling: Labelling) -> dict[str, str]:
-    """File name -> cell."""
-    return {Path(row["path"]).name: row["label"] for row in csv.DictReader(io.StringIO(labelling.labels()))}
 
 
 def marked(page: Any) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import soundfile
 import earmark
 from earmark.cli.main import main
 from earmark.predict.timeline import SegmentRules
+from tests.rows import rows_in
 from tests.tiny import RATE_HZ, save_model, tone
 
 
@@ -39,11 +39,6 @@ def tapes(tmp_path: Path) -> Path:
 
 def predict(model: Path, *words: object) -> int:
     return main(["predict", str(model), *map(str, words), "--device", "cpu"])
-
-
-def rows_in(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as stream:
-        return list(csv.DictReader(stream))
 
 
 def test_windows_are_those_of_the_timeline(model: Path, classifier: earmark.Classifier, tapes: Path) -> None:

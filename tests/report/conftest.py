@@ -1,13 +1,16 @@
-"""What makes reports of many clips cheap to write."""
+"""The report of a module, opened; and what makes reports of many clips cheap to write."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from earmark.audio.excerpts import Excerpt, excerpt
 from earmark.clips.clip import Clip
+from tests.browser import opened
 
 
 @pytest.fixture
@@ -21,3 +24,10 @@ def encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
         return known[clip.path]
 
     monkeypatch.setattr("earmark.report.examples.excerpt", known_excerpt)
+
+
+@pytest.fixture
+def page(browser: Any, report: Path) -> Iterator[Any]:
+    """A page of the file that the module's fixture ``report`` has written."""
+    with opened(browser, report) as page:
+        yield page

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -70,12 +69,6 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     facts = ReportFacts("my run", {"": "tc_resnet"}, {"seed": 42}, {"device": "cpu"}, history, "tape", ["too sure"])
     splits = {split: scored(root, split) for split in ("test", "validation")}
     return write_report(root / "report.html", facts, splits)
-
-
-@pytest.fixture
-def page(browser: Any, report: Path) -> Iterator[Any]:
-    with opened(browser, report) as page:
-        yield page
 
 
 @needs_browser

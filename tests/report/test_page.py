@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -58,12 +57,6 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     facts = ReportFacts("my run", {"": "tc_resnet"}, {"seed": 42}, {"device": "cpu"}, history, "speaker", ["too sure"])
     splits = {"test": scored(root, "test", 0), "validation": scored(root, "validation", 1)}
     return write_report(root / "report.html", facts, splits)
-
-
-@pytest.fixture
-def page(browser: Any, report: Path) -> Iterator[Any]:
-    with opened(browser, report) as page:
-        yield page
 
 
 @needs_browser

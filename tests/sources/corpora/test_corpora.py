@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import shlex
 import shutil
 import zipfile
@@ -18,6 +17,7 @@ from earmark.sources.archives import extracted
 from earmark.sources.corpora.gtzan import FAULTY, GENRES
 from earmark.sources.corpora.prepare_corpus import CORPORA, Prepared, find_corpus, prepare
 from earmark.sources.manifests import load_manifest
+from tests.rows import rows_in
 from tests.sources.corpora.trees import TREES, write_clip, zipped
 
 GROUPS = {"esc50": "src_file", "urbansound8k": "fsID", "ravdess": "actor", "common_language": "speaker"}
@@ -35,14 +35,9 @@ def run(name: str, source: Path, output: Path, **options: bool) -> Prepared:
     return prepare(name, str(source), str(output), **options)
 
 
-def rows_of(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as stream:
-        return list(csv.DictReader(stream))
-
-
 def left_out(prepared: Prepared) -> dict[str, str]:
     assert prepared.left_out is not None
-    return {Path(row["path"]).name: row["reason"] for row in rows_of(prepared.left_out)}
+    return {Path(row["path"]).name: row["reason"] for row in rows_in(prepared.left_out)}
 
 
 def refused(error: type[Exception], name: str, source: Path, output: Path, **options: bool) -> str:
@@ -81,7 +76,7 @@ def test_archives_parents_and_folders_give_the_same(name: str, tmp_path: Path) -
     sources = {"folder": tree, "parent": tree.parent, "zip": zipped(tree)}
     for kind, source in sources.items():
         manifests = run(name, source, tmp_path / kind).manifests
-        rows = [rows_of(path) for path in manifests.values()]
+        rows = [rows_in(path) for path in manifests.values()]
         contents.append([[{**row, "path": Path(row["path"]).name} for row in table] for table in rows])
     assert contents[0] == contents[1] == contents[2]
     assert list((tmp_path / "cache" / "archives").iterdir())
@@ -94,7 +89,7 @@ def test_labels_of_ravdess_come_from_the_names(tmp_path: Path) -> None:
     write_clip(tree / "Actor_02" / "03-01-09-01-01-01-02.wav")
     write_clip(tree / "copy" / "Actor_01" / "03-01-01-01-02-01-01.wav")
     prepared = run("ravdess", tree, tmp_path / "out")
-    rows = rows_of(prepared.manifests["all"])
+    rows = rows_in(prepared.manifests["all"])
     (row,) = (row for row in rows if row["path"].endswith("03-01-06-01-02-01-03.wav"))
     assert (row["label"], row["actor"], row["gender"], row["intensity"], row["statement"], row["repetition"]) == (
         "fearful", "03", "male", "normal", "02", "01"
@@ -164,7 +159,7 @@ def test_of_speech_and_song_side_by_side_speech_is_read(tmp_path: Path) -> None:
     for actor in ("01", "02"):
         write_clip(song / f"Actor_{actor}" / f"03-02-03-01-01-01-{actor}.wav")
     prepared = run("ravdess", tmp_path / "both", tmp_path / "out")
-    assert {Path(row["path"]).parents[1] for row in rows_of(prepared.manifests["all"])} == {speech}
+    assert {Path(row["path"]).parents[1] for row in rows_in(prepared.manifests["all"])} == {speech}
     message = refused(DataError, "ravdess", song, tmp_path / "song")
     assert "has the song recordings of RAVDESS" in message
     assert "Extract Audio_Speech_Actors_01-24.zip" in message
@@ -184,7 +179,7 @@ def test_rows_of_common_language_may_be_numbered_under_a_header_that_does_not_sa
     text = table.read_bytes().decode("utf-16")
     table.write_bytes(text.removeprefix("\t").encode("utf-16"))
     prepared = run("common_language", tree, tmp_path / "out")
-    rows = [row for row in rows_of(prepared.manifests["train"]) if row["label"] == "Basque"]
+    rows = [row for row in rows_in(prepared.manifests["train"]) if row["label"] == "Basque"]
     assert [row["speaker"] for row in rows] == [f"Basque/train_sp_{i}" for i in range(3)]
     assert {row["gender"] for row in rows} == {"male_masculine"}
     table.write_bytes(text.replace("\tmale_masculine", "", 1).encode("utf-16"))
