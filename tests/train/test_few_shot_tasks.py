@@ -56,7 +56,7 @@ def test_each_label_has_the_regression_of_scikit_learn() -> None:
         alone = make_pipeline(StandardScaler(), LogisticRegression(C=fitted.penalty_c, tol=1e-8, max_iter=5000))
         expected = alone.fit(features, there[:, i]).predict_proba(features)[:, 1]
         np.testing.assert_allclose(answered[:, i], expected, atol=1e-3)
-    assert fitted.to_dict().keys() == {"clips", "penalty_c", "cross_validated_mean_average_precision"}
+    assert fitted.to_dict().keys() == {"clips", "penalty_c", "precision", "cross_validated_mean_average_precision"}
     assert (fitted.cross_validated or 0) > there.mean() + 0.1
 
 
