@@ -6,12 +6,12 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 
-from earmark.audio.samples import FULL_SCALE_LIMIT, LEAST_LEFT
 from earmark.audit.duplicates import CopySet, Duplicates, sets_in_words
+from earmark.audit.level_checks import decibels, level_checks
 from earmark.audit.measure import Measures
 from earmark.clips.clip import ClipTable
 from earmark.store.scan import spellings_of_one_label
@@ -20,10 +20,6 @@ from earmark.text import agreeing, and_more, counted
 Level = Literal["error", "warning", "note"]
 
 NO_FOLD = "no fold"  # name of the split of clips without a value in the fold column
-_SILENT_PEAK = 1e-3  # -60 dB of full scale
-_QUIET_RMS = 10 ** (-55 / 20)
-_CLIPPED_SHARE = 1e-3
-_DC_OFFSET = 0.02
 _LEVELS_APART_DB = 10.0
 _SHORTEST_S = 0.1
 _UNLIKE_LENGTH = 4.0  # factor between the length of a clip and the median
@@ -247,80 +243,14 @@ def _copies(audited: Audited) -> Iterator[ClipFinding]:
         yield ClipFinding("duplicates", "note", audited.duplicates.left_out)
 
 
-class _LevelCheck(NamedTuple):
-    kind: str
-    hit: np.ndarray  # bool (N,)
-    verb: str
-    text: str
-    values: np.ndarray  # the value to show for each clip, float (N,)
-    form: str
-
-
 def _levels(audited: Audited) -> Iterator[ClipFinding]:
-    for check in _level_checks(audited.measures):
+    for check in level_checks(audited.measures):
         rows = np.flatnonzero(check.hit)
         rows = rows[np.argsort(-np.abs(check.values[rows]), kind="stable")]
         if len(rows):
             text = f"{_clips(rows, check.verb)} {check.text}"
             shown = [check.form.format(check.values[row]) for row in rows]
             yield ClipFinding(check.kind, "warning", text, rows.tolist(), shown)
-
-
-def _level_checks(measures: Measures) -> list[_LevelCheck]:
-    silent = measures.readable & (measures.peak < _SILENT_PEAK)
-    quiet = measures.readable & ~silent & (measures.rms < _QUIET_RMS)
-    above = measures.peak > FULL_SCALE_LIMIT
-    return [
-        _LevelCheck(
-            "silent",
-            silent,
-            "are",
-            "silent (peak below -60 dB)",
-            _rounded_down(decibels(measures.peak)),
-            "peak {:.1f} dB",
-        ),
-        _LevelCheck(
-            "quiet",
-            quiet,
-            "are",
-            "very quiet (below -55 dB on average)",
-            _rounded_down(decibels(measures.rms)),
-            "{:.1f} dB",
-        ),
-        _LevelCheck(
-            "cancelled",
-            measures.left < LEAST_LEFT,
-            "have",
-            "channels of opposite phase, which would cancel each other in a mix: only one channel is used",
-            100 * (1 - measures.left),
-            "{:.3g} % of the power lost in the mix",
-        ),
-        _LevelCheck(
-            "above full scale",
-            above,
-            "are",
-            f"far above full scale (1), so training rejects {agreeing(int(above.sum()), 'them')}: scale the samples to "
-            "the range -1 to 1",
-            measures.peak,
-            "peak {:,.0f}",
-        ),
-        _LevelCheck(
-            "clipped",
-            measures.clipped >= _CLIPPED_SHARE,
-            "are",
-            "clipped: peaks are cut off",
-            100 * measures.clipped,
-            "{:.1f} % of the samples",
-        ),
-        _LevelCheck(
-            "DC offset",
-            (np.abs(measures.dc_offset) >= _DC_OFFSET) & ~above,
-            "have",
-            f"a DC offset of {100 * _DC_OFFSET:g} % of full scale or more",
-            100 * measures.dc_offset,
-            "{:+.1f} %",
-        ),
-    ]
 
 
 def _level_of_splits(audited: Audited) -> Iterator[ClipFinding]:
@@ -385,18 +315,6 @@ def _telling(audited: Audited, values: np.ndarray, kind: str, unit: str) -> Iter
             text = f"all clips of {_named(alone)} have {what}, and no others do: a model may learn the format instead"
             yield ClipFinding(f"telling {kind}", "warning", text)
             return
-
-
-def decibels(values: np.ndarray) -> np.ndarray:
-    """Return amplitudes in dB of full scale, at least -200."""
-    levels: np.ndarray = 20 * np.log10(np.maximum(values, 1e-10))
-    return levels
-
-
-def _rounded_down(values: np.ndarray) -> np.ndarray:
-    """Round down to one decimal, so that a value below a limit is not shown as the limit."""
-    rounded: np.ndarray = np.floor(10 * values) / 10
-    return rounded
 
 
 def _clips(rows: Any, verb: str | None = None) -> str:

@@ -16,9 +16,10 @@ import numpy as np
 
 from earmark.audio.content import equal_content
 from earmark.audio.reading import decoder_threads
-from earmark.audit.clip_findings import NO_FOLD, Audited, ClipFinding, decibels, find_all
+from earmark.audit.clip_findings import NO_FOLD, Audited, ClipFinding, find_all
 from earmark.audit.duplicates import Duplicates, find_duplicates
 from earmark.audit.inspect_page import render
+from earmark.audit.level_checks import decibels
 from earmark.audit.measure import measure
 from earmark.clips.clip import ClipTable, Splits
 from earmark.errors import DataError, OutputError

@@ -11,7 +11,8 @@ import numpy as np
 
 from earmark import pages
 from earmark.audio.excerpts import excerpt
-from earmark.audit.clip_findings import Audited, ClipFinding, decibels
+from earmark.audit.clip_findings import Audited, ClipFinding
+from earmark.audit.level_checks import decibels
 
 _EXAMPLES = 6  # per finding: with 3 s at 8 kB/s and fifteen kinds of findings, the page stays below 3 MB
 _BINS = 40
