@@ -160,7 +160,7 @@ class PredictOptions(TrainedModelArguments, InferenceOptions, page="prediction")
 
     def _check_profile(self) -> None:
         if self.profile is not None and self.output is None:
-            raise UsageError("--profile writes its files beside the results. Add --output.")
+            raise UsageError("--profile writes its files next to the results. Add --output.")
         if self.profile is not None and self.engine != "local":
             raise UsageError(f"--profile: --engine {self.engine} cannot be profiled. Leave one of them out.")
 
