@@ -51,7 +51,7 @@ def interruptible() -> None:
 @pytest.fixture(autouse=True)
 def modules_out_of_the_collector() -> None:
     """Keep the garbage collector off what imports made: each training has it run, over 500,000 objects in 0.3 s."""
-    if len(sys.modules) > len(_FROZEN):
+    if len(sys.modules) > len(_FROZEN) + 50:
         gc.collect()  # or cycles that earlier tests left would be kept too
         gc.freeze()
         _FROZEN.update(sys.modules)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.tiny import overrides
 
-TINY = ["--model_type", "wav2vec2", "--config_overrides", overrides("wav2vec2"), "--device", "cpu"]
+TINY = ["--model_type", "wav2vec2", "--config_overrides", overrides("wav2vec2"), "--device", "cpu", "--report", "false"]
 QUICK = ["--max_steps", "1", "--per_device_train_batch_size", "4", "--eval_strategy", "no", "--save_strategy", "no"]
 
 Refusal = Callable[..., str]  # the fixture of this name: command words to the message

@@ -109,7 +109,10 @@ def test_padding_trains_as_no_padding(mixed: dict[str, UsableClips], tmp_path: P
     np.testing.assert_allclose(learned, learned[0], atol=1e-5)
 
 
-@pytest.mark.parametrize(("stop_at", "accumulation"), [(2, 1), (7, 1), (2, 2), (3, 2)])
+@pytest.mark.parametrize(
+    ("stop_at", "accumulation"),
+    [(7, 1), (2, 2), *(pytest.param(*one, marks=pytest.mark.slow) for one in ((2, 1), (3, 2)))],
+)
 def test_a_run_goes_on_with_the_clips_not_yet_seen(
     stop_at: int, accumulation: int, mixed: dict[str, UsableClips], recorded: Recorded, tmp_path: Path
 ) -> None:

@@ -25,7 +25,7 @@ from tests.train.small import alike
 
 TINY = ["--model_type", "tc_resnet", "--config_overrides", '{"stem_channels": 8, "channels": [8, 8]}']
 QUICK = ["--max_steps", "4", "--per_device_train_batch_size", "4", "--eval_strategy", "no", "--save_strategy", "no"]
-QUIET = ["--disable_tqdm", "True", "--device", "cpu"]
+QUIET = ["--disable_tqdm", "True", "--device", "cpu", "--report", "false"]
 
 
 @pytest.fixture(scope="module")
@@ -321,7 +321,7 @@ def test_one_run_does_not_go_on_in_the_folder_of_several(
 def test_a_run_that_ended_before_its_report_is_gone_on_with(
     recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = words(recordings / "all.csv", tmp_path / "run", "--folds", "2")
+    command = words(recordings / "all.csv", tmp_path / "run", "--folds", "2", "--report", "true")
     with monkeypatch.context() as patched:
 
         def ends(path: Path, *_: object) -> Path:
