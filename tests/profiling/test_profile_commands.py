@@ -186,7 +186,7 @@ def test_bench(work: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("predict MODEL DATA --profile", "--profile writes its files beside the results. Add --output."),
+        ("predict MODEL DATA --profile", "--profile writes its files next to the results. Add --output."),
         ("predict MODEL DATA --output a.csv --profile 0", "--profile 0: expected a whole number"),
         (
             "predict MODEL DATA --output a.csv --profile --engine ray",
