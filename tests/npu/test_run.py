@@ -98,6 +98,18 @@ def fp32_run(npu: Npu, data: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return run, npu.earmark(*words(data, run, precision="fp32", device="npu:0"))
 
 
+@pytest.mark.skipif(IS_WHEEL, reason="the stubs have no profiler")
+def test_a_profile(npu: Npu, data: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    npu.earmark(*words(data, run, "whisper", profile=2))
+    figures = json.loads((run / "profile" / "profile.json").read_text(encoding="utf-8"))
+    assert figures["times_are_of"] == "device"
+    parts = {row["part"]: row for row in figures["parts"]}
+    assert {"attention", "MLP", "norms", "optimizer", "idle device"} <= parts.keys()
+    assert parts["MLP"]["flop_per_step"] > 0
+    assert sum(row["share_of_time"] for row in parts.values()) == pytest.approx(1, abs=0.05)
+
+
 @pytest.fixture(scope="module")
 def fp32_census(fp32_run: tuple[Path, str], npu: Npu) -> Census:
     """What that run did on the device."""
