@@ -31,6 +31,7 @@ KINDS: list[tuple[str, dict[str, object]]] = [
     ("wav2vec2", {"num_conv_pos_embeddings": 9}),
     ("hubert", {}),
     ("hubert", {"feat_proj_layer_norm": False}),
+    ("whisper", {}),
     ("unispeech", {}),
     ("unispeech-sat", {"do_stable_layer_norm": True}),
 ]
@@ -74,7 +75,7 @@ def test_logits_and_embeddings_are_those_of_transformers(
     np.testing.assert_allclose(heads[0], heads[1], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["tc_resnet", "wav2vec2"])
+@pytest.mark.parametrize("kind", ["tc_resnet", "wav2vec2", "whisper"])
 def test_bfloat16_is_close_to_float32(kind: str, tmp_path: Path) -> None:
     audio = load_trained(source(saved(tmp_path, kind)))
     exact, rounded = rows(audio.model, audio), rows(audio.model, audio, torch.bfloat16)

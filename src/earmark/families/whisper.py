@@ -17,12 +17,14 @@ from torch import nn
 from earmark.families.family import Family, Recipe
 from earmark.families.features import Features, is_valid
 from earmark.families.frontend_settings import FrontendSettings, with_settings
-from earmark.families.fused import linears_before_gelu
 from earmark.families.mel_filters import MelScale, mel_filters
 from earmark.families.spectra import Product, fourier_basis, hann, overlapping_frames, power, to_float32
+from earmark.families.whisper_layers import PlainWhisper
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
+
+    from earmark.families.plain_model import PlainConfig
 
 _FRAMES_PER_POSITION = 2  # the second convolution has stride 2
 _FRAMES_PER_SECOND = 100
@@ -128,6 +130,10 @@ class Whisper(Family):
     # at this rate. The recipe of docs/accuracy.md, with augmentation, reaches 0.987 after 664.
     pretrained = Recipe(1e-4, 32, 500)
 
+    def plain_class(self, config: PlainConfig) -> type[PlainWhisper]:
+        """See the base class."""
+        return PlainWhisper
+
     def native_length_s(self, config: PreTrainedConfig, extractor: Any) -> float | None:
         """See the base class."""
         frames = config.max_source_positions * _FRAMES_PER_POSITION
@@ -158,10 +164,6 @@ class Whisper(Family):
         """See the base class."""
         seconds = config.max_source_positions * _FRAMES_PER_POSITION // _FRAMES_PER_SECOND
         return WhisperSettings(feature_size=config.num_mel_bins, chunk_length=seconds)
-
-    def activated_linears(self, model: Any) -> list[tuple[Any, Any]]:
-        """See the base class."""
-        return linears_before_gelu(self.layers(model))
 
     def parts_behind_layers(self, config: PreTrainedConfig) -> tuple[str, ...]:
         """See the base class."""
