@@ -15,8 +15,10 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import HfArgumentParser, TrainingArguments
 from transformers.activations import GELUActivation
 
+from earmark.cli.command_table import COMMANDS
 from earmark.families.wav2vec2_forward import Wav2Vec2Forward
 from tests.patience import PATIENCE_S
 
@@ -273,6 +275,33 @@ def test_an_architecture_that_fails_is_a_row(
     outcome = modules("accelerator_steps").read_rows(json.loads(place.read_text()))
     assert outcome.status == "failed"
     assert outcome.note == "2 of 4 within tolerance; not: no_such_model fp32, no_such_model bf16"
+
+
+def test_every_command_line_of_a_full_run_parses(modules: Any, tmp_path: Path) -> None:
+    """These steps run only where there is an accelerator, so a wrong flag would show there first."""
+    steps, compare, plain = modules("accelerator_steps"), modules("compare"), modules("plain_train")
+    parser = HfArgumentParser((plain.PlainArguments, TrainingArguments))
+    machine = steps.Machine("cuda", "NVIDIA H200", "bf16", tmp_path, tiny=False)
+    parsed = []
+    for step in steps.all_steps(machine, (str(tmp_path), str(tmp_path))):
+        words = [word.replace("{json}", str(tmp_path / "figures.json")) for word in step.words]
+        if words[:2] == ["-m", "earmark"]:
+            COMMANDS[words[2]].read(words[3:])
+            parsed.append(step.name)
+        elif words[0].endswith("compare.py"):
+            place = words.index("--")
+            own = compare.parse(words[1:place], shared := words[place + 1 :])
+            if own.work == "train":
+                parser.parse_args([*shared, *own.reference_flags, "--output_dir", "out"])
+                COMMANDS["train"].read([*shared, *own.earmark_flags, "--output_dir", "out"])
+            else:
+                COMMANDS["predict"].read([*shared, *own.earmark_flags])
+            parsed.append(step.name)
+        elif words[0].endswith("run_earmark.py"):
+            COMMANDS[words[1]].read(words[2:])
+            parsed.append(step.name)
+    assert {"doctor", "train-graphs", "infer-fp16", "data", "beside-pipeline-best", "real-recordings"} <= set(parsed)
+    assert len(parsed) >= 19
 
 
 @pytest.mark.slow
