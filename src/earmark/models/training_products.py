@@ -67,8 +67,14 @@ def _is_taken(module: Any, values: torch.Tensor) -> bool:
 def _linear(module: nn.Linear, values: torch.Tensor) -> torch.Tensor:
     if module.bias is None or not _is_taken(module, values):
         return F.linear(values, module.weight, module.bias)
-    product: torch.Tensor = _Product.apply(values, module.weight, module.bias)
-    return product
+    return _product(values, module.weight, module.bias)
+
+
+def _product(values: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    """Return values (..., K) times a weight (N, K), plus a bias (N,)."""
+    rows: torch.Tensor = _Product.apply(values.reshape(-1, values.shape[-1]), weight, bias)
+    # Not inside the function: models write into the product, and torch forbids that for a view made inside.
+    return rows.view(*values.shape[:-1], -1)
 
 
 def _convolution(module: nn.Conv1d, values: torch.Tensor) -> torch.Tensor:
@@ -78,12 +84,11 @@ def _convolution(module: nn.Conv1d, values: torch.Tensor) -> torch.Tensor:
         return nn.Conv1d.forward(module, values)
     rows = _Windows.apply(frames, module.kernel_size[0], module.stride[0], int(module.padding[0]))
     matrix = module.weight.transpose(1, 2).flatten(1)  # (N, W * C)
-    product: torch.Tensor = _Product.apply(rows, matrix, module.bias)
-    return product.transpose(1, 2)
+    return _product(rows, matrix, module.bias).transpose(1, 2)
 
 
 class _Product(torch.autograd.Function):
-    """Rows (..., K) times a weight (N, K), plus a bias (N,)."""
+    """Rows (R, K) times a weight (N, K), plus a bias (N,)."""
 
     @staticmethod
     def forward(ctx: Any, values: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
@@ -95,10 +100,9 @@ class _Product(torch.autograd.Function):
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         values, weight = ctx.saved_tensors
         needs_values, needs_weight, needs_bias = ctx.needs_input_grad
-        rows = gradient.reshape(-1, gradient.shape[-1])
-        of_values = (rows @ weight).view(values.shape) if needs_values else None
-        of_weight = rows.t() @ values.reshape(-1, values.shape[-1]) if needs_weight else None
-        return of_values, of_weight, rows.sum(dim=0) if needs_bias else None
+        of_values = gradient @ weight if needs_values else None
+        of_weight = gradient.t() @ values if needs_weight else None
+        return of_values, of_weight, gradient.sum(dim=0) if needs_bias else None
 
 
 class _Windows(torch.autograd.Function):
