@@ -169,6 +169,8 @@ def python_page(names: Sequence[str]) -> str:
         thing = getattr(earmark, name)
         entry = _class_entry(name, thing) if inspect.isclass(thing) else f".. autofunction:: {name}"
         parts.append(f"## {name}\n\n```{{eval-rst}}\n{entry}\n```")
+    entry = "\n".join(f".. autofunction:: earmark.runtime.{name}" for name in ("load", "serve"))
+    parts.append(f"## earmark.runtime\n\n```{{eval-rst}}\n.. automodule:: earmark.runtime\n\n{entry}\n```")
     return "\n\n".join(parts)
 
 

@@ -65,11 +65,13 @@ flags=(
 import sys
 
 from earmark.cli.main import guarded
+from earmark.extras import require_training
 from earmark.models.model_source import model_source
 from earmark.settings.train_settings import check_sources, parse_example
 
 
 def check() -> None:
+    require_training("run_audio_classification.py")
     settings = parse_example(sys.argv[1:])
     check_sources(settings.data)
     model_source(settings.model).folder()

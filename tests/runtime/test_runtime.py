@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -177,6 +178,8 @@ def test_only_onnx_exports_are_loaded(written: Path, tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes((written / "tc_resnet" / "model.onnx").read_bytes())
     with pytest.raises(ModelError, match=r"export\.json, which describes model\.onnx, is missing"):
         runtime.load(tmp_path)
+    with pytest.raises(ModelError, match=rf"this is a file\. Give its folder, {re.escape(str(tmp_path))}\."):
+        runtime.load(tmp_path / "model.onnx")
     description = json.loads((written / "tc_resnet" / "export.json").read_text())
     for change, message in (
         ({"format": "pt2", "model_file": "model.pt2"}, "needs torch"),

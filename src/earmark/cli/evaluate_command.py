@@ -9,7 +9,7 @@ _PAGE = HelpPage(
     summary="score a trained model on labelled recordings",
     usage="""
 earmark evaluate MODEL --data_dir DIR [flags]
-MODEL is a run folder, a model folder or a hub name""",
+MODEL is a run folder, a model folder, an export or a hub name""",
     groups={"evaluation": "evaluation", "data": "data", "model": "loading the model"},
     notes="""
 Data without splits: the clips that the run held out are scored, because its splits.csv names them. Clips of a

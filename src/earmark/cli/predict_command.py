@@ -16,7 +16,7 @@ _PAGE = HelpPage(
     summary="label recordings",
     usage="""
 earmark predict MODEL FILES_OR_FOLDERS... [flags]
-MODEL is a run folder, a model folder or a hub name""",
+MODEL is a run folder, a model folder, an export or a hub name""",
     groups={"prediction": "prediction", "inference": "computation", "model": "loading the model"},
     notes="""
 A recording that cannot be read does not stop the others: OUTPUT.bad_audio.csv lists the reason. The exit code is 2

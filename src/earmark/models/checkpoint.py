@@ -113,7 +113,7 @@ def local_folder(name_or_path: str) -> Path | None:
     if folder.is_dir():
         return folder
     if folder.is_file():
-        raise ModelError(f"{name_or_path}: this is a file. Give the folder that holds config.json and {_SAFE}.")
+        raise ModelError(f"{name_or_path}: this is a file. Give its folder, {folder.parent}.")
     if folder.is_absolute() or name_or_path.startswith((".", "~")) or len(folder.parts) > 2:
         raise ModelError(f"{name_or_path}: no such folder{path_suggestion(folder, folders=True, fix=_WHAT_TO_GIVE)}")
     if len(folder.parts) == 2:
