@@ -85,7 +85,8 @@ def start_server(model: str, flags: list[str]) -> tuple[subprocess.Popen[bytes],
     words = [sys.executable, "-m", "earmark", "serve", model, "--device", "cpu", "--port", "0", *flags]
     process = subprocess.Popen(words, stdout=subprocess.PIPE)
     assert process.stdout is not None
-    port = json.loads(process.stdout.readline())["port"]
+    lines = (json.loads(line) for line in process.stdout)  # on a busy machine, others come before this one
+    port = next(line["port"] for line in lines if line["event"] == "listening")
     # the log must be read by someone, or the server would wait at a full pipe
     threading.Thread(target=deque, args=(process.stdout, 0), daemon=True).start()
     return process, port

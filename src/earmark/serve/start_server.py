@@ -145,7 +145,7 @@ def _run(options: ServeOptions, token: str | None, listener: socket.socket, gree
     listen(listener, _address_flags(options))
     host, port = listener.getsockname()[:2]
     fields = {"host": host, "port": port, "labels": len(classifier.labels), "token": token is not None}
-    logger.info("listening", extra={"fields": fields})  # the first line, from which programs read the port
+    logger.info("listening", extra={"fields": fields})  # programs read the port from this line
     greet(page_address(host, port))
     if lacks_background(classifier.task, classifier.decision, classifier.background_class):
         logger.warning("%s", warn_of_windows("/v1/timeline and /v1/stream", classifier.labels))
