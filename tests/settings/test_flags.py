@@ -7,7 +7,6 @@ import json
 import math
 import os
 import re
-import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -349,34 +348,6 @@ def test_the_example_has_the_default_model_of_transformers_example() -> None:
     settings = parse_example(["--do_train", "--output_dir", "o"])
     assert settings.model.model_name_or_path == "facebook/wav2vec2-base"
     assert "facebook/wav2vec2-base" in settings.notes[0]
-
-
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_knows_every_command_and_flag(
-    shell: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "src").mkdir()
-    command = COMMANDS["completion"]
-    command.does(command.read([shell])[0])
-    script = capsys.readouterr().out
-    for one in COMMANDS.values():
-        assert one.name in script
-    for name in ("adam_beta1", "bucket_waste", "model"):
-        assert name in script
-    if shell == "bash" and shutil.which("bash"):
-        for words, expected in [
-            ("earmark tr", ["train"]),
-            ("earmark train --learning", ["--learning_rate"]),
-            ("earmark train --eval_strategy ''", ["no", "steps", "epoch"]),
-            ("earmark train --optim adamw_torch_f", ["adamw_torch_fused"]),
-            ("earmark predict m a.wav --rows s", ["segments"]),
-            ("earmark train --output_dir sr", ["src"]),
-        ]:
-            asked = f"COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}}-1)); _earmark; echo ${{COMPREPLY[@]}}"
-            done = subprocess.run(
-                ["bash", "-c", f"{script}\n{asked}"], capture_output=True, text=True, check=True, cwd=tmp_path
-            )
-            assert done.stdout.split() == expected
 
 
 def test_other_names_are_of_flags_that_exist() -> None:
