@@ -196,9 +196,12 @@ class Bench:
     def outcome(self, step: Step, done: Finished, place: Path, limit_s: float) -> Outcome:
         """Return what a process found; what it had written counts even if it failed later."""
         found = Outcome("failed")
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, IndexError):
+        try:
             text = place.read_text(encoding="utf-8") if "{json}" in step.words else done.out
             found = step.read(parsed(text))
+        except Exception as exc:  # a file that cannot be read must not stop the other steps
+            if done.code == 0:
+                found.note = f"the results cannot be read ({type(exc).__name__}: {exc})"
         if done.code is None:
             found.status = found.status if found.status == "WRONG" else "timed out"
             found.note = "; ".join(filter(None, [f"stopped after {limit_s:.0f} s", found.note]))
@@ -255,9 +258,9 @@ class Bench:
             "result",
             "clips/s",
             "predicted",
-            "measured/predicted",
+            "of predicted",
             "aim",
-            "memory of the device",
+            "peak memory",
             "s",
             "notes",
         ]

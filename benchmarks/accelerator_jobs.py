@@ -156,13 +156,12 @@ def runtime_device(format: str, device: str) -> tuple[str, str]:
     """Return where an export runs, and a note if that is the CPU because ONNX Runtime lacks the device."""
     if format != "onnx":
         return device, ""
-    import onnxruntime
-
     from earmark.device import choose_provider
     from earmark.errors import DeviceError
+    from earmark.extras import require
 
     try:
-        choose_provider(device, onnxruntime.get_available_providers())
+        choose_provider(device, require("onnxruntime").get_available_providers())
     except DeviceError as exc:
         return "cpu", f"runs on the CPU ({str(exc).split('. ')[0]}), "
     return device, ""

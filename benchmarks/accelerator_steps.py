@@ -93,7 +93,7 @@ def all_steps(machine: Machine, real: tuple[str, str] | None) -> list[Step]:
     aim_train, aim_infer = f"{AIMS['train']:,.0f} clips/s", f"{AIMS['infer']:,.0f} clips/s"
     plain = _beside_plain(machine)
     return [
-        Step("doctor", _doctor_words(machine), read_doctor, 60, 20, tiny=machine.device != "cpu"),
+        Step("doctor", _doctor_words(machine), read_doctor, 90, 20, tiny=machine.device != "cpu"),
         Step("parity", parity, read_rows, 100, 25, tiny=True),
         train("train", "wav2vec2", roofline.TRAIN_KEPT, aim=aim_train, tiny=True),
         infer("infer", "wav2vec2", half, aim=aim_infer, tiny=True),
@@ -245,8 +245,10 @@ def _real_step(machine: Machine, model: str, data_dir: str) -> Step:
 
 def _doctor_words(machine: Machine) -> list[str]:
     """Return the doctor with its self-test; there is none for a CPU, which it compares with."""
-    selftest = [] if machine.device == "cpu" else ["--selftest"]
-    return ["-m", "earmark", "doctor", "--device", machine.device, "--json", *selftest]
+    if machine.device == "cpu":
+        return ["-m", "earmark", "doctor", "--device", "cpu", "--json"]
+    card = machine.device if machine.device == "mps" else f"{machine.device}:0"
+    return ["-m", "earmark", "doctor", "--device", card, "--json", "--selftest"]
 
 
 def _job(name: str, machine: Machine) -> list[str]:

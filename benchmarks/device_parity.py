@@ -67,9 +67,10 @@ class Tolerance:
 # float32 on a CPU differs from float64 by at most 3e-7 of a logit and 2e-6 of a gradient, and a clip in a mixed batch
 # by 3e-5 (tiny models of all architectures). Devices add in another order and approximate functions, so 30 to 5,000
 # times as much is allowed; padding that is seen, or a wrong kernel, is off by 1e-2 or more. bfloat16 has the tolerances
-# of earmark's own check (earmark.models.numerics): right kernels are off by up to 0.012 and 0.25 here, garbage by 0.4
-# and more. float16 has three more bits, so an eighth of that, rounded.
-TOLERANCES = {"fp32": Tolerance(1e-3, 1e-2), "bf16": Tolerance(0.15, 0.7), "fp16": Tolerance(0.02, 0.1)}
+# of earmark's own check (earmark.models.numerics): right kernels are off by up to 0.026 and 0.25 here, garbage by 0.4
+# and more. float16 has three more bits, so an eighth for logits; small gradients lose bits, so less than that for them
+# (0.003 and 0.06 with a host's arithmetic).
+TOLERANCES = {"fp32": Tolerance(1e-3, 1e-2), "bf16": Tolerance(0.15, 0.7), "fp16": Tolerance(0.02, 0.2)}
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 

@@ -352,30 +352,27 @@ def works(model: Model) -> list[Work]:
 
 
 def rows(clips: int, seconds: float) -> list[list[str]]:
-    """Return a table of all predictions, with the share of each part."""
-    parts = [
-        "frontend", "feature encoder", "its norm, GELU", "projection", "positions", "attention", "MLP", "norms, GELU",
-        "head", "optimizer, casts",
-    ]  # fmt: skip
-    table = [["model", "work", "device", "clips/s", "bound by", "step, ms", "host, ms", "copy, ms", *parts]]
+    """Return a table of all predictions."""
+    table = [["model", "work", "device", "clips/s", "bound by", "device, ms", "host, ms", "copies, ms"]]
     for model in MODELS.values():
         for work in works(model):
             for peaks in DEVICES:
                 found = predict(model, work, peaks, clips, seconds)
                 times = [f"{1000 * value:.2f}" for value in (found.device_s, found.start_s, found.transfer_s)]
-                shares = [f"{100 * found.parts.get(part, 0) / found.device_s:.0f} %" for part in parts]
                 rate = f"{found.clips_per_second:,.0f}"
-                table.append([model.name, work.name, peaks.name, rate, found.bound, *times, *shares])
+                table.append([model.name, work.name, peaks.name, rate, found.bound, *times])
     return table
 
 
 def cost_rows(clips: int, seconds: float) -> list[list[str]]:
-    """Return a table of operations and bytes of each part, for a batch."""
-    table = [["model", "work", "part", "GFLOP", "MB"]]
+    """Return a table of operations and bytes of each part, for a batch, and its share of the time of each device."""
+    table = [["model", "work", "part", "GFLOP", "MB", *(f"{peaks.name}, %" for peaks in DEVICES)]]
     for model in MODELS.values():
         for work in works(model):
+            predictions = [predict(model, work, peaks, clips, seconds) for peaks in DEVICES]
             for part, (flop, moved) in by_part(model, work, clips, round(seconds * RATE_HZ)).items():
-                table.append([model.name, work.name, part, f"{flop / 1e9:,.0f}", f"{moved / 1e6:,.0f}"])
+                shares = [f"{100 * found.parts[part] / found.device_s:.1f}" for found in predictions]
+                table.append([model.name, work.name, part, f"{flop / 1e9:,.1f}", f"{moved / 1e6:,.0f}", *shares])
     return table
 
 

@@ -101,17 +101,20 @@ def test_a_step_that_fails_does_not_stop_the_others(run: Any) -> None:
             "says nothing": "sys.exit(3)",
             "fails": "print('earmark: error: no room left. Free some.', file=sys.stderr)\nprint('bye')\nsys.exit(2)",
             "wrong device": "sys.exit('earmark: error: npu:0: this device computes the model wrongly in float32')",
+            "no figures": "place.write_text('{}')",
             "last": says("ok"),
         }
     )
     found = outcomes(output)
     assert code == 1
     assert {name: one["status"] for name, one in found.items()} == {
-        "raises": "failed", "says nothing": "failed", "fails": "failed", "wrong device": "WRONG", "last": "ok",
+        "raises": "failed", "says nothing": "failed", "fails": "failed", "wrong device": "WRONG",
+        "no figures": "failed", "last": "ok",
     }  # fmt: skip
     assert found["raises"]["note"] == "exit code 1: ValueError: out of luck"
     assert found["says nothing"]["note"] == "exit code 3: no output"
     assert found["fails"]["note"] == "exit code 2: no room left. Free some."
+    assert found["no figures"]["note"] == "the results cannot be read (KeyError: 'verdict')"
     assert "a line" in (output / "logs" / "raises.out.txt").read_text()
 
 
@@ -183,7 +186,7 @@ def test_words_that_cannot_work(
 
 def script(*words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(BENCHMARKS / "accelerator.py"), *words]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def test_a_device_that_is_not_there_is_one_line(tmp_path: Path) -> None:
@@ -305,9 +308,10 @@ def test_every_command_line_of_a_full_run_parses(modules: Any, tmp_path: Path) -
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_tiny_on_the_cpu(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
-    done = script("--device", "cpu", "--tiny", "--output", str(tmp_path / "results"), "--limit_s", str(PATIENCE_S))
+    done = script("--device", "cpu", "--tiny", "--output", str(tmp_path / "results"), "--limit_s", "1000")
     found = outcomes(tmp_path / "results")
     assert done.returncode == 0, (found, done.stderr)
     done_steps = {name for name, one in found.items() if one["status"] == "ok"}

@@ -167,3 +167,18 @@ def test_both_tables_are_markdown(
         lines = capsys.readouterr().out.splitlines()
         assert len(lines) == 1 + len(table(8, 1.0))
         assert len({line.count("|") for line in lines}) == 1
+
+
+def test_the_documentation_shows_these_predictions(roofline: Any) -> None:
+    page = (BENCHMARKS.parent / "docs" / "performance.md").read_text(encoding="utf-8").partition("### Roofline")[2]
+    shown = [line for line in page.splitlines() if line.startswith(("| wav2vec2-base |", "| Whisper-tiny |"))]
+    predictions, parts = (
+        roofline.markdown(table(128, 1.0)).splitlines()[2:] for table in (roofline.rows, roofline.cost_rows)
+    )
+    assert [line for line in predictions if line not in shown] == []
+    assert [line for line in shown if line not in [*predictions, *parts]] == []
+    for peaks in roofline.DEVICES:
+        assert (
+            f"| {peaks.name} | {peaks.half_flop_s / 1e12:.0f} TFLOP/s | {peaks.single_flop_s / 1e12:.0f} TFLOP/s |"
+            in page
+        )

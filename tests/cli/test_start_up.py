@@ -5,19 +5,14 @@ Everything is compared with ``import torch`` in the same environment, so version
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import soundfile
 
 from tests.families.tiny_models import build_varied
+from tests.started import Started, start
 from tests.tiny import RATE_HZ, tone, write_tones
-
-resource = pytest.importorskip("resource", reason="measures child processes as POSIX does")
 
 # Transformers' model base alone costs more than torch: it imports the other modules up to sklearn.
 NEVER = {"transformers", "accelerate", "torch._dynamo", "torch.distributed.tensor", "sympy", "sklearn", "scipy.stats"}
@@ -26,24 +21,6 @@ MOST_MODULES = 450  # in addition to torch's; predict has 230 and evaluate 360
 MOST_CPU = 2.5  # times those of importing torch; measured: 1.3 for TC-ResNet, 1.4 for a tiny wav2vec2
 CASES = [("tc_resnet", "predict"), ("tc_resnet", "evaluate"), ("tc_resnet", "class")]
 CASES += [("wav2vec2", "predict"), ("wav2vec2", "embed")]
-
-
-@dataclass(frozen=True)
-class Started:
-    """A process that has ended: the modules it had imported, and the seconds of CPU it took."""
-
-    modules: set[str]
-    cpu_s: float
-
-
-def start(code: str, *words: str) -> Started:
-    report = "import json, sys; sys.stderr.write('\\n' + json.dumps(sorted(sys.modules)))"
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = subprocess.run([sys.executable, "-c", f"{code}\n{report}", *words], capture_output=True, text=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert done.returncode == 0, done.stderr
-    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Started(set(json.loads(done.stderr.splitlines()[-1])), cpu_s)
 
 
 @pytest.fixture(scope="module")

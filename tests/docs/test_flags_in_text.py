@@ -23,7 +23,7 @@ NAMES = {*FLAGS, *LEGACY_FLAGS, *(alias for one in DECLARED for alias in one.ali
 NAMES |= {"config", "debug", "help", "help_all", "version"}
 OF_OTHER_PROGRAMS = {  # named alone in a sentence; command lines of these programs are in blocks
     "asked", "constraint", "load", "master_addr", "max_restarts", "rdzv_endpoint", "rounds", "shutdown_timeout",
-    "signal", "slow",
+    "signal", "slow", "costs", "limit_s", "model", "tiny",
 }  # fmt: skip
 
 

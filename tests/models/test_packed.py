@@ -13,7 +13,7 @@ from earmark.families.fused import packing_for
 from earmark.models import packed as packed_module
 from earmark.models.build_model import ModelSource, build_for_training
 from earmark.models.convolutions import relative_error
-from earmark.models.packed import PackedProducts, Product, _packable_dtypes, can_pack
+from earmark.models.packed import PackedProducts, Product, _multiply, _packable_dtypes, can_pack
 from earmark.scoring.torch_scorer import TorchScorer
 from tests.tiny import overrides, tone
 
@@ -169,3 +169,46 @@ def test_sessions_of_many_threads_leave_the_model_as_it_was() -> None:
     np.testing.assert_allclose(answers, np.broadcast_to(answers[0], answers.shape), atol=1e-5)
     assert audio.model.training
     assert not any("forward" in vars(module) for module in audio.model.modules() if module is not audio.model)
+
+
+@pytest.mark.parametrize("kind", ["whisper", "audio-spectrogram-transformer"])
+def test_gelu_is_computed_with_the_layer_before_it(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    audio = build_for_training(ModelSource(model_type=kind, config_overrides=overrides(kind)), ["a", "b"], 1.0, 1.0)
+    scorer = TorchScorer(audio.model, audio.frontend, CPU)
+    inputs = audio.frontend([tone(440, 1.0)])
+    with torch.no_grad():
+        expected = audio.model.eval()(**inputs).logits
+    calls: list[bool] = []
+    assert scorer._packed is not None
+    with scorer.session():
+        monkeypatch.setattr(
+            packed_module,
+            "_multiply",
+            lambda *given, gelu: (calls.append(gelu), _multiply(*given, gelu=gelu))[1],
+        )
+        with torch.no_grad():
+            torch.testing.assert_close(audio.model(**inputs).logits, expected, atol=1e-5, rtol=1e-4)
+        for ways in (scorer._packed.paused(), torch.enable_grad()):
+            with torch.no_grad(), ways:
+                torch.testing.assert_close(audio.model(**inputs).logits, expected, atol=1e-5, rtol=1e-4)
+    pairs = audio.family.activated_linears(audio.model)
+    assert calls.count(True) == len(pairs)
+    assert pairs or kind != "whisper"  # older versions of Transformers name the parts of AST otherwise
+    assert not any("forward" in vars(module) for module in audio.model.modules() if module is not audio.model)
+
+
+def test_hooks_of_packed_layers_run() -> None:
+    torch.manual_seed(0)
+    audio = build_for_training(
+        ModelSource(model_type="wav2vec2", config_overrides=overrides("wav2vec2")), ["a", "b"], 1.0, 1.0
+    )
+    called = {}
+    for name, module in audio.model.named_modules():
+        if isinstance(module, (nn.Conv1d, nn.Linear)):
+            module.register_forward_hook(lambda _, __, ___, name=name: called.update({name: called.get(name, 0) + 1}))
+    scorer = TorchScorer(audio.model, audio.frontend, CPU)
+    with scorer.session():
+        scorer.logits([tone(440, 0.3)])
+    kinds = (nn.Conv1d, nn.Linear)
+    assert called == {name: 1 for name, module in audio.model.named_modules() if isinstance(module, kinds)}

@@ -199,6 +199,10 @@ class Family:
         """Return the part of a profile that a module of the model belongs to; ``None`` if it only holds others."""
         return part_by_name(name, module, self.feature_encoder)
 
+    def activated_linears(self, model: Any) -> list[tuple[Any, Any]]:
+        """Return linear layers, each with the GELU that the library's forward applies to its output, and only there."""
+        return []
+
     def parts_behind_layers(self, config: PreTrainedConfig) -> tuple[str, ...]:
         """Return the names of modules in the body after its layers; others outside the layers come before."""
         return ("adapter",)

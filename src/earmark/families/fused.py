@@ -22,8 +22,8 @@ class Packing(Protocol):
     def takes(self, module: nn.Module, values: torch.Tensor) -> bool:
         """Return whether ``values`` can be computed with packed weights of ``module``."""
 
-    def product(self, rows: torch.Tensor, matrix: torch.Tensor, *, gelu: bool) -> torch.Tensor:
-        """Return rows (F, K) times matrix (N, K), which is not a weight, then GELU if asked."""
+    def product(self, module: Any, rows: torch.Tensor, matrix: torch.Tensor, *, gelu: bool) -> torch.Tensor:
+        """Return rows (F, K) times matrix (N, K), the output of ``module``, then GELU if asked."""
 
     def linear(self, module: Any, rows: torch.Tensor, *, gelu: bool) -> torch.Tensor:
         """Apply an ``nn.Linear`` to (..., K), then GELU if asked."""
@@ -53,6 +53,13 @@ def activated(linear: Any, activation: Any, rows: torch.Tensor) -> torch.Tensor:
     packing = packing_for(linear, rows) if is_gelu(activation) else None
     inner: torch.Tensor = activation(linear(rows)) if packing is None else packing.linear(linear, rows, gelu=True)
     return inner
+
+
+def linears_before_gelu(layers: nn.Module | None) -> list[tuple[Any, Any]]:
+    """Return ``(linear, activation)`` of blocks that compute ``activation_fn(fc1(rows))`` in the library's forward."""
+    blocks = [] if layers is None else list(layers.modules())
+    pairs = [(getattr(block, "fc1", None), getattr(block, "activation_fn", None)) for block in blocks]
+    return [(linear, activation) for linear, activation in pairs if type(linear) is nn.Linear and is_gelu(activation)]
 
 
 def encode_waveforms(
@@ -92,7 +99,7 @@ def _encode_clip(layers: Sequence[Any], packing: Packing, samples: torch.Tensor)
         norm = getattr(layer, "layer_norm", None)
         fuses = is_gelu(layer.activation)
         if isinstance(norm, nn.GroupNorm):
-            frames = packing.product(*_normalized(layer.conv, norm, samples), gelu=fuses)
+            frames = packing.product(layer.conv, *_normalized(layer.conv, norm, samples), gelu=fuses)
         else:
             fuses = fuses and norm is None
             frames = packing.over_frames(layer.conv, frames, gelu=fuses)

@@ -15,6 +15,7 @@ from torch import nn
 from earmark.families.family import MEL_HOP_S, Family, Recipe
 from earmark.families.features import is_valid
 from earmark.families.frontend_settings import FrontendSettings, with_settings
+from earmark.families.fused import linears_before_gelu
 from earmark.families.kaldi import FRAME, KaldiFeatures
 from earmark.families.spectra import hann
 
@@ -111,6 +112,10 @@ class SpectrogramTransformer(Family):
     def default_frontend(self, config: PreTrainedConfig) -> SpectrogramSettings:
         """See the base class."""
         return SpectrogramSettings(num_mel_bins=config.num_mel_bins, max_length=config.max_length)
+
+    def activated_linears(self, model: Any) -> list[tuple[Any, Any]]:
+        """See the base class."""
+        return linears_before_gelu(self.layers(model))
 
     def parts_behind_layers(self, config: PreTrainedConfig) -> tuple[str, ...]:
         """See the base class."""

@@ -17,6 +17,7 @@ from torch import nn
 from earmark.families.family import Family, Recipe
 from earmark.families.features import Features, is_valid
 from earmark.families.frontend_settings import FrontendSettings, with_settings
+from earmark.families.fused import linears_before_gelu
 from earmark.families.mel_filters import MelScale, mel_filters
 from earmark.families.spectra import Product, fourier_basis, hann, overlapping_frames, power, to_float32
 from earmark.families.whisper_layers import PlainWhisper
@@ -164,6 +165,10 @@ class Whisper(Family):
         """See the base class."""
         seconds = config.max_source_positions * _FRAMES_PER_POSITION // _FRAMES_PER_SECOND
         return WhisperSettings(feature_size=config.num_mel_bins, chunk_length=seconds)
+
+    def activated_linears(self, model: Any) -> list[tuple[Any, Any]]:
+        """See the base class."""
+        return linears_before_gelu(self.layers(model))
 
     def parts_behind_layers(self, config: PreTrainedConfig) -> tuple[str, ...]:
         """See the base class."""

@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from earmark.families.fused import activated
 from earmark.families.plain_model import PlainClassifier, PlainConfig, PlainOutput
 
 
@@ -78,7 +77,7 @@ class _Layer(nn.Module):
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         """Apply the layer to (B, P, D)."""
         hidden = hidden + self.self_attn(self.self_attn_layer_norm(hidden))
-        hidden = hidden + self.fc2(activated(self.fc1, self.activation_fn, self.final_layer_norm(hidden)))
+        hidden = hidden + self.fc2(self.activation_fn(self.fc1(self.final_layer_norm(hidden))))
         if hidden.dtype == torch.float16:  # whose range the sums of some checkpoints exceed
             limit = torch.finfo(hidden.dtype).max - 1000
             hidden = hidden.clamp(-limit, limit)

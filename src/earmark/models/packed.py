@@ -11,7 +11,7 @@ Shapes: B batch, F frames, R rows, K inputs, N outputs.
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
 from typing import Any
@@ -36,6 +36,19 @@ def can_pack(device: torch.device) -> bool:
     return has_operators and torch.backends.mkldnn.is_available() and torch._C._get_mkldnn_enabled()
 
 
+def _run(
+    module: Any, values: torch.Tensor, *, run: Callable[[torch.Tensor], torch.Tensor] | None = None
+) -> torch.Tensor:
+    """Return ``run(values)``, or the output of the module without ``run``."""
+    output: torch.Tensor = type(module).forward(module, values) if run is None else run(values)
+    return output
+
+
+def _unchanged(values: torch.Tensor) -> torch.Tensor:
+    """Stand in for an activation that the layer before it computes."""
+    return values
+
+
 def _packable_dtypes() -> set[torch.dtype]:
     supports_bfloat16 = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", bool)()
     return {torch.float32, torch.bfloat16} if supports_bfloat16 else {torch.float32}
@@ -50,9 +63,12 @@ class PackedProducts:
 
     Args:
         *roots: modules to search.
+        activated: linear layers and the GELU after each, which is then computed with the layer
+            (:meth:`earmark.families.family.Family.activated_linears`).
     """
 
-    def __init__(self, *roots: nn.Module) -> None:
+    def __init__(self, *roots: nn.Module, activated: Sequence[tuple[Any, Any]] = ()) -> None:
+        self._activated = list(activated)
         modules = [module for root in roots for module in root.modules()]
         self._linears = [module for module in modules if type(module) is nn.Linear]
         self._products = [module for module in modules if type(module) is Product]
@@ -66,14 +82,20 @@ class PackedProducts:
         """Let the modules compute with packed weights in this context."""
         for linear in self._linears:
             linear.forward = partial(self._linear, linear)  # type: ignore[method-assign]
+        for convolution in self._convolutions:
+            convolution.forward = partial(_run, convolution)  # type: ignore[method-assign]
         for product in self._products:
             product.forward = partial(self._product, product)  # type: ignore[method-assign]
         for module in (*self._linears, *self._convolutions):
             module.packing = self  # type: ignore[assignment]  # no submodule
+        for linear, activation in self._activated:
+            linear.forward = partial(self._activated_linear, linear, activation)
+            activation.forward = _unchanged
         try:
             yield
         finally:
-            for module in (*self._linears, *self._products):
+            activations = [activation for _, activation in self._activated]
+            for module in (*self._linears, *self._convolutions, *self._products, *activations):
                 vars(module).pop("forward", None)  # an overlapping session may have removed it
             for module in (*self._linears, *self._convolutions):
                 vars(module).pop("packing", None)
@@ -95,32 +117,51 @@ class PackedProducts:
         is_probed = isinstance(module, nn.Conv1d) and module.groups > 1 and values.dtype != torch.float32
         return not is_probed or _is_right(Geometry.of_module(module), values.dtype)
 
-    def product(self, rows: torch.Tensor, matrix: torch.Tensor, *, gelu: bool) -> torch.Tensor:
+    # The methods of the protocol call the module, so that its hooks run.
+
+    def product(self, module: Any, rows: torch.Tensor, matrix: torch.Tensor, *, gelu: bool) -> torch.Tensor:
         """See :class:`earmark.families.fused.Packing`."""
-        return _multiply(rows, matrix, None, gelu=gelu)
+        output: torch.Tensor = module(rows, run=lambda values: _multiply(values, matrix, None, gelu=gelu))
+        return output
 
     def linear(self, module: Any, rows: torch.Tensor, *, gelu: bool) -> torch.Tensor:
         """See :class:`earmark.families.fused.Packing`."""
-        return _multiply(rows, self._pack(module, [module.weight], _pack_linear), module.bias, gelu=gelu)
+        output: torch.Tensor = module(rows, gelu=gelu)
+        return output
 
     def over_frames(self, module: Any, frames: torch.Tensor, *, gelu: bool) -> torch.Tensor:
         """See :class:`earmark.families.fused.Packing`."""
+        output: torch.Tensor = module(frames, run=partial(self._over_frames, module, gelu=gelu))
+        return output
+
+    def convolution(self, module: Any, frames: torch.Tensor, *, gelu: bool) -> torch.Tensor:
+        """See :class:`earmark.families.fused.Packing`."""
+        output: torch.Tensor = module(frames, run=partial(self._convolution, module, gelu=gelu))
+        return output
+
+    def _over_frames(self, module: Any, frames: torch.Tensor, *, gelu: bool) -> torch.Tensor:
         width, stride, channels = module.kernel_size[0], module.stride[0], frames.shape[1]
         frames = frames.contiguous()
         count = (len(frames) - width) // stride + 1
         rows = frames.as_strided((count, width * channels), (stride * channels, 1))
         return _multiply(rows, self._pack(module, [module.weight], _pack_over_frames), module.bias, gelu=gelu)
 
-    def convolution(self, module: Any, frames: torch.Tensor, *, gelu: bool) -> torch.Tensor:
-        """See :class:`earmark.families.fused.Packing`."""
+    def _convolution(self, module: Any, frames: torch.Tensor, *, gelu: bool) -> torch.Tensor:
         sources = list(module.parameters())  # with weight norm, the weight is computed from two of them
         packed = self._pack(module, sources, lambda _: _pack_convolution(module, frames.shape))
         return _convolve(module, packed, frames, gelu=gelu)
 
-    def _linear(self, module: nn.Linear, rows: torch.Tensor) -> torch.Tensor:
+    def _linear(self, module: nn.Linear, rows: torch.Tensor, *, gelu: bool = False) -> torch.Tensor:
         if not self._is_for_packing(rows, module.weight):
-            return F.linear(rows, module.weight, module.bias)
-        return self.linear(module, rows, gelu=False)
+            inner = F.linear(rows, module.weight, module.bias)
+            return F.gelu(inner) if gelu else inner
+        return _multiply(rows, self._pack(module, [module.weight], _pack_linear), module.bias, gelu=gelu)
+
+    def _activated_linear(self, module: nn.Linear, activation: Any, rows: torch.Tensor) -> torch.Tensor:
+        if self._is_for_packing(rows, module.weight):
+            return self._linear(module, rows, gelu=True)
+        inner: torch.Tensor = type(activation).forward(activation, F.linear(rows, module.weight, module.bias))
+        return inner
 
     def _product(self, module: nn.Module, rows: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
         if not self._is_for_packing(rows, matrix):

@@ -72,7 +72,8 @@ class TorchScorer:
         self._num_sessions = 0
         self._held = ExitStack()
         roots = [model] if frontend.features is None else [model, frontend.features]
-        self._packed = PackedProducts(*roots) if can_pack(device) else None
+        activated = model.forward.family.activated_linears(model)
+        self._packed = PackedProducts(*roots, activated=activated) if can_pack(device) else None
         self.task = task_of_config(model.config)
         self.sampling_rate_hz = frontend.sampling_rate_hz
         self.max_samples = frontend.max_samples
