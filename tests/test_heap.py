@@ -64,6 +64,21 @@ print(kept, within, before, during, resident(), faults())
     assert float(behind) > 10  # huge pages of the system leave few
 
 
+def test_a_block_inside_another_one_changes_nothing() -> None:
+    inner, between, within = printed("""
+with freed_memory_kept():
+    with freed_memory_kept() as inner:
+        pass
+    fill()
+    between = resident()
+    within = faults()
+print(inner, between, within)
+""")
+    assert inner == "True"
+    assert int(between) > 80
+    assert float(within) < 10
+
+
 def test_a_limited_address_space_is_no_error() -> None:
     assert printed("""
 resource.setrlimit(resource.RLIMIT_DATA, (1 << 30, 1 << 30))

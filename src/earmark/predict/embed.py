@@ -19,6 +19,7 @@ from earmark.device import describe_device
 from earmark.errors import DataError
 from earmark.extras import require
 from earmark.formats.parquet import PARQUET
+from earmark.heap import freed_memory_kept
 from earmark.io.atomic import replacing, writing
 from earmark.io.csv_rows import csv_row
 from earmark.models.build_model import load_trained
@@ -97,7 +98,8 @@ def embed_files(options: EmbedOptions) -> EmbedOutcome:
         convert=partial(_write_parquet if is_parquet else _write_numpy, finished=finished),
     ) as sink:
         clips = sink.remaining([Clip(source=path, path=path) for path in sources])
-        outcome = _embed(options, scorer, windowing, clips, sink)
+        with freed_memory_kept():
+            outcome = _embed(options, scorer, windowing, clips, sink)
         finished += sink.finished
         if not any(entry["reason"] is None for entry in finished) and not sink.is_complete:
             raise DataError(f"{none_could(len(finished), 'recording')} be read. See {sink.bad_audio}")

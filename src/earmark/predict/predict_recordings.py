@@ -14,6 +14,7 @@ from earmark.clips.clip import Clip
 from earmark.errors import DataError, OutputError, UsageError
 from earmark.formats.format_registry import DEFAULT_WRITER, usable_writer, writers_with
 from earmark.formats.output_names import NAMES, write_names
+from earmark.heap import freed_memory_kept
 from earmark.predict.background_warning import lacks_background, warn_of_windows
 from earmark.predict.inputs import ScoringProgress, find_recordings
 from earmark.predict.long_recordings import count_long, one_label_for_long
@@ -73,7 +74,7 @@ def predict_files(options: PredictOptions) -> PredictOutcome:
             if options.engine == "ray":
                 counts = run_on_ray(options, clips, ids, sink, progress)
             else:
-                with _profiled(options, job):
+                with _profiled(options, job), freed_memory_kept():
                     counts = job.run(clips, sink, progress)
         _check_results(counts, len(sources) - len(clips), sink)
     _report(options, counts, len(sources) - len(clips), sink)

@@ -10,6 +10,7 @@ import torch
 from earmark.audio.reading import Waveforms
 from earmark.distributed.ranks import gathered, raise_on_all_ranks, rank_and_world
 from earmark.errors import EarmarkError
+from earmark.heap import freed_memory_kept
 from earmark.models.frontend import Frontend
 from earmark.progress import Progress
 from earmark.scoring.inference import Scorer, score
@@ -58,7 +59,7 @@ def score_table_with(scorer: Scorer, waveforms: Waveforms, *, batch_size: int, w
     rows: list[np.ndarray] = []
     error: EarmarkError | None = None
     # One session casts and packs the weights once for all chunks.
-    with Progress(what, len(mine)) as progress, scorer.session():
+    with Progress(what, len(mine)) as progress, scorer.session(), freed_memory_kept():
         try:
             for row in score(scorer, waveforms.iterate(mine), batch_size=batch_size):
                 rows.append(row)
