@@ -6,7 +6,7 @@ import torch
 from earmark.families.dropout import dropout
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("p", [0.05, 0.1, 0.5])
 def test_drop_rate_scale_and_gradient(p: float, dtype: torch.dtype) -> None:
     torch.manual_seed(0)
