@@ -20,7 +20,7 @@ NEVER |= {"scipy.optimize", "scipy.signal", "pandas", "datasets", "peft", "matpl
 MOST_MODULES = 450  # in addition to torch's; predict has 230 and evaluate 360
 MOST_CPU = 2.5  # times those of importing torch; measured: 1.3 for TC-ResNet, 1.4 for a tiny wav2vec2
 CASES = [("tc_resnet", "predict"), ("tc_resnet", "evaluate"), ("tc_resnet", "class")]
-CASES += [("wav2vec2", "predict"), ("wav2vec2", "embed")]
+CASES += [("wav2vec2", "predict"), ("wav2vec2", "embed"), ("whisper", "predict")]
 
 
 @pytest.fixture(scope="module")

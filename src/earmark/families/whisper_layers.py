@@ -51,7 +51,8 @@ class _Encoder(nn.Module):
         width = config.d_model
         self.conv1 = nn.Conv1d(config.num_mel_bins, width, 3, padding=1)
         self.conv2 = nn.Conv1d(width, width, 3, stride=2, padding=1)
-        self.embed_positions = nn.Embedding(config.max_source_positions, width)
+        # from_pretrained, because drawing random embeddings without memory imports torch's compiler
+        self.embed_positions = nn.Embedding.from_pretrained(torch.empty(config.max_source_positions, width))
         self.layers = nn.ModuleList(_Layer(config) for _ in range(config.encoder_layers))
         self.layer_norm = nn.LayerNorm(width)
 
