@@ -1,4 +1,4 @@
-"""Classifiers of torch modules alone: the logits and embeddings of Transformers' classes, from the same files."""
+"""Classifiers of torch modules only: logits and embeddings of Transformers' classes from the same files."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ def test_without_resume_the_rows_of_a_stopped_job_are_not_lost(
     path = tmp_path / "out.csv"
     with caplog.at_level("INFO"):
         stopped_at_c(path)
-    assert "out.csv.part keeps 2 finished recordings. --resume continues" in caplog.text
+    assert "out.csv.part keeps 2 finished recordings. Add --resume to continue" in caplog.text
     with pytest.raises(OutputError, match="2 finished recordings of a stopped job"), opened(path):
         pass
     assert "row of a" in Path(f"{path}.part").read_text()

@@ -178,7 +178,7 @@ def test_one_warning_of_the_version_and_none_for_a_finished_output(
 def test_rows_that_are_gone_are_not_promised(sources: list[str], tmp_path: Path) -> None:
     with suppress(StoppedError), opened("file", tmp_path / "out.csv", sources) as sink:
         sink.finish(sources[0])
-        assert "--resume continues" in sink.hint
+        assert "Add --resume to continue" in sink.hint
         (tmp_path / "out.csv.part").unlink()
         assert sink.hint == ""
         raise StoppedError

@@ -133,7 +133,7 @@ def test_yaml_mappings_are_typed(tmp_path: Path) -> None:
         ("seed: 1\nseed: 2\n", "line 2: seed is given twice"),
         ("a: {b: 1, b: 2}\n", "line 1: not YAML (b is given twice)"),
         ("a: [1\n", "line 2: not YAML"),
-        ("? [a]\n: 1\n", "line 1: no name of a setting"),
+        ("? [a]\n: 1\n", "line 1: no setting name"),
         ("a: 1\n---\nb: 1\n", "line 2: not YAML"),
         ("a: {b: !!python/object:os.system x}\n", "line 1: not YAML"),
         ("\0", "not YAML (unacceptable character"),

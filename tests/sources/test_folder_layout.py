@@ -240,7 +240,7 @@ def test_a_table_of_the_test_split_beside_classes(tmp_path: Path) -> None:
     write(tmp_path / "test.csv", table("file,label", "a/2.wav"))
     splits = load(tmp_path)
     assert counts(splits) == BOTH
-    assert "2 recordings of the class folders are for training, those in test.csv are not" in splits.notes[0]
+    assert "2 recordings of the class folders are used for training; those in test.csv are not" in splits.notes[0]
 
 
 @pytest.mark.parametrize("start", ["", "data/", "./"])

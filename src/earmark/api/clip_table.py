@@ -33,7 +33,7 @@ class Clips(Sequence[Clip]):
 
     Attributes:
         settings: the settings it was loaded with, which :func:`earmark.train` and :func:`earmark.evaluate` also use.
-        notes: one line for each thing done while loading that the caller did not ask for.
+        notes: one line for each decision made while loading that the caller did not ask for.
     """
 
     def __init__(self, tables: Mapping[str, ClipTable], settings: Mapping[str, Any], notes: Sequence[str] = ()) -> None:

@@ -14,7 +14,7 @@ from collections import defaultdict
 import numpy as np
 
 NO_CONTENT = 0  # content of an unreadable clip
-_SOUND_FROM = 1 << 40  # smaller values are sample counts, the contents of silent clips
+_SOUND_FROM = 1 << 40  # the content of a silent clip is its number of samples, which is smaller
 
 
 class ContentHash:

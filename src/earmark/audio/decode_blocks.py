@@ -1,6 +1,6 @@
 """Decode a clip block by block: find the layout, choose the decoder, report faults.
 
-soundfile reads the clip if it can. Before refusing a clip, PyAV tries the demuxer of the container.
+soundfile reads the clip if it can. If not, PyAV tries the demuxer of the container before the clip is refused.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from earmark.clips.clip import Clip
 from earmark.errors import AudioError, MissingExtraError
 from earmark.extras import require
 
-_ROUNDING_S = 0.1  # manifests round durations; a clip that ends later than this after the recording is wrong
+_ROUNDING_S = 0.1  # manifests round durations; a clip that ends this many seconds after its recording is wrong
 _COMPRESSED = ("ogg", "mp3", "flac")  # soundfile may find no samples in these although PyAV does
 
 Block = tuple[np.ndarray, int]
@@ -39,7 +39,7 @@ def blocks_of_clip(file: BinaryIO, clip: Clip) -> Iterator[Block]:
         float32 (samples, channels) at the recording's own rate, and that rate in Hz; at least one sample.
 
     Raises:
-        AudioError: the recording or the clip's offset and duration are wrong.
+        AudioError: the recording cannot be used, or the clip's offset or duration is wrong.
     """
     offset_s, duration_s = clip.offset_s, clip.duration_s
     if not (math.isfinite(offset_s) and offset_s >= 0):

@@ -42,7 +42,7 @@ class Stream:
     def near(self, start: int) -> tuple[Stream, int] | None:
         """Return the stream from a little before frame ``start`` on, and the number of frames skipped.
 
-        This makes the time to read a window independent of its position. ``None`` if not possible or not needed.
+        Reading a window then takes the same time at any position. Return ``None`` if this is impossible or unnecessary.
         """
         entry = min(start // self.step, len(self.index)) - 1 if self.step else 0
         if entry < 1 or self.pieces is None or self.num_frames is None:

@@ -40,8 +40,8 @@ class _Gap:
     """Damage between two frames.
 
     Attributes:
-        frames_before: frames of the run before it.
-        extents_before: extents of the run before it.
+        frames_before: number of the run's frames before the damage.
+        extents_before: number of the run's extents before the damage.
         length: bytes without frames.
     """
 

@@ -22,7 +22,7 @@ from earmark.errors import AudioError
 from earmark.threads.cores import this_process
 
 _AHEAD_PER_THREAD = 16
-_HEAD_SAMPLES = 1 << 18  # read ahead of each recording: short ones completely, of long ones the start
+_HEAD_SAMPLES = 1 << 18  # read ahead of each recording: the start, or a short recording completely
 _BLOCKS_AHEAD = 4  # read ahead of the current recording
 _MOST_THREADS = 8  # more than any model has needed on a machine tested so far
 

@@ -7,7 +7,7 @@ values that are really 16-bit values and floats that were never scaled.
 **Channels.** The mean of all channels, unless they cancel out: channels of opposite phase would give silence. Then
 earmark uses the first channel, or the loudest if that is more than 3 dB louder, and logs a warning. The first block of
 2**20 frames that is not digital silence decides for the whole clip, so every way of decoding it gives the same samples.
-Each clip cut from a recording decides for itself.
+Clips cut from one recording are handled separately.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class PowerLeft:
 
     @property
     def share(self) -> float:
-        """1 for uncorrelated channels, their number if they are equal, 0 if they cancel out.
+        """Ratio: 1 for uncorrelated channels, the number of channels if they are equal, 0 if they cancel out.
 
         Two channels of opposite phase cancel out. A single channel and silence give 1.
         """

@@ -12,7 +12,7 @@ from earmark.errors import UsageError, first_line
 
 
 def start_process_group(device: torch.device, backend: str | None, timeout_s: float) -> str:
-    """Start the process group under a launcher, and return this process's device; without one only the latter.
+    """Start the process group if there is a launcher, and return this process's device.
 
     Args:
         device: a device of the kind that the processes use.

@@ -1,8 +1,8 @@
 """Dropout with faster random numbers on a CPU.
 
 torch draws one number per element from a Mersenne twister, which takes a sixth of a training step of wav2vec2-base.
-Here, one 64-bit number decides about four elements, so the drop rate is exact to 1 in 65,536. The numbers come from a
-generator of NumPy that torch's generator seeds, so a resumed run draws the same ones.
+Here, one 64-bit number decides which of four elements are kept, so the drop rate is exact to 1 in 65,536. The numbers
+come from a generator of NumPy that torch's generator seeds, so a resumed run draws the same numbers.
 """
 
 from __future__ import annotations

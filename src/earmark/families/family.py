@@ -61,7 +61,7 @@ class StaticForward(Protocol):
         ...
 
     def num_frames(self, num_samples: torch.Tensor | None) -> torch.Tensor | None:
-        """Return the number of frames that the feature encoder makes of ``num_samples``, int64 (B,)."""
+        """Return the number of frames that the feature encoder makes from ``num_samples``, int64 (B,)."""
         ...
 
     def features(self, input_values: torch.Tensor, num_samples: torch.Tensor | None = None) -> torch.Tensor:
@@ -95,7 +95,7 @@ class Family:
         training_only: the last part of the name of a weight that only training needs; checkpoints may lack it.
         imported_by_users: module to import before plain Transformers knows the architecture.
         cpu_batch_s: longest batch that a CPU scores at once, in seconds of audio, padding included.
-        takes_float32: whether the model takes samples in float32 for any type of its weights.
+        takes_float32: whether the model takes float32 samples whatever the type of its weights.
         normalizes_clips: whether clips are normalized to zero mean and unit variance, unless the checkpoint says
             otherwise.
         pretrained: recipe for training from a checkpoint.
@@ -174,7 +174,7 @@ class Family:
         return None
 
     def is_collapse_measured(self, config: PreTrainedConfig) -> bool:
-        """Whether the schedules of :mod:`earmark.scoring.diagnosis` that learn nothing were found with this model."""
+        """Return whether the learning rate sums in :mod:`earmark.scoring.diagnosis` were measured with this model."""
         return False
 
     def body(self, model: PreTrainedModel) -> Any:

@@ -1,7 +1,7 @@
-"""Layers that compute in fewer passes while scoring has packed their weights.
+"""Compute layers in fewer passes while a scoring session has packed their weights.
 
 :mod:`earmark.models.packed` marks the layers of a model in a scoring session. The forward of a family calls the
-functions of this file, which use packed weights where there are some, and else the modules.
+functions of this file, which use packed weights if there are any, and the modules otherwise.
 
 Shapes: B batch, T samples, F frames, K inputs, N outputs.
 """
@@ -67,7 +67,7 @@ def encode_waveforms(
 ) -> torch.Tensor | None:
     """Apply the convolutional encoder of a waveform model, one clip at a time, with frames as rows of matrices.
 
-    Convolutions become products of overlapping rows, so nothing changes its layout. The group norm of the first
+    Convolutions become products of overlapping rows, so no layout is converted. The group norm of the first
     convolution is folded into its weights, and padding is not computed.
 
     Args:
@@ -112,8 +112,8 @@ def _normalized(conv: Any, norm: nn.GroupNorm, samples: torch.Tensor) -> tuple[t
     """Return rows (F, K) and a matrix (N, K) whose product is a convolution of samples (T,) and its group norm.
 
     Mean and variance of each output over the frames follow from the mean and the covariance of the overlapping windows
-    of samples, in float64, because outputs of filters that remove most of a signal are small differences. In half
-    precision, the scaled weights are the sum of two numbers, so that they are not rounded a second time.
+    of samples, in float64, because a filter that removes most of a signal outputs small differences of large numbers.
+    In half precision, the scaled weights are the sum of two numbers, so that they are not rounded a second time.
     """
     windows = samples.unfold(0, conv.kernel_size[0], conv.stride[0])  # (F, width)
     weight = conv.weight[:, 0].double()  # (N, width)

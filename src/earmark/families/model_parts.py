@@ -48,7 +48,7 @@ def set_ranges(make: Callable[[StepPart], AbstractContextManager[object]] | None
 
 
 def part_range(part: StepPart) -> AbstractContextManager[object]:
-    """Return a context for code of a part that does not call the part's modules; it does nothing without a profiler."""
+    """Return a context that counts code as a part whose modules it does not call; does nothing without a profiler."""
     return _NO_RANGE if _make_range is None else _make_range(part)
 
 
@@ -66,7 +66,7 @@ _ACTIVATIONS = ("transformers.activations", "torch.nn.modules.activation")
 
 
 def part_by_name(name: str, module: nn.Module, feature_encoder: Collection[str] = ()) -> StepPart | None:
-    """Return the part that a module belongs to; ``None`` if its names do not tell.
+    """Return the part that a module belongs to; ``None`` if its name and class do not show it.
 
     Norms and activations are parts of their own, wherever they are.
 

@@ -1,4 +1,4 @@
-"""Classifiers of torch modules alone, which load in a fraction of the time that Transformers needs to be imported.
+"""Classifiers that consist of torch modules only and load in a fraction of the time that importing Transformers takes.
 
 A family offers one with :meth:`earmark.families.family.Family.plain_class`. It gives the logits of Transformers' class
 and names its parameters in the same way, so :mod:`earmark.models.plain_checkpoint` loads the same files into it. It is
@@ -44,7 +44,7 @@ class PlainOutput:
     """Output of a classifier, as in Transformers' outputs.
 
     Attributes:
-        logits: (B, C), or other rows in their place.
+        logits: (B, C); embeddings (B, D) from :class:`earmark.models.embedding.EmbeddingModel`.
     """
 
     logits: torch.Tensor
@@ -68,7 +68,7 @@ class PlainClassifier(nn.Module):
 
     @classmethod
     def fits(cls, config: PlainConfig) -> bool:
-        """Return whether a checkpoint with this configuration is one of this class."""
+        """Return whether a checkpoint with this configuration can be loaded into this class."""
         named = getattr(config, "architectures", None) or []
         is_usual = len(named) == 1 and named[0] in cls.library_classes and not hasattr(config, "quantization_config")
         return is_usual and all(hasattr(config, name) for name in cls.settings)

@@ -33,7 +33,7 @@ def overlapping_frames(samples: torch.Tensor, window: int, hop: int) -> torch.Te
 
 
 def hann(length: int, *, periodic: bool) -> np.ndarray:
-    """Return a Hann window, float64 (W,): ``0.5 - 0.5 cos(2 pi t / P)``, P being W if periodic, else W - 1."""
+    """Return a Hann window, float64 (W,): ``0.5 - 0.5 cos(2 pi t / P)``, where P is W if periodic, else W - 1."""
     return 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / (length if periodic else length - 1))
 
 

@@ -34,7 +34,7 @@ class SpectrogramSettings(FrontendSettings):
         max_length: length in frames.
         do_normalize: whether to normalize with ``mean`` and ``std``.
         mean: mean of AudioSet's log-mel values.
-        std: half of the divisor of the values.
+        std: the values are divided by twice this number.
     """
 
     extractor_type = "ASTFeatureExtractor"

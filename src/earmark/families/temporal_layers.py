@@ -5,8 +5,8 @@ al. 2019, "Temporal Convolution for Real-time Keyword Spotting on Mobile Devices
 network of that paper, widened to 1 M parameters. It takes waveforms and computes the log-mel with matrix products,
 which run on every device and need no FFT in an export.
 
-:mod:`earmark.models.tc_resnet` makes a model of Transformers of them, for training and for plain Transformers.
-:class:`PlainTCResNet` needs torch alone.
+:mod:`earmark.models.tc_resnet` wraps them in a model of Transformers, for training and for plain Transformers.
+:class:`PlainTCResNet` needs only torch.
 
 Shapes: B batch, T samples, F frames, M mel bins, D channels, C classes.
 """
@@ -52,7 +52,7 @@ class LogMel(nn.Module):
         self.to_spectrum, self.to_mel = Product(), Product()
 
     def compute_matrices(self, config: Any) -> None:
-        """Compute both matrices, where they have memory but no values yet."""
+        """Compute both matrices, for a model that was built without values."""
         self.fourier.copy_(torch.from_numpy(_fourier_matrix(config.window_samples)))
         self.filters.copy_(torch.from_numpy(_mel_filters(config)))
 
@@ -224,7 +224,7 @@ class TemporalClassifier(nn.Module):
     tc_resnet: TemporalBody
 
     def add_head(self) -> None:
-        """Add the layers behind the body."""
+        """Add the layers that follow the body."""
         self.dropout = nn.Dropout(self.config.dropout)
         self.classifier = nn.Linear(self.config.channels[-1], self.config.num_labels)
 

@@ -111,7 +111,7 @@ class Sew(Family):
 
 
 def _num_frames(config: PreTrainedConfig, samples: int) -> int:
-    """Return the number of frames that the convolutions make of ``samples``."""
+    """Return the number of frames that the convolutions make from ``samples``."""
     for kernel, stride in zip(config.conv_kernel, config.conv_stride, strict=True):
         samples = (samples - kernel) // stride + 1
     return samples

@@ -61,7 +61,7 @@ class Wav2Vec2Forward:
         return self.logits_of_features(self.features(input_values, num_samples), self.num_frames(num_samples))
 
     def num_frames(self, num_samples: torch.Tensor | None) -> torch.Tensor | None:
-        """Return the number of frames that the feature encoder makes of ``num_samples``, int64 (B,)."""
+        """Return the number of frames that the feature encoder makes from ``num_samples``, int64 (B,)."""
         if num_samples is None:
             return None
         for kernel, stride in zip(self.config.conv_kernel, self.config.conv_stride, strict=True):

@@ -10,7 +10,7 @@ from pathlib import Path
 from earmark.formats.sheet import Sheet
 
 JOURNAL = "earmark.jsonl"  # in a folder of tables: the recording of each table
-_FOLDERS_ABOVE = 8  # that are searched for the journal
+_FOLDERS_ABOVE = 8  # folders above a table that are searched for the journal
 # added by Raven, BirdNET and earmark between a recording's name and the suffix of its table
 _ADDED = re.compile(r"\.(Table\.\d+|selections?|BirdNET|raven|labels?)\b.*$", re.IGNORECASE)
 

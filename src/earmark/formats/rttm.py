@@ -39,7 +39,7 @@ class RttmRows(SegmentRows):
 def file_ids(sources: Sequence[str]) -> dict[str, str]:
     """Return a unique ID for each recording.
 
-    The ID is the path without its suffix; with the suffix if two recordings would be equal (``rec.wav``, ``rec.flac``);
+    The ID is the path without its suffix; with the suffix if two IDs would be equal (``rec.wav``, ``rec.flac``);
     with a number if they still are (``a b.wav``, ``a_b.wav``).
     """
     short = {source: _field(os.path.splitext(source)[0]) for source in sources}

@@ -133,7 +133,7 @@ def _decision(value: object) -> Decision:
             return kind, what
         if isinstance(what, list) and all(isinstance(name, str) for name in what):
             return kind, tuple(what)
-    raise HTTPException(400, "invalid decision. Send null, or a list of a kind and a text or list of texts")
+    raise HTTPException(400, "invalid decision. Send null, [KIND, NAME] or [KIND, [NAME, ...]]")
 
 
 def _answer_error(request: Request, exc: Exception) -> Response:

@@ -102,7 +102,7 @@ def build_for_training(
     Args:
         source: checkpoint or architecture.
         labels: class names, or the name of the number for a regression. Classes that the checkpoint also has keep
-            their row of its head (see :mod:`earmark.models.head`).
+            their rows of its head (see :mod:`earmark.models.head`).
         length_s: requested clip length in seconds; ``None`` for the length of the longest training clip, or the longest
             that the architecture allows.
         longest_s: duration of the longest training clip, in seconds.

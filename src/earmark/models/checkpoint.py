@@ -27,7 +27,7 @@ _ADAPTER = "adapter_model.safetensors"  # the base model is found when the adapt
 _PICKLED = "pytorch_model.bin"
 _EXPORT = "export.json"
 _MODEL_FILES = ("config.json", "adapter_config.json", _EXPORT)
-_NAMED = 4  # most folders to name in a message
+_NAMED = 4  # maximum number of folders named in a message
 _WHAT_TO_GIVE = "Give a folder with weights, or a name on the hub such as facebook/wav2vec2-base."
 _SCHEMES = (HUB_SCHEME, modelscope.SCHEME)
 _HUB_ANSWERS_WITHIN_S = 10  # including the DNS lookup, to which timeouts of HTTP clients do not apply
@@ -205,7 +205,7 @@ def check_checkpoint(folder: Path, *, allow_pickle: bool = False) -> None:
 
 
 def _folder_hint(folder: Path) -> str:
-    """Return the end of an error about a folder without a model: an export, or models of folds and seeds in it."""
+    """Return the end of an error about a folder without a model: it is an export, or has models in subfolders."""
     if (folder / _EXPORT).is_file():
         return (
             ", but an exported model. Use it with predict, evaluate and serve, and the original run for anything else."

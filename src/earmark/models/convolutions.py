@@ -35,7 +35,7 @@ from earmark.text import and_more
 
 logger = logging.getLogger(__name__)
 
-TOLERANCE = 0.05  # relative error (Euclidean norm); right kernels: 0.002 in bfloat16, wrong ones: 0.4 to 1.3
+TOLERANCE = 0.05  # relative error (Euclidean norm); correct kernels: 0.002 in bfloat16, wrong ones: 0.4 to 1.3
 _NUM_LENGTHS = 8  # one period of the known faults
 _FEWEST_FRAMES = 17  # output frames of the shortest probe: more than a tile of AMX with 16 rows
 _HALF = (torch.bfloat16, torch.float16)
@@ -151,8 +151,8 @@ class CheckedConvolutions:
     """The convolutions of a model, which run in float32 if this CPU computes them wrongly in half precision.
 
     Args:
-        model: model whose convolutions get a ``_conv_forward`` that uses this object, with cast weights and under
-            autocast. It has no effect in float32 and on accelerators.
+        model: model whose convolutions get a ``_conv_forward`` that uses this object. It works with cast weights and
+            under autocast, and changes nothing in float32 and on accelerators.
 
     Attributes:
         in_float32: names of layers that run in float32, by half-precision type; a type is missing until it is probed.
@@ -215,7 +215,7 @@ class CheckedConvolutions:
     def _needs_float32(self, name: str, dtype: torch.dtype, backward: bool) -> bool:
         if not torch.compiler.is_compiling():
             self.check(dtype, backward=backward)
-        # If a graph is compiled before any probe, use float32, which is always right.
+        # If a graph is compiled before any probe, use float32, which is always correct.
         return dtype not in self.in_float32 or name in self.in_float32[dtype]
 
 

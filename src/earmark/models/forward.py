@@ -198,7 +198,7 @@ def cast_in_place(model: nn.Module, dtype: torch.dtype) -> None:
 
 
 def cast_weights(model: nn.Module, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    """Every parameter of ``model`` by name, in ``dtype``; those of batch norms, whose statistics are float32, as is."""
+    """Return the parameters of ``model`` by name, in ``dtype``. Batch norms keep their type, like their statistics."""
     kept = {
         id(parameter)
         for module in model.modules()

@@ -1,7 +1,7 @@
 """Match the rows of a checkpoint's output layer with classes by name, not by position.
 
-A checkpoint to fine-tune may have the classes of the recordings in another order, some of them, or others. The rows of
-classes in both are reused; the other rows start from random weights.
+A checkpoint to fine-tune may list the same classes in another order, only some of them, or other classes. Rows of
+classes that the recordings also have are reused; the other rows start from random weights.
 
 Shapes: C classes, D inputs of the output layer.
 """

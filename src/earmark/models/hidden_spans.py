@@ -81,8 +81,8 @@ def within(spans: torch.Tensor, count: torch.Tensor, length: int) -> torch.Tenso
     """Return which positions are in any span, bool (B, length).
 
     Args:
-        spans: start among the possible ones, and width, as fractions, (B, S, 2).
-        count: number of positions that the fractions refer to, int64 (B,).
+        spans: start, as a fraction of the possible starts, and width, as a fraction of ``count``, (B, S, 2).
+        count: number of positions that can be in a span, int64 (B,).
         length: positions of the batch. Widths are rounded down to whole positions, and spans end before ``count``.
     """
     width = (spans[..., 1] * count[:, None]).floor()  # (B, S)

@@ -37,7 +37,7 @@ def download(name: str, *, revision: str, token: str | None, cache_dir: str | No
     repository = name.removeprefix(SCHEME)
     if repository.count("/") != 1:
         raise ModelError(f"{name}: not a name on ModelScope. Write {SCHEME}ORG/NAME.")
-    # of its own: the client's default keeps the endpoint of the first call in the process
+    # a new configuration, because the client's default keeps the endpoint of the first call in the process
     config = hub.HubConfig(token=token or None)
     try:
         folder = hub.HubApi(config).download_repo(

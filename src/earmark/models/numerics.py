@@ -307,7 +307,7 @@ def _gradients(model: PreTrainedModel, value: torch.Tensor, dtype: torch.dtype) 
 
 @contextmanager
 def _noting_head(model: PreTrainedModel) -> Iterator[list[float]]:
-    """Yield a list of the typical size of logits for random weights and inputs of the same size as the head's."""
+    """Yield a list that gets the logit size of a random head whose weights and inputs are as large as this head's."""
     noted: list[float] = []
     head = model.forward.family.last_layer(model)
     if not isinstance(head, nn.Linear):

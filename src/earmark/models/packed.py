@@ -27,7 +27,7 @@ _FEWEST_ROWS = 8  # for fewer rows, the call costs more than the product
 
 
 def can_pack(device: torch.device) -> bool:
-    """Return whether packing helps: on an x86 CPU, with a torch with oneDNN that is not switched off."""
+    """Return whether packing helps: on an x86 CPU, if torch has oneDNN and it is not switched off."""
     if device.type != "cpu" or platform.machine().lower() not in ("x86_64", "amd64"):
         return False
     operators = torch.ops.mkldnn
@@ -147,7 +147,7 @@ class PackedProducts:
         return _multiply(rows, self._pack(module, [module.weight], _pack_over_frames), module.bias, gelu=gelu)
 
     def _convolution(self, module: Any, frames: torch.Tensor, *, gelu: bool) -> torch.Tensor:
-        sources = list(module.parameters())  # with weight norm, the weight is computed from two of them
+        sources = list(module.parameters())  # with weight norm, two parameters give the weight
         packed = self._pack(module, sources, lambda _: _pack_convolution(module, frames.shape))
         return _convolve(module, packed, frames, gelu=gelu)
 
@@ -172,7 +172,7 @@ class PackedProducts:
     def _pack(
         self, module: nn.Module, sources: list[torch.Tensor], pack: Callable[[torch.Tensor], torch.Tensor]
     ) -> torch.Tensor:
-        """Return the packed weight that is made of ``sources``; ``pack`` makes it of the first."""
+        """Return the packed weight for ``sources``; ``pack`` makes it from the first of them."""
         known = self._packed.get(module)
         versions = [source._version for source in sources]
         # Keep the memory of packed weights, so that no other weight can get its address.
@@ -206,7 +206,7 @@ def _pack_over_frames(weight: torch.Tensor) -> Any:
 
 
 def _pack_convolution(module: Any, shape: torch.Size) -> Any:
-    """Pack the weight of a convolution for inputs (B, F, C); other shapes than this one work, too."""
+    """Pack the weight of a convolution for inputs of the shape (B, F, C); inputs of other shapes also work."""
     batch, frames, channels = shape
     size = [batch, channels, 1, frames]
     weight = module.weight.detach()[:, :, None].contiguous()
@@ -214,7 +214,7 @@ def _pack_convolution(module: Any, shape: torch.Size) -> Any:
 
 
 def _convolve(module: Any, packed: torch.Tensor, frames: torch.Tensor, *, gelu: bool) -> Any:
-    """Return (B, F, N) of frames (B, F, C), whose memory is that of an image (B, C, 1, F) with channels last."""
+    """Return (B, F, N) of frames (B, F, C), which are in memory like an image (B, C, 1, F) with channels last."""
     bias = None if module.bias is None else module.bias.detach()
     image = frames.contiguous().transpose(1, 2)[:, :, None]
     output = torch.ops.mkldnn._convolution_pointwise(image, packed, bias, *_settings(module), *_last_step(gelu))

@@ -1,7 +1,7 @@
-"""Load a checkpoint into a classifier of torch modules alone (:mod:`earmark.families.plain_model`).
+"""Load a checkpoint into a classifier that consists of torch modules only (:mod:`earmark.families.plain_model`).
 
 Only checkpoints that fit exactly are loaded: the class, every setting that it reads, and the name and shape of every
-weight. All others, damaged ones too, are left to Transformers, which knows defaults, older names and the reasons.
+weight. Transformers loads all others, because it knows defaults and older names, and reports damage.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Speed up linear layers and convolutions of a training step in bfloat16 on x86 CPUs.
 
 torch adds the bias of a linear layer by copying it to each row of the output first, which takes a quarter of the time
-of a product with more outputs than inputs. oneDNN adds it in the product. Torch's convolutions change the layout of
-their input and output. As products of overlapping frames, they leave frames contiguous for the layers that follow.
+of a product with more outputs than inputs. oneDNN adds it in the product. torch's convolutions change the layout of
+their input and output. Computed as products of overlapping frames, they keep frames contiguous for the next layers.
 
 Shapes: B batch, F frames, R rows, K inputs, N outputs, W kernel width.
 """
@@ -37,7 +37,7 @@ class TrainingProducts:
 
     @contextmanager
     def used(self) -> Iterator[None]:
-        """Let the modules compute in this way in the context."""
+        """Use the faster forward of the modules in this context."""
         for linear in self._linears:
             linear.forward = partial(_linear, linear)  # type: ignore[method-assign]
         for convolution in self._convolutions:
@@ -50,7 +50,7 @@ class TrainingProducts:
 
 
 def can_multiply(device: torch.device) -> bool:
-    """Return whether products of a training step can use oneDNN's in bfloat16."""
+    """Return whether oneDNN can compute the products of a training step in bfloat16 on this device."""
     supports_bfloat16 = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", bool)
     return can_pack(device) and bool(supports_bfloat16())
 

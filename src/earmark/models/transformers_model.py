@@ -122,7 +122,7 @@ def random_weights(config: PreTrainedConfig, source: ModelSource) -> Any:
     """
     try:
         return AutoModelForAudioClassification.from_config(config, trust_remote_code=source.trust_remote_code)
-    except Exception as exc:  # each architecture raises other errors if sizes do not match
+    except Exception as exc:  # errors for sizes that do not match differ between architectures
         raise ModelError(
             f"a {config.model_type} cannot be built with these settings ({first_line(exc)}). Fix --config_overrides."
         ) from exc

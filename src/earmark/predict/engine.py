@@ -86,4 +86,4 @@ def score_recordings(
 def _ended(waiting: deque[tuple[Key, tuple[int, int] | Ended]]) -> Iterator[tuple[Key, Ended]]:
     """Yield the ends of recordings at the front of the queue."""
     while waiting and isinstance(waiting[0][1], Ended):
-        yield waiting.popleft()  # type: ignore[misc]  # seen to be one in the line above
+        yield waiting.popleft()  # type: ignore[misc]  # the line above checks the type

@@ -17,7 +17,7 @@ from earmark.text import counted
 
 logger = logging.getLogger(__name__)
 
-_MANY = 200  # with more recordings, progress counts recordings, not seconds: those need the header of every recording
+_MANY = 200  # above this number, progress counts recordings, because seconds need the header of every recording
 
 
 def check_inputs(inputs: Sequence[str], *, any_missing: bool = True) -> None:

@@ -129,7 +129,7 @@ class PartFile:
     def hint(self) -> str:
         """Hint for error messages on how to continue; empty if nothing is finished."""
         is_kept = bool(self._finished) and self._part.exists()
-        return f". {self._part} keeps {self._count_finished()}. --resume continues" if is_kept else ""
+        return f". {self._part} keeps {self._count_finished()}. Add --resume to continue" if is_kept else ""
 
     def remaining(self, clips: Sequence[Clip]) -> list[Clip]:
         """Return the recordings that are not finished."""
@@ -191,7 +191,7 @@ class PartFile:
         if not self._is_ours:
             return
         if any(entry["reason"] is None for entry in self._finished) and self._part.exists():
-            logger.info("%s keeps %s. --resume continues", self._part, self._count_finished())
+            logger.info("%s keeps %s. Add --resume to continue", self._part, self._count_finished())
             return
         with suppress(OSError, OutputError):
             if self._finished:
@@ -254,7 +254,8 @@ class PartFile:
         difference = self._provenance.difference(earlier)
         if difference is not None:
             raise UsageError(
-                f"--resume: {where} was written {difference}. Use the same to continue, or start again with --overwrite"
+                f"--resume: {where} was written {difference}. Use the same model and settings to continue, "
+                "or start again with --overwrite"
             )
 
     def _read_stopped(self, head: str) -> None:

@@ -314,8 +314,8 @@ class TableFolder:
         difference = self._provenance.difference(self._journal.jobs.get(entry.job))
         if difference is not None:
             return UsageError(
-                f"--resume: {target} was written {difference}. Use the same to continue, choose another folder, or add "
-                "--overwrite to write such tables again"
+                f"--resume: {target} was written {difference}. Use the same model and settings to continue, "
+                "choose another folder, or add --overwrite to replace these tables"
             )
         return None
 

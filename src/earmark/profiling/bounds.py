@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from earmark.families.model_parts import StepPart
 from earmark.profiling.attribution import StepProfile
 
-_WAITS = 0.15  # from this fraction of the time on, waiting is worth a line
+_WAITS = 0.15  # waiting is reported if it takes at least this fraction of the time
 _PRODUCTS = 0.4
 _MEMORY = 0.25
 _OPTIMIZER = 0.2

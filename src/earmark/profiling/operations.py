@@ -1,6 +1,6 @@
 """Count the floating-point operations of operators from the shapes that a profiler recorded.
 
-A multiplication and the addition behind it count as two operations, as in :mod:`torch.utils.flop_counter`.
+A multiplication and the addition after it count as two operations, as in :mod:`torch.utils.flop_counter`.
 """
 
 from __future__ import annotations

@@ -279,4 +279,4 @@ def _read(path: Path, parse: Callable[[str], Any]) -> Any:
             ) from exc
         raise DataError(f"{path.parent}: no such folder. Check the path.") from exc
     except (OSError, ValueError) as exc:
-        raise DataError(f"{path}: the file is damaged ({exc}). Train or evaluate again to write it again.") from exc
+        raise DataError(f"{path}: the file is damaged ({exc}). Train or evaluate again to replace it.") from exc

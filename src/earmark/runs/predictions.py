@@ -65,9 +65,9 @@ def read_predictions(path: Path) -> Predictions:
     except FileNotFoundError as exc:
         raise DataError(f"{path}: no such file. Run `earmark train` or `earmark evaluate`, which write it.") from exc
     except (OSError, ValueError, KeyError, IndexError, DataError, csv.Error) as exc:
-        raise DataError(f"{path}: the file is damaged ({exc!r}). Evaluate again to write it again.") from exc
+        raise DataError(f"{path}: the file is damaged ({exc!r}). Evaluate again to replace it.") from exc
     if found is None or not found.clips:
-        raise DataError(f"{path}: the file has no rows. Evaluate again to write it again.")
+        raise DataError(f"{path}: the file has no rows. Evaluate again to replace it.")
     return found
 
 

@@ -85,7 +85,7 @@ def load_row(folder: str | Path) -> ResultsRow:
         row = ResultsRow(**{_EARLIER_NAMES.get(name, name): value for name, value in values.items()})
         row.cells()
     except (TypeError, ValueError, AttributeError) as exc:
-        raise DataError(f"{run.results_row}: not a results row. Train or evaluate again to write it again.") from exc
+        raise DataError(f"{run.results_row}: not a results row. Train or evaluate again to replace it.") from exc
     return row
 
 

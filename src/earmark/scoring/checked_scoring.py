@@ -1,8 +1,8 @@
 """Check half precision: compare one clip of the first batch with float32, once per process.
 
 The check compares the logits of the batch and the outputs of the layers. It takes about as long as scoring three
-clips, which is below 1 % from 300 clips on. On an accelerator it also compares float32 with the CPU. A difference
-beyond the tolerance is an error, because half precision is used here only if a flag asks for it.
+clips, which is less than 1 % of the time for 300 or more clips. On an accelerator it also compares float32 with the
+CPU. A difference beyond the tolerance is an error, because half precision is used here only if a flag asks for it.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from earmark.text import counted
 
 _CROSS_FITTED = "cross-fitted: each half of the clips is evaluated with values fitted on the other half"
 _SPLIT_FOLDERS = {name for split in SPLIT_NAMES for name in SplitNames().of(split)}
-_AT_THE_END = 1.01  # a temperature within 1 % of a limit of the range was cut off there
+_AT_THE_END = 1.01  # a temperature within 1 % of a limit of the search range counts as being at the limit
 
 
 @dataclass(frozen=True)

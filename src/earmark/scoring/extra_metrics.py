@@ -129,7 +129,7 @@ def _own_name(function: object) -> str:
 
 
 def _parameters(name: str, function: MetricFunction) -> list[str]:
-    """Return the names of the parameters to pass to a function: all without a default."""
+    """Return the names of the parameters to pass to a function: the ones without a default."""
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError) as exc:

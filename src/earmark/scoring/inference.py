@@ -32,7 +32,7 @@ class Scorer(Protocol):
         sampling_rate_hz: sampling rate of its input.
         max_samples: length of the longest window.
         shortest_in_batch: shortest clip of a batch, as a fraction of the longest: 1 if they must have equal lengths.
-        most_samples: most samples in one batch, including padding.
+        most_samples: maximum number of samples in one batch, including padding.
         task: the task of the model, which combines the scores of windows.
     """
 

@@ -2,7 +2,7 @@
 
 A browser cannot set headers on a WebSocket, so a stream accepts credentials in two other ways:
 
-- the subprotocol ``earmark.bearer.TOKEN``, with the token in base64url, beside the subprotocol ``earmark``;
+- the subprotocol ``earmark.bearer.TOKEN``, with the token in base64url, next to the subprotocol ``earmark``;
 - ``?ticket=TICKET``, from ``POST /v1/stream-ticket``. A ticket opens one stream and expires soon, so it is harmless in
   a proxy's log. The token itself is never accepted in a query.
 """

@@ -107,7 +107,7 @@ def _add_routes(app: FastAPI, service: Service, lifecycle: Lifecycle, metrics: S
     async def healthz() -> Response:
         return JSONResponse({"status": "ok"})
 
-    @app.get("/readyz", summary="Whether requests are taken", responses=openapi.STATUS | openapi.errors(503))
+    @app.get("/readyz", summary="Whether the server accepts requests", responses=openapi.STATUS | openapi.errors(503))
     async def readyz() -> Response:
         if lifecycle.draining:
             raise HTTPException(503, "the server is stopping. Try again in a second")
@@ -115,7 +115,7 @@ def _add_routes(app: FastAPI, service: Service, lifecycle: Lifecycle, metrics: S
             raise HTTPException(503, "the thread that owns the model has died. Restart the server.")
         return JSONResponse({"status": "ready"})
 
-    @app.get("/metrics", summary="Figures for Prometheus", response_class=Response, responses=openapi.errors(401))
+    @app.get("/metrics", summary="Metrics for Prometheus", response_class=Response, responses=openapi.errors(401))
     async def show_metrics() -> Response:
         return Response(metrics.text(), media_type=CONTENT_TYPE)
 

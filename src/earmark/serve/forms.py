@@ -46,7 +46,7 @@ class UnknownSettingError(HTTPException):
     Args:
         name: name sent by the client.
         known: known names.
-        what: what the name is not.
+        what: the kind of name that was expected.
 
     Attributes:
         logged: message for the log, without the name, because client text is not logged.

@@ -1,4 +1,4 @@
-"""Handle requests apart from HTTP: read, decode, wait for a batch, return scores.
+"""Handle requests behind the HTTP layer: read, decode, wait for a batch, return scores.
 
 Shapes: W windows, C classes.
 """
@@ -30,7 +30,7 @@ from earmark.settings.serving_flags import ServeOptions
 from earmark.tasks import pool, sigmoid, softmax
 from earmark.tasks.decision import PLAIN
 
-_BODIES_AT_ONCE = 16  # bodies that arrive together may take this many times the largest body's bytes
+_BODIES_AT_ONCE = 16  # all bodies in memory together may be this many times as large as the largest allowed body
 _MEGABYTE = 1_000_000
 
 T = TypeVar("T")

@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 _TOKEN_VARIABLE = "EARMARK_SERVE_TOKEN"
 _SHORTEST_TOKEN = 16
-_LAST_BYTES_S = 2  # at shutdown, for responses that clients have not read yet
+_LAST_BYTES_S = 2  # wait at shutdown for responses that clients have not read yet
 
 
 def serve(options: ServeOptions, greet: Callable[[str], None] = lambda address: None) -> None:

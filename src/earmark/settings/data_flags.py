@@ -87,7 +87,7 @@ class TableArguments(PathArguments, scope=Scope.SPLITS):
         "Column with the start of each event in its recording (default: by name, e.g. onset); none: whole recordings.",
     )
     end_column_name: str | None = flag(
-        None, "Column with the end of each event (default: by name, e.g. offset beside onset)."
+        None, "Column with the end of each event (default: by name, e.g. offset next to onset)."
     )
     label_column_name: str = flag(
         "label",
@@ -191,7 +191,7 @@ class DataArguments(TableArguments, scope=_SPLIT):
         "background", "Name of the background class; with --task multi_label its clips have no label.", check=NOT_EMPTY
     )
     background_ratio: float = flag(
-        1.0, "Number of background clips, as a multiple of the clips that the average class has.", check=above(0)
+        1.0, "Number of background clips, as a multiple of the mean number of clips per class.", check=above(0)
     )
     background_margin_seconds: float = flag(
         1.0,

@@ -169,7 +169,7 @@ class TrainingArguments(
     )
     bucket_waste: float = flag(
         0.1,
-        "Largest fraction of padding in a batch: batches are made of clips of similar length to stay below it; 1 draws "
+        "Largest fraction of padding in a batch: batches have clips of similar length to stay below it; 1 draws "
         "batches without regard to length.",
         check=within(0, 1, "between 0 and 1"),
     )

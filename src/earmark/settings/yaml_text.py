@@ -62,7 +62,7 @@ def _yaml_settings(loader: _Loader, root: yaml.MappingNode, path: str | Path) ->
     for key_node, value_node in root.value:
         line = key_node.start_mark.line + 1
         if not isinstance(key_node, yaml.ScalarNode):
-            raise UsageError(f"{path} line {line}: no name of a setting. Write lines of `setting: value`.")
+            raise UsageError(f"{path} line {line}: no setting name. Write lines of `setting: value`.")
         if key_node.value in settings:
             raise UsageError(f"{path} line {line}: {key_node.value} is given twice. Keep one of them.")
         settings[key_node.value] = _yaml_value(loader, value_node)

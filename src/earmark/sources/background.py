@@ -78,12 +78,12 @@ def background_classes(
 def add_background(splits: Splits, options: DataArguments) -> None:
     """Add clips of the background class if the settings ask for them, and notes about them.
 
-    Each split gets as many as its average class has, times ``background_ratio``; existing background clips count. Clips
-    of one recording are in one split: recordings of ``background_dir`` are divided over the splits in the data, and
-    gaps stay in the split of their recording. Without a validation split, all go to training, and whole recordings are
-    set aside later. Lengths are drawn from the lengths of training clips, so that the length does not reveal the class.
-    Nothing depends on a seed: the same recordings give the same clips in every run, so runs can be compared, and
-    ``evaluate`` recognises the clips by their samples.
+    Each split gets ``background_ratio`` times the mean number of clips of its classes; existing background clips count.
+    Clips of one recording are in one split: recordings of ``background_dir`` are divided over the splits in the data,
+    and gaps stay in the split of their recording. Without a validation split, all background clips go to training, and
+    whole recordings are set aside later. Lengths are drawn from the lengths of training clips, so that the length does
+    not reveal the class. Nothing depends on a seed: the same recordings give the same clips in every run, so runs can
+    be compared, and ``evaluate`` recognises the clips by their samples.
 
     Raises:
         UsageError: the task has no classes.
@@ -260,7 +260,7 @@ def _gaps(tables: Mapping[str, ClipTable], options: DataArguments) -> dict[str, 
 
 def _gaps_between(clips: Sequence[Clip], margin_s: float) -> list[Stretch]:
     """Return the parts of a recording that are at least ``margin_s`` seconds away from all its clips."""
-    path = clips[0].path or ""  # as in the first table, so that clips and background clips share one path
+    path = clips[0].path or ""  # the spelling in the first table, so that clips and background clips have equal paths
     ordered = sorted(clips, key=lambda clip: clip.offset_s)
     whole = _whole(Clip(path, path=path, group=ordered[0].group, fold=ordered[0].fold))
     gaps, start_s = [], 0.0

@@ -141,7 +141,7 @@ def _describe(sources: Sequence[LoadedSource]) -> str:
 def _keep_once(
     sources: Sequence[LoadedSource], rows: Sequence[_Row], num_workers: int, stores: Path | None
 ) -> list[str]:
-    """Mark the rows of which a copy is used, and return sentences about the changes."""
+    """Mark the rows that a copy replaces, and return sentences about the changes."""
     clips, numbers = [row.clip for row in rows], [row.source for row in rows]
     groups = find_copies(clips, numbers, num_workers=num_workers, stores=stores)
     changes = _Changes()

@@ -174,7 +174,8 @@ def draw_cuts(stretches: Sequence[Stretch], count: int, lengths: ClipLengths, la
 
     The clips of a recording depend on its name and its parts, not on a seed. Adding recordings or asking for more clips
     does not change the first ones. Clips are only cut from parts that are long enough; if a recording has none, another
-    recording is used. If no recording has one, the longest parts are used whole.
+    recording is used. If no recording has a part that is long enough, the longest parts are used
+    whole.
 
     Args:
         stretches: parts of recordings to cut from.
@@ -223,7 +224,7 @@ def _long_enough(
     there = [(recording, room_s) for recording, room_s in rooms if room_s > 0]
     if not there:
         return None
-    # Weighted rendezvous hashing, in proportion to the room. Adding recordings changes only a few choices.
+    # Rendezvous hashing, weighted by the room in each recording: adding recordings changes only a few choices.
     chosen, _ = max(there, key=lambda one: one[1] / -math.log(hash_fraction("instead", one[0].key, *key) or 1e-17))
     return chosen
 

@@ -6,8 +6,7 @@ The rules, in order:
 2. A folder with the name of a split (:mod:`earmark.clips.split_names`) is a split, not a class, unless a flag such as
    ``--test_split_name none`` makes it a class.
 3. Folders directly in a split, or in the folder itself if it has no splits, are classes. If a class folder contains
-only
-   folders of splits (``dog/train``, ``dog/test``), its clips are divided over these splits.
+   only folders of splits (``dog/train``, ``dog/test``), its clips are divided over these splits.
 4. Anything else is an error that lists what was found.
 """
 
@@ -183,7 +182,7 @@ def _holds_data(folder: Path) -> bool:
 
 
 def _alike(inner: str, outer: str) -> bool:
-    """Return whether one name starts with the other, ignoring characters between the letters."""
+    """Return whether one name starts with the other, ignoring everything except letters and digits."""
     first, second = ("".join(filter(str.isalnum, name)).casefold() for name in (inner, outer))
     return bool(first and second) and (first.startswith(second) or second.startswith(first))
 

@@ -24,7 +24,7 @@ def load_manifest(path: str | os.PathLike[str], columns: Columns | None = None) 
         columns: names of the columns, if they are unusual, and how to read cells.
 
     Raises:
-        DataError: the file does not exist, has another format than its suffix says, has no rows or lacks a column; or a
+        DataError: the file does not exist, is not in the format of its suffix, has no rows or lacks a column; or a
             row has no recording or usable label. The message has the row's number.
         MissingExtraError: a format needs a package that is not installed.
     """

@@ -66,7 +66,7 @@ def load_sounds(folders: Mapping[str, str], sampling_rate_hz: int, options: Data
 
     Args:
         folders: folder of each flag; subfolders are included. Recordings of ``augment_reverb`` are impulse responses,
-            for which the mean of opposite channels would be meaningless.
+            which are rejected if their channels cancel out.
         sampling_rate_hz: rate of the samples.
         options: settings of the store and the decoder threads. ``on_bad_audio`` decides whether bad
             recordings (unreadable, NaN, silent, or channels that cancel out) stop the run or are ignored.

@@ -49,7 +49,7 @@ def load_superb_ks(data_dir: str, *, silence_percentage: float | None, seed: int
         and a note reports it.
 
     Raises:
-        DataError: the archive does not exist, is damaged, or lacks its lists, a listed file or all words.
+        DataError: the archive does not exist, is damaged, or lacks its lists, a listed file or every word.
     """
     root, test_root = _locate(Path(data_dir))
     recordings = _recordings(root)
@@ -67,7 +67,7 @@ def load_superb_ks(data_dir: str, *, silence_percentage: float | None, seed: int
     splits.notes.append(
         f"Speech Commands in {root}: {counted(len(recordings), 'recording')} ({background} of them background), "
         f"{len(listed['validation']):,} listed for validation and {len(listed['testing']):,} for testing, "
-        f"the other {len(train):,} train"
+        f"the other {len(train):,} for training"
     )
     splits.notes.append(_note_on_test(splits, test_root))
     if silence_percentage is not None:

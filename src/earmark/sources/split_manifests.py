@@ -110,5 +110,6 @@ def _add_class_folders(splits: Splits, root: Path, manifests: dict[str, Path], r
     used = and_more([path.name for path in manifests.values()])
     splits.notes += [
         *train.notes,
-        f"{root}: {counted(len(rows), 'recording')} of the class folders are for training, those in {used} are not",
+        f"{root}: {counted(len(rows), 'recording')} of the class folders are used for training; "
+        f"those in {used} are not",
     ]

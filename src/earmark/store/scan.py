@@ -74,7 +74,7 @@ def scan_clips(
         table: N clips.
         sampling_rate_hz: rate at which the clips will be used.
         num_workers: decoder threads; soundfile and soxr release the GIL.
-        progress: called at times, in this thread, with the number of clips done and N.
+        progress: called regularly, in this thread, with the number of clips done and N.
         watch: reports unusable clips, and may stop the scan.
 
     Raises:

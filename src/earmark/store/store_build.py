@@ -81,7 +81,7 @@ def open_or_build(
         root: folder that holds stores; created if needed.
         dtype: int16, float16 or float32.
         num_workers: decoder threads; soundfile and soxr release the GIL.
-        progress: called at times, in this thread, with the number of clips done and N.
+        progress: called regularly, in this thread, with the number of clips done and N.
         watch: reports unusable clips, and may stop the build. The next build resumes it.
 
     Raises:

@@ -83,7 +83,7 @@ class WaveformStore:
         return self.keep(np.delete(np.arange(len(self)), [clip.index for clip in self.bad]))
 
     def keep(self, rows: Sequence[int] | np.ndarray) -> WaveformStore:
-        """Return the samples of these rows, none of which is bad."""
+        """Return the samples of these rows, which must not include bad clips."""
         rows = np.asarray(rows, dtype=np.int64)
         return replace(
             self,

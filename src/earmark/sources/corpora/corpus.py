@@ -70,12 +70,12 @@ class Corpus:
     """A public data set.
 
     Attributes:
-        published: how it was published.
+        published: facts about its publication.
         layout: description of its folder, for messages and help.
         is_root: returns whether a folder has this layout.
         read: reads such a folder.
         flags: protocol flags of ``earmark train`` for this data set; empty if it has splits.
-        is_meant: chooses between several folders with this layout, if not all are equal.
+        is_meant: tells which folder to use if several have this layout; ``None`` if none is preferred.
     """
 
     published: Publication

@@ -125,7 +125,7 @@ def _labels(sheet: Sheet, wanted: Columns, found: FoundColumns) -> list[Label | 
 
 
 def _check_labels_are_classes(sheet: Sheet, column: str) -> None:
-    """Reject a CSV column of numbers of which some are not whole, because it contains measurements, not classes."""
+    """Reject a CSV column of numbers that are not all whole, because it contains measurements, not classes."""
     fraction = None
     for cell in dict.fromkeys(sheet.columns[column]):
         if is_missing(cell):

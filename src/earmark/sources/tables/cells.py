@@ -44,7 +44,7 @@ def parse_label(value: object, columns: Columns, names: Sequence[str] | None = N
 
 @dataclass(frozen=True)
 class _Cell:
-    """The label in a cell, read as the task needs it."""
+    """The label in a cell, interpreted for the task."""
 
     value: Any
     separator: str

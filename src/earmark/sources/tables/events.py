@@ -85,7 +85,7 @@ class EventColumns:
 
 
 def time_column(name: str) -> TimeColumn | None:
-    """Return the time column that has this name; ``None`` if the name is not that of a time column."""
+    """Return the time column that has this name; ``None`` if no time column has this name."""
     words = [word.casefold() for word in _WORD.findall(name)]
     unit: float | str | None = 1.0
     for word in [word for word in words if word in _UNITS or word in _FRAMES]:
