@@ -19,7 +19,7 @@ exclude_patterns = ["images"]
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 4
 
-# Python: types stand in the signature's description, and nothing is imported from the network.
+# Python: argument types are shown in the descriptions of the arguments.
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 autodoc_class_signature = "separated"  # users get these objects from functions and do not call the classes

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 _LINE_EVERY_S = 10.0
 _WINDOW_S = 30.0  # the rate is measured over the last 30 s
 _EVIDENCE_S = 2.0  # shortest time over which a rate is shown
-_POINTS = 200  # most updates kept of the window
+_POINTS = 200  # maximum number of updates kept in the window
 
 
 def is_notebook() -> bool:

@@ -13,7 +13,7 @@ import numpy as np
 from torch.utils.data import Sampler
 
 _MOST_BUCKETS = 32
-_CANDIDATES = 256  # most lengths to consider as edges
+_CANDIDATES = 256  # maximum number of lengths to consider as edges
 
 
 def bucket_edges(num_samples: np.ndarray, waste: float) -> np.ndarray:

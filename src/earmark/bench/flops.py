@@ -22,7 +22,7 @@ from earmark.models.build_model import AudioModel
 from earmark.profiling.operations import convolution_gradients
 from earmark.scoring.torch_scorer import scoring
 
-_MOST_COUNTED = 6  # most lengths to count
+_MOST_COUNTED = 6  # maximum number of lengths to count
 
 
 class Shapes:

@@ -150,7 +150,7 @@ class Family:
         return int(samples)
 
     def min_frames(self, config: PreTrainedConfig) -> int:
-        """Return the fewest frames that a convolutional encoder must produce."""
+        """Return the minimum number of frames that a convolutional encoder must produce."""
         return span_frames(config)
 
     def example_samples(self, config: PreTrainedConfig, length: int) -> int:

@@ -25,7 +25,7 @@ def draw_spans(
         length: L.
         mask_prob: fraction of positions that would be masked if spans did not overlap.
         mask_length: positions in a span.
-        min_masks: fewest spans in a row.
+        min_masks: minimum number of spans in a row.
     """
     device = num_valid.device
     most = max(int(mask_prob * length / mask_length + 1), min_masks)

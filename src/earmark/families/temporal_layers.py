@@ -29,7 +29,7 @@ _LOG_FLOOR = 1e-6  # added to mel energies, about -60 dB of a full-scale tone, s
 
 
 def shortest_input(config: Any) -> int:
-    """Return the fewest samples that give two frames after the last block: batch norms cannot train on one."""
+    """Return the minimum number of samples for two frames after the last block: batch norms cannot train on one."""
     halvings = sum(after > before for before, after in pairwise([config.stem_channels, *config.channels]))
     return int(config.window_samples + config.hop_samples * 2**halvings)
 

@@ -21,7 +21,7 @@ class Reason:
     """One rule by which a table was read, for ``earmark inspect --explain``.
 
     Attributes:
-        text: what was read in which way, and why.
+        text: what was read, how, and why.
         is_obvious: whether other commands need not log the rule.
     """
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from earmark.tasks import Task
 
-_POINTS = 400  # most points of a curve, more than a screen shows
+_POINTS = 400  # maximum number of points of a curve, more than a screen shows
 
 
 def learning_curves(history: Sequence[Mapping[str, Any]], task: Task) -> list[dict[str, Any]]:

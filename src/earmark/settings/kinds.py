@@ -39,7 +39,7 @@ class Kind:
         optional: whether ``None`` is a value.
         or_text: whether a text that is not a JSON object stays text (the name of a JSON file).
         or_bool: whether true and false are values in addition to text.
-        or_commas: whether a list is the text of its items, separated by commas.
+        or_commas: whether it takes a list in addition to text, kept as text with commas.
     """
 
     base: type

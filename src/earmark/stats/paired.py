@@ -42,7 +42,7 @@ class Paired:
     Attributes:
         only_first: number of clips for which only the first model is right (with several labels: in all of them), or
             for which its number is closer.
-        only_second: number of such clips of the second model.
+        only_second: the same with the second model.
         second_is_better: direction of the difference that ``p`` tests.
         p: p value of McNemar's exact test, or for a regression of Wilcoxon's signed-rank test of the absolute errors;
             over groups, of :func:`sign_flip`.

@@ -31,7 +31,7 @@ NEVER = math.inf  # threshold of a class that is never predicted
 REJECTED = -1  # class index of a rejected clip
 _VERSION = 1
 _HOTTEST = 1000.0
-_LISTED = 50  # most thresholds in one line
+_LISTED = 50  # maximum number of thresholds in one line
 
 
 class WantedThresholds(Protocol):

@@ -11,7 +11,7 @@ from earmark.stats.thresholds import lowest_threshold
 from earmark.tasks.decision import NEVER
 from earmark.text import and_more
 
-_NAMED = 10  # most labels in one line
+_NAMED = 10  # maximum number of labels in one line
 
 
 @dataclass(frozen=True)

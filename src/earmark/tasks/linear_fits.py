@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 _STRENGTHS = tuple(10.0**power for power in (-4, -3, -2, -1, 0, 1))  # scikit-learn's C, the inverse of the penalty
 _WITHOUT_FOLDS = 0.1  # strength if there are too few clips for folds
 _FOLDS = 5
-_MOST_TRIED = 5000  # most clips that the penalty is chosen on
+_MOST_TRIED = 5000  # maximum number of clips on which the penalty is chosen
 _ITERATIONS = 2000
 _GRADIENT = 1e-5  # the fit of a label stops when no partial derivative of its loss is larger
 

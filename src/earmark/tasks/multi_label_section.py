@@ -16,9 +16,9 @@ from earmark.tasks.pooling import sigmoid
 from earmark.tasks.report_section import MISTAKES, ComparedRun, ScoredClips, Section, Side, fill, first_rows
 
 _PAIRS = 20
-_OF_RIGHT = 3  # most correct clips shown for a label
-_OF_PAIR = 3  # most clips shown for a confused pair
-_OF_LABEL = 4  # most false alarms, and most misses, shown for a label
+_OF_RIGHT = 3  # maximum number of correct clips shown for a label
+_OF_PAIR = 3  # maximum number of clips shown for a confused pair
+_OF_LABEL = 4  # maximum number of false alarms, and of misses, shown for a label
 
 
 def label_section(clips: ScoredClips) -> Section:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from earmark.tasks.decision import Decision
 
 MISTAKES = 24
-ROOM = 216  # most other clips. A page has 240 excerpts of at most 3 s, each about 35 kB with its spectrogram.
+ROOM = 216  # maximum number of other clips; a page has 240 excerpts of up to 3 s, each about 35 kB with spectrogram
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_CHECKED_AFTER = 100  # most batches between two checks; logging, scoring and saving also check
-_NAMED = 8  # most clips in a message
+_CHECKED_AFTER = 100  # maximum number of batches between two checks; logging, scoring and saving also check
+_NAMED = 8  # maximum number of clips in a message
 
 
 class LossGuard:

@@ -24,7 +24,7 @@ from earmark.train.custom import CustomParts
 from earmark.train.start_ranks import start_ranks
 from earmark.train.train_model import TrainOutcome, train
 
-_NAMED = 4  # most changed settings in a message
+_NAMED = 4  # maximum number of changed settings in a message
 
 
 class EndedEarly(Stopped):

@@ -85,7 +85,7 @@ class EventColumns:
 
 
 def time_column(name: str) -> TimeColumn | None:
-    """Return the time column that has this name; ``None`` if no time column has this name."""
+    """Return the time column with this name; ``None`` if there is none."""
     words = [word.casefold() for word in _WORD.findall(name)]
     unit: float | str | None = 1.0
     for word in [word for word in words if word in _UNITS or word in _FRAMES]:
