@@ -88,7 +88,7 @@ def test_train_is_every_recording_that_no_list_names_background_included(tmp_pat
     assert not set(listed) & set(paths(splits.train, root))
     assert paths(splits.train, root) == sorted(paths(splits.train, root))
     assert "122 recordings (2 of them background), 12 listed for validation and 24 for testing" in splits.notes[0]
-    assert "the other 86 train" in splits.notes[0]
+    assert "the other 86 for training" in splits.notes[0]
 
 
 def test_commands_keep_their_names_background_is_silence_the_rest_is_unknown(tmp_path):

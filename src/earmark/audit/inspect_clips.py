@@ -50,7 +50,7 @@ class Inspection:
     Attributes:
         audited: the clips with their measurements.
         findings: findings, the worst first.
-        notes: one line for each thing done that the user did not ask for.
+        notes: one line for each decision that the user did not ask for.
         reasons: rules by which the tables were read, with ``explain``.
         summary: text to print.
         written: files that were written, the most important first.

@@ -14,7 +14,7 @@ import numpy as np
 from earmark.export.recordings import Recordings
 from earmark.scoring.inference import Scorer, score
 
-LARGEST_DIFFERENCE = 1e-3  # of a probability; earmark rejects a float32 export that differs more
+LARGEST_DIFFERENCE = 1e-3  # between probabilities; earmark rejects a float32 export that differs more
 _LENGTHS = 12  # enough to include odd and even numbers of frames
 _BATCH_SIZES = (1, 3)
 

@@ -224,7 +224,7 @@ def _propose(
 def _order(
     options: LabelOptions, kind: LabelKind, scores: Scores, given: Sequence[Decision], labels: Sequence[str]
 ) -> np.ndarray:
-    """Return the rows of the scores in order of checking, int64 (N,)."""
+    """Return the rows of the scores in the order in which to label or check them, int64 (N,)."""
     if options.order == "diverse":
         return order.diverse(kind.doubts(scores.probabilities), scores.embeddings)
     if options.order == "uncertain":

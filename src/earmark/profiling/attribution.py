@@ -3,7 +3,7 @@
 Modules of the model and other pieces of a step run inside named ranges (:mod:`earmark.profiling.part_ranges`). An
 operator belongs to the range around it. Between modules, it belongs to the module before it. Backward operators run
 outside the ranges: each node of autograd has a number, which the operator that made the node has, too, so its time
-counts to the same part. Norms, activations and attention are also known by the names of their operators.
+belongs to the same part. Norms, activations and attention are also known by the names of their operators.
 
 On a CPU, the time of an operator is its own, without the operators that it calls. On an accelerator, it is the time of
 the kernels that it starts.

@@ -115,7 +115,7 @@ class PredictOptions(TrainedModelArguments, InferenceOptions, page="prediction")
     )
     release_threshold: float | None = flag(
         None,
-        "end one before the window below this (default: --threshold); a lower value keeps a sound in one segment.",
+        "end one before its first window below this (default: --threshold); lower values keep a sound in one segment.",
         check=PROBABILITY,
         only="segments",
     )
@@ -123,12 +123,14 @@ class PredictOptions(TrainedModelArguments, InferenceOptions, page="prediction")
         1, "average probabilities over this many neighbouring windows, an odd number.", check=ODD, only="segments"
     )
     merge_gap_seconds: float = flag(
-        0.0, "join those of a class that are at most this far apart, in seconds.", check=SECONDS, only="segments"
+        0.0, "join segments of a class that are at most this far apart, in seconds.", check=SECONDS, only="segments"
     )
-    min_duration_seconds: float = flag(0.0, "drop those shorter than this, in seconds.", check=SECONDS, only="segments")
+    min_duration_seconds: float = flag(
+        0.0, "drop segments shorter than this, in seconds.", check=SECONDS, only="segments"
+    )
     only_labels: list[str] | None = flag(None, "look for these classes only.", only="segments")
     include_background: bool = flag(
-        False, "also write those of background classes (silence, noise, unknown and the like).", only="segments"
+        False, "also write segments of background classes (silence, noise, unknown and the like).", only="segments"
     )
     engine: Literal["local", "ray"] = flag("local", "ray distributes the recordings over the workers of a Ray cluster.")
     ray_workers: int = flag(

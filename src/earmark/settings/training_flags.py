@@ -125,8 +125,7 @@ _changed = partial(changed, TransformersFlags)
 class TrainingArguments(
     LossArguments, DecisionArguments, AugmentArguments, TransformersFlags, page="training", scope=Scope.TRAINED
 ):
-    """All flags of training. Flags that Transformers has too have another default here, for the reason given above
-    each.
+    """All flags of training. Flags of Transformers are redeclared here if their default differs, with the reason.
 
     Raises:
         UsageError: a value is out of range, or two settings contradict each other.

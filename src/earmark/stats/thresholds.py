@@ -21,8 +21,8 @@ def lowest_threshold(scores: np.ndarray, right: np.ndarray, precision: float) ->
         precision: above 0 and at most 1.
 
     Returns:
-        The threshold; 0 if all predictions together are this precise; ``None`` if no threshold is, or without
-        predictions.
+        The threshold; 0 if all predictions together are this precise; ``None`` if no threshold reaches the
+        precision, or there are no predictions.
     """
     if not len(scores):
         return None
