@@ -1,8 +1,9 @@
 """Augment training batches: differently in each epoch, identically in each run with the same seed.
 
-The changes to a clip depend only on the seed, the epoch, the row and, if a clip comes several times in an epoch, on how
-often it came before. So they are the same for any number of worker processes and cards, and in a resumed run. For the
-same reason, the second clip of a mixup comes from all rows: a batch holds different rows on two cards than on one.
+The changes to a clip depend only on the seed, the epoch, the row and, if a clip is drawn several times in an epoch, on
+how often it was drawn before. So they are the same for any number of worker processes and cards, and in a resumed run.
+For the same reason, the second clip of a mixup comes from all rows: a batch holds different rows on two cards than on
+one.
 
 This module changes samples, with :mod:`earmark.batch.transforms` and with functions of the caller. Mixup and
 SpecAugment run on the model's device: a batch says which clips to mix and which parts of the spectrogram to mask.
@@ -74,7 +75,7 @@ def draw(settings: Augmentation, seed: tuple[int, ...], num_clips: int, num_nois
 
     Args:
         settings: kinds of augmentation with their probabilities and strengths.
-        seed: seed of the run, epoch, row of the clip; then how often the clip came before in this epoch, if it did.
+        seed: seed of the run, epoch, row of the clip; then how often it was drawn before in this epoch, if it was.
         num_clips: number of clips to draw a partner from.
         num_noises: number of noise recordings.
         num_rooms: number of impulse responses.
@@ -176,7 +177,7 @@ class AugmentedClips(TrainingClips):
         return batch
 
     def draw(self, row: int, times: int = 0) -> Draw:
-        """Draw the changes to the clip of ``row`` in this epoch, if it came ``times`` before."""
+        """Draw the changes to the clip of ``row`` in this epoch, if it was drawn ``times`` times before."""
         seed = (self.seed, int(self._epoch), row, *([times] if times else []))
         num_noises, num_rooms = (0 if sounds is None else len(sounds) for sounds in (self.noise, self.rooms))
         return draw(self.settings, seed, len(self), num_noises, num_rooms)

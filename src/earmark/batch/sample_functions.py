@@ -104,7 +104,7 @@ def function_seed(seed: tuple[int, ...], number: int) -> tuple[int, ...]:
     """Return the seed of the ``number``-th function for a clip.
 
     Args:
-        seed: seed of the run, epoch, row of the clip; then how often the clip came before in this epoch, if it did.
+        seed: seed of the run, epoch, row of the clip; then how often it was drawn before in this epoch, if it was.
         number: position of the function in the list.
     """
     return (*seed[:3], _OF_FUNCTIONS, number, *seed[3:])

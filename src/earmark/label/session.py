@@ -73,7 +73,7 @@ class Session:
     """State of the page. Its methods may be called from several threads.
 
     Args:
-        proposals: clips in order of checking.
+        proposals: clips in the order in which to check them.
         decisions: decisions so far.
         labels: class names of the model.
         facts: other information for the page.

@@ -201,7 +201,7 @@ def _propose(
     scores: Scores,
     trained_on: np.ndarray,
 ) -> list[Proposal]:
-    """Return a proposal for each clip, in order of checking."""
+    """Return a proposal for each clip, in the order in which to check them."""
     given = [kind.given(clip) if options.check else None for clip, _ in clips]
     places = _order(options, kind, scores, given, audio.labels)
     if not options.check:  # training clips already have labels

@@ -15,8 +15,8 @@ from earmark.settings.flags import Scope, Settings, declared_flags
 # Tokens are secrets; the others belong to one process or permit something once, and must not reach another run.
 _NOT_SAVED = Scope.ONCE, Scope.SECRET
 
-# key of a run's file that lists data settings which were given with their default value: `label_column_name: label` as
-# a default looks for other usual names, too
+# Key in a run's file that lists the data settings that were given with their default value. It matters, because the
+# default of label_column_name, for example, also looks for other usual names than "label".
 GIVEN = "given"
 
 

@@ -195,7 +195,7 @@ class DataArguments(TableArguments, scope=_SPLIT):
     )
     background_margin_seconds: float = flag(
         1.0,
-        "Least distance of --background_gaps from an annotation, in seconds.",
+        "Minimum distance of --background_gaps from an annotation, in seconds.",
         check=not_negative("seconds, at least 0"),
     )
     preprocessing_num_workers: int | None = flag(

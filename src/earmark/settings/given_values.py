@@ -194,7 +194,7 @@ def read_line(
         **how: further arguments of :func:`read_words`.
 
     Raises:
-        UsageError: as :func:`read_words` and ``read_config``.
+        UsageError: see :func:`read_words` and ``read_config``.
     """
     line = read_words(words, {**flags, **declared_flags(ConfigFile)}, **how)
     path = line.values.pop("config", None)
@@ -221,7 +221,7 @@ def read_file(
         takes_old_flags: whether flags that Transformers has dropped are translated.
 
     Raises:
-        UsageError: as :func:`read_values`, with the path in front.
+        UsageError: see :func:`read_values`, with the path in front.
     """
     settings = dict(settings)
     given_names = settings.pop(GIVEN, None)

@@ -22,7 +22,7 @@ class LabelOptions(TrainedModelArguments, page="labelling"):
 
     inputs: list[str] = flag([], "Recordings and folders of recordings.", metavar="FILE_OR_FOLDER")
     model_name_or_path: str | None = flag(None, "Run folder, model folder or hub name (required).", aliases=("model",))
-    output_dir: str = flag("labels", "Folder for proposals.csv and labels.csv; an existing one is continued.")
+    output_dir: str = flag("labels", "Folder for proposals.csv and labels.csv; an existing folder is continued.")
     check: bool = flag(
         False,
         "The recordings have labels, in class folders or a manifest: those that the model doubts come first, and "

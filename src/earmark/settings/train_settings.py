@@ -135,7 +135,7 @@ def parse_example(words: Sequence[str]) -> TrainSettings:
     A first word that ends in .json, .yaml or .yml is the configuration file, as in Transformers' example.
 
     Raises:
-        UsageError: as :func:`parse_train`, or neither training nor evaluation is asked for.
+        UsageError: see :func:`parse_train`; or neither training nor evaluation is asked for.
     """
     given = _read(with_config_flag(words))
     if not given.values.get("do_train") and not given.values.get("do_eval"):
@@ -152,7 +152,7 @@ def parse_with(cls: type[Any], words: Sequence[str]) -> tuple[Any, TrainSettings
     """Read a command line with the settings of another class and the settings of ``earmark train``.
 
     Raises:
-        UsageError: as :func:`parse_train`.
+        UsageError: see :func:`parse_train`.
     """
     given = _read(words, cls)
     own = make_settings(cls, given)
@@ -163,7 +163,7 @@ def from_keywords(values: Mapping[str, object]) -> TrainSettings:
     """Read Python keywords.
 
     Raises:
-        UsageError: an unknown name, with the nearest one, or as :func:`parse_train`.
+        UsageError: an unknown name, with the nearest one; or see :func:`parse_train`.
     """
     return train_settings(
         read_values(values, declared_flags(*TRAIN_CLASSES), takes_old_flags=True), do_train=True, do_eval=True

@@ -137,7 +137,7 @@ class TrainingArguments(
     # Transformers has 8, for long texts on small cards. The published recipes use 32 clips of one second.
     per_device_train_batch_size: int = _changed("per_device_train_batch_size", 32)
     per_device_eval_batch_size: int = _changed("per_device_eval_batch_size", 32)
-    # 3 in Transformers, however few clips that are: None is settled by earmark.train.schedule, from clips and model.
+    # 3 in Transformers, even for few clips. None: earmark.train.schedule chooses it from clips and model.
     num_train_epochs: float | None = _changed(  # type: ignore[assignment]  # None: settled later
         "num_train_epochs",
         None,
@@ -212,7 +212,7 @@ class TrainingArguments(
         "speed on an accelerator).",
         scope=Scope.RESULT,
     )
-    # 0 in Transformers: without warm-up the first steps of a fresh head shake the pretrained encoder.
+    # 0 in Transformers: without warm-up, the first steps of a new head disturb the pretrained encoder.
     warmup_steps: float = _changed("warmup_steps", 0.1)
     # "no" and "steps" in Transformers: an epoch is the unit in which audio classifiers are reported.
     eval_strategy: Literal["no", "steps", "epoch"] = _changed("eval_strategy", "epoch")
@@ -227,7 +227,7 @@ class TrainingArguments(
     eval_steps: float | None = _changed(
         "eval_steps", None, "Steps between two evaluations (default: --save_steps).", page="training"
     )
-    # 500 in Transformers: every evaluated model should be one that is kept.
+    # 500 in Transformers: every evaluated model should be saved.
     save_steps: float | None = _changed(  # type: ignore[assignment]  # None: settled later
         "save_steps", None, "Steps between two checkpoints (default: --eval_steps, else 500).", page="output"
     )
@@ -242,7 +242,7 @@ class TrainingArguments(
         "Keep the best model, not the last (default: true if models are saved as often as evaluated).",
         page="training",
     )
-    # None (the loss) in Transformers: accuracy is what is reported.
+    # None (the loss) in Transformers: published results are accuracies.
     metric_for_best_model: str | None = _changed("metric_for_best_model", "accuracy")
     # None (all) in Transformers: a checkpoint of a 95 M parameter model with its optimizer is 1.1 GB.
     save_total_limit: int | None = _changed("save_total_limit", 2)
@@ -250,7 +250,7 @@ class TrainingArguments(
     remove_unused_columns: bool = _changed("remove_unused_columns", False)
     # group_by_length and batch_rebalance, too, in Transformers: batches of similar length come from --bucket_waste.
     train_sampling_strategy: Literal["random", "sequential"] = _changed("train_sampling_strategy", "random")
-    # One name in Transformers' own parser; several are meant to be possible.
+    # One name in Transformers' own parser; earmark allows several.
     report_to: list[str] = _changed("report_to", ["none"])  # noqa: RUF009 - returns a field
 
     def __post_init__(self) -> None:

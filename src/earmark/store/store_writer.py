@@ -118,7 +118,7 @@ class StoreWriter:
 
         Args:
             folder: final folder of the store.
-            origin: where its recordings come from, for people.
+            origin: where its recordings come from, for messages.
             clips: keys of the clips (:func:`earmark.store.store_key.clip_keys`), uint64 (N,).
         """
         self.flush()

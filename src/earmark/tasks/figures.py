@@ -66,7 +66,7 @@ class Headline:
 
     Attributes:
         name: its key in ``metrics.json``.
-        title: for people.
+        title: its name in tables and messages.
         value: the figure.
         baseline: the figure that predictions reach without listening, such as the majority-class rate.
     """

@@ -200,7 +200,7 @@ class MultiLabel(ClassTask):
         return f"It predicts which of {len(labels)} labels apply to a recording: {listed}."
 
     def limits(self, rejects: str | None) -> str:
-        """Return that any recording may be given labels."""
+        """Return a sentence: any recording may get labels."""
         return "It may predict labels for recordings unlike anything it was trained on."
 
     def section(self, clips: ScoredClips) -> Section:

@@ -40,7 +40,7 @@ class EvaluateEveryEpochs(TrainerCallback):
         if args.eval_strategy == IntervalStrategy.STEPS or is_due:
             return
         control.should_evaluate = False
-        stopped_by_signal = control.should_training_stop  # such a run is saved after any epoch
+        stopped_by_signal = control.should_training_stop  # a run that a signal stops is saved after any epoch
         if args.save_strategy == SaveStrategy.EPOCH and not stopped_by_signal:
             control.should_save = False
 
@@ -65,7 +65,7 @@ def has_stopped_early(args: Any, state: TrainerState) -> bool:
 
 
 def wins_by_loss(args: Any, state: TrainerState, figures: Mapping[str, float]) -> bool:
-    """Return whether an evaluation has the best metric so far and a lower loss than the earlier evaluation with it.
+    """Return whether an evaluation equals the best metric so far and has a lower loss than the best evaluation.
 
     Early stopping is meant for few clips. With 30 validation clips many epochs have the same accuracy, so the loss
     decides between them; Transformers keeps the first.

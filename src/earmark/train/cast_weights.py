@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def recomputes(args: Any) -> bool:
-    """Return whether the backward pass runs layers again, for which the cast weights are no longer there."""
+    """Return whether the backward pass runs layers again, when the cast weights no longer exist."""
     return bool(getattr(args, "activation_checkpointing", None) or args.gradient_checkpointing)
 
 

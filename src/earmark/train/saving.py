@@ -87,7 +87,7 @@ def translated_save_errors(target: Path, run_dir: Path) -> Iterator[None]:
 
 
 def _refusal(exc: Exception, folder: Path) -> OSError | None:
-    """Return the system's error if it accepts no more bytes, or ``None`` if it does.
+    """Return the system's error if no more bytes can be written, else ``None``.
 
     torch reports a full disk only as a position in its archive. Its files are on the disk up to the failure, so writing
     beyond the size of the largest file reaches the same limit: a full disk, a quota or a limit on file sizes.

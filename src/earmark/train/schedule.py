@@ -2,7 +2,7 @@
 
 A fixed number of epochs would mean too few steps for a small data set: 3 epochs of 300 clips are 30 steps. So the
 number of epochs follows from the steps that a model needs (:func:`earmark.train.recipe.training_needs`). It depends
-only on the data, the model and the batch size, so a resumed run and all processes of a distributed run choose the same.
+only on the data, the model and the batch size, so a resumed run and all processes of a distributed run agree.
 """
 
 from __future__ import annotations

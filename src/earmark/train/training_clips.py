@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 def training_clips(audio: AudioModel, clips: UsableClips, *, seed: int = 0) -> TrainingClips:
-    """Return clips as ``audio`` is trained on them; ``seed`` chooses the crops."""
+    """Return the clips in the form in which ``audio`` is trained on them; ``seed`` chooses the crops."""
     frontend = audio.frontend
     targets = table_targets(clips.table, audio.labels, audio.task)
     if (unit := audio.model.forward.unit) is not None:  # the loss expects standardised numbers
