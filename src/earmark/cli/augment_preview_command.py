@@ -20,8 +20,9 @@ _PAGE = HelpPage(
     usage="earmark augment-preview DATA_DIR --augment KINDS --output_dir DIR [flags]",
     groups={"preview": "preview", "augmentation": "augmentation", "model": "model", "data": "data"},
     notes="""
-Writes wav files, spectrograms.svg and preview.html with players: each clip as it is, and as training with this
---seed gets it in its first epochs: exactly, with the model named or --config RUN/run_config.yaml.""",
+Writes wav files, spectrograms.svg and preview.html with players: each clip unchanged, and as training with this
+--seed changes it in the first epochs. To get exactly these changes, name the model, or add --config
+RUN/run_config.yaml.""",
     examples="""
 earmark augment-preview recordings --augment noise --augment_noise rain --output_dir preview
 earmark augment-preview recordings --augment speed --model_name_or_path whisper --output_dir preview""",

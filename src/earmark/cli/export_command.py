@@ -12,9 +12,8 @@ earmark export MODEL --output FOLDER [flags]
 MODEL is a run folder, a model folder or a hub name""",
     groups={"export": "export", "model": "loading the model"},
     notes="""
-The export, waveform in, probabilities out, is compared with PyTorch before it gets its name, and refused if its
-predictions differ. earmark predict, earmark evaluate and Classifier.from_pretrained take the folder in place of a
-model.""",
+The export takes waveforms and returns probabilities. It is compared with PyTorch, and refused if its predictions
+differ. earmark predict, earmark evaluate and Classifier.from_pretrained take the folder in place of a model.""",
     examples="""
 earmark export runs/first --output first_onnx
 earmark export runs/first --format onnx-int8 --calibration recordings/validation --output first_int8

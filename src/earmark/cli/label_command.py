@@ -23,8 +23,8 @@ earmark label FOLDER_OR_MANIFEST --model MODEL --check [flags]
 MODEL is a run folder, a model folder or a hub name""",
     groups={"labelling": "labelling", "model": "loading the model"},
     notes="""
-proposals.csv has all recordings, the ones to check first at the top; decisions on the page are in labels.csv at once, a
-manifest for `earmark train --train_file`. Ctrl-C ends it; run it again to continue.""",
+proposals.csv lists all recordings, the ones to check first at the top. Each decision on the page is saved at once in
+labels.csv, a manifest for `earmark train --train_file`. Ctrl-C ends the command; run it again to continue.""",
     examples="""
 earmark label new_recordings --model runs/first
 earmark label recordings --model runs/first --check --output_dir checked      # labels that may be wrong

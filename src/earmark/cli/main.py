@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run_example(argv: Sequence[str] | None = None) -> int:
-    """Run a command line of Transformers' ``run_audio_classification.py``; else as :func:`main`."""
+    """Run a command line of Transformers' ``run_audio_classification.py``; otherwise like :func:`main`."""
     words, debug = _take_debug(sys.argv[1:] if argv is None else argv)
 
     def run() -> None:

@@ -32,8 +32,8 @@ _PAGE = HelpPage(
     summary="show many runs in one table",
     usage="""
 earmark results RUN...
-RUN is a run folder that `earmark train` wrote, or a folder of run folders, of which each finished
-run gets a row. A cross-validation, or runs of several seeds, get one row with the means""",
+RUN is a run folder that `earmark train` wrote, or a folder of run folders, in which each finished
+run gets a row. A cross-validation, or a folder of several seeds, gets one row with the means""",
     examples="""
 earmark results runs > RESULTS.md
 earmark results runs/first runs/second""",

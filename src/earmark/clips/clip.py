@@ -27,7 +27,6 @@ class Clip:
         path: file to read, absolute or relative to the working directory; ``None`` if ``read_bytes`` is set.
         read_bytes: returns the encoded file (wav, flac, ...) for tables that embed their audio. Called on demand, so
             100,000 embedded clips need not fit into memory. Must be picklable.
-            so a table of 100,000 embedded clips does not have to sit in memory. Must be picklable.
         group: clips of one group (speaker, site, recording day) are always in the same split.
         fold: name of the official fold, if the data set has folds.
         offset_s: start in the recording, in seconds.
@@ -73,7 +72,7 @@ class Clip:
 
     @property
     def label_text(self) -> str:
-        """Label as text, for people and files; empty without a label."""
+        """Label as text, for messages and files; empty without a label."""
         if isinstance(self.label, tuple):
             return join_labels(self.label)
         return "" if self.label is None else f"{self.label:.10g}" if isinstance(self.label, float) else self.label
