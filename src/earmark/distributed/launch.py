@@ -115,7 +115,7 @@ def _environment(num_processes: int) -> Iterator[None]:
 
 def _exit_code(failures: Mapping[int, Any], num_processes: int) -> int:
     """Return the exit code of the rank that failed first, according to torch's records."""
-    # torch's launcher ends the other ranks with SIGTERM. Its times have seconds only, so sort these ranks last.
+    # torch's launcher ends the other ranks with SIGTERM. Its times are whole seconds, so these ranks are sorted last.
     by_time = sorted(failures, key=lambda rank: (failures[rank].exitcode == -signal.SIGTERM, failures[rank].timestamp))
     failure = failures[by_time[0]]
     if failure.exitcode >= 0:

@@ -237,7 +237,7 @@ def _order(
 
 
 def _with_contents(options: LabelOptions, scores: Scores, clips: Sequence[Clip]) -> Scores:
-    """Return the scores with the contents of their clips, if the model's run has a record to compare with."""
+    """Return the scores with content hashes of their clips, if the run of the model recorded its own."""
     if scores.contents is not None or find_record(options.model_name_or_path) is None:
         return scores
     table = ClipTable([clips[row] for row in scores.rows.tolist()], "")

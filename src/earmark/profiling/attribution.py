@@ -23,7 +23,7 @@ from earmark.profiling.trace_events import TraceEvent
 
 RANGE = "earmark: "  # in front of the name of a part, in the name of its range
 MODEL = f"{RANGE}model"  # range of the whole model
-PAUSE = f"{RANGE}pause"  # range of what is no part of a step, such as an evaluation between two steps
+PAUSE = f"{RANGE}pause"  # range of anything outside a step, such as an evaluation between two steps
 STEP = "ProfilerStep#"
 
 Times = dict[StepPart, float]
