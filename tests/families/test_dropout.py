@@ -38,3 +38,22 @@ def test_seeded_and_off_in_evaluation() -> None:
 
 def test_everything_can_be_dropped() -> None:
     assert not dropout(torch.ones(100), 1.0, training=True).any()
+
+
+@pytest.mark.parametrize("p", [0.999, 0.99995, 0.99999, 0.9999999])
+def test_the_scale_of_a_high_drop_rate_is_exact(p: float) -> None:
+    torch.manual_seed(0)
+    values = torch.ones(2_000_000)
+    out = dropout(values, p, training=True)
+    kept = out[out != 0]
+    assert len(kept) == pytest.approx(2_000_000 * (1 - p), rel=0.2, abs=10)
+    torch.testing.assert_close(kept, torch.full_like(kept, 1 / (1 - p)), rtol=0.01, atol=0)
+
+
+@pytest.mark.parametrize("p", [0.99999, 0.999995])
+def test_a_high_drop_rate_is_that_of_torch_in_float16(p: float) -> None:
+    values = torch.ones(2_000_000, dtype=torch.float16)
+    torch.manual_seed(0)
+    out = dropout(values, p, training=True)
+    torch.manual_seed(0)
+    torch.testing.assert_close(out, torch.nn.functional.dropout(values, p))

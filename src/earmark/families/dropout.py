@@ -12,13 +12,14 @@ import torch
 import torch.nn.functional as F
 
 _LEVELS = 1 << 16
+_LARGEST_P = 1 - 1 / 1024  # above it, the rounding of the drop rate changes the scale by more than 1 %
 
 
 def dropout(values: torch.Tensor, p: float, training: bool) -> torch.Tensor:
     """Zero a random fraction ``p`` of ``values`` (any shape, floating point) and scale the rest by ``1 / (1 - p)``."""
     if not training or p == 0.0:
         return values
-    if values.device.type != "cpu" or torch.compiler.is_compiling() or p == 1.0:
+    if values.device.type != "cpu" or torch.compiler.is_compiling() or p > _LARGEST_P:
         return F.dropout(values, p)
     return values * _keep(values, p)
 
@@ -26,7 +27,7 @@ def dropout(values: torch.Tensor, p: float, training: bool) -> torch.Tensor:
 def _keep(values: torch.Tensor, p: float) -> torch.Tensor:
     """Return factors in the shape and type of ``values``: 0 for a fraction ``p``, else ``1 / (1 - p)``."""
     dropped, count = round(p * _LEVELS), values.numel()
-    scale = _LEVELS / max(_LEVELS - dropped, 1)
+    scale = _LEVELS / (_LEVELS - dropped)
     generator = np.random.SFC64(int(torch.randint(2**62, ())))  # four times as fast as torch's, which seeds it
     draws = torch.from_numpy(generator.random_raw(-(-count // 4)).view(np.int16))[:count].view(values.shape)
     kept = draws.ge_(dropped - _LEVELS // 2)  # 0 or 1; each 16-bit quarter is uniform
