@@ -156,9 +156,10 @@ class Bench:
             "--json",
             str(self.work / "probe.json"),
         ]
-        done = self.run(words, "probe", min(_PROBE_S, self.left_s))
+        limit_s = max(0.0, min(_PROBE_S, self.left_s))
+        done = self.run(words, "probe", limit_s)
         if done.code != 0:
-            why = done.last if done.code is not None else f"no answer in {_PROBE_S:.0f} s. Run `earmark doctor`."
+            why = done.last if done.code is not None else f"no answer in {limit_s:.3g} s. Run `earmark doctor`."
             print(f"accelerator.py: error: {why}", file=sys.stderr)
             return None
         self.facts = json.loads((self.work / "probe.json").read_text(encoding="utf-8"))

@@ -56,8 +56,8 @@ class Peaks:
 
 
 DEVICES = (
-    Peaks("H100 SXM", r"H100(?!.*(PCIe|NVL))", 989e12, 67e12, 3.35e12, 64e9, 5e-6, "NVIDIA H100 datasheet"),
-    Peaks("H200", r"H200(?!.*NVL)", 989e12, 67e12, 4.8e12, 64e9, 5e-6, "NVIDIA H200 datasheet"),
+    Peaks("H100 SXM", r"\bH100(?!.*(PCIe|NVL))", 989e12, 67e12, 3.35e12, 64e9, 5e-6, "NVIDIA H100 datasheet"),
+    Peaks("H200", r"\bH200(?!.*NVL)", 989e12, 67e12, 4.8e12, 64e9, 5e-6, "NVIDIA H200 datasheet"),
     Peaks(
         "910B2", r"910B[12](?!\d)", 354e12, 88e12, 1.6e12, 32e9, 10e-6,
         "24 cores x 4,096 multiplications x 1.8 GHz, a quarter of it in float32; memory: one die of the 910C in "

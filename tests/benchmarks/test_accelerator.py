@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -199,6 +200,14 @@ def test_a_device_that_is_not_there_is_one_line(tmp_path: Path) -> None:
         done.stderr
         == "accelerator.py: error: --device xpu: torch found no xpu device. Use --device cpu to run without one.\n"
     )
+
+
+def test_a_device_that_does_not_answer_names_the_limit(tmp_path: Path) -> None:
+    done = script("--device", "cpu", "--output", str(tmp_path / "results"), "--limit_s", "0.01")
+    assert done.returncode == 2
+    seconds = re.fullmatch(r"accelerator.py: error: no answer in (\S+) s. Run `earmark doctor`.\n", done.stderr)
+    assert seconds is not None
+    assert float(seconds[1]) <= 0.01
 
 
 def test_measured_beside_predicted(modules: Any, tmp_path: Path) -> None:

@@ -136,6 +136,7 @@ def test_the_slowest_of_device_host_and_copies_is_the_bound(roofline: Any) -> No
     [
         ("NVIDIA H100 80GB HBM3", "H100 SXM"), ("NVIDIA H200", "H200"), ("Ascend910B2", "910B2"),
         ("Ascend910B1", "910B2"), ("NVIDIA H100 PCIe", None), ("NVIDIA H200 NVL", None), ("Ascend910B4", None),
+        ("NVIDIA GH200 480GB", None), ("GH100", None),
         ("Intel(R) Xeon(R) Processor (2 cores)", None),
     ],
 )  # fmt: skip
