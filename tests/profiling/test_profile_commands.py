@@ -8,13 +8,19 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from earmark.cli.main import main
 from earmark.device import find_profiler
 from earmark.errors import DeviceError
-from earmark.profiling import matmul_peak
+from earmark.models.build_model import build_for_training
+from earmark.models.model_source import ModelSource
+from earmark.profiling import matmul_peak, profile_session
+from earmark.profiling.bounds import Advice
+from earmark.profiling.profile_session import ProfileRequest, ProfileSession
+from earmark.profiling.profiled_scoring import profiled_scoring
 from earmark.scoring.torch_scorer import TorchScorer
 from tests.tiny import overrides, save_model, write_tones
 
@@ -53,6 +59,12 @@ def figures_in(folder: Path) -> dict[str, Any]:
     assert all(f"\n{name} " in text for name in parts)
     assert all(f"- {line}\n" in text for line in figures["bounds"])
     return {**figures, "parts": parts}
+
+
+def session(tmp_path: Path) -> ProfileSession:
+    """Profiles two steps after one."""
+    request = ProfileRequest(2, 1, "batch", tmp_path / "profile", Advice("", "--batch_size", "", ""))
+    return ProfileSession(request, torch.device("cpu"))
 
 
 def train(data: Path, output: Path, kind: str, *more: str) -> list[str]:
@@ -130,6 +142,73 @@ def test_a_disk_that_is_full_does_not_stop_the_run(
     assert main(train(data, run, "tc_resnet", "--max_steps", "5", "--profile")) == 0
     assert "No space left" in capsys.readouterr().err
     assert (run / "metrics.json").is_file()
+
+
+def test_a_peak_that_cannot_be_measured_is_unknown(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> float:
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 128 MiB")
+
+    monkeypatch.setattr(profile_session, "matmul_peak", full)
+    run = tmp_path / "run"
+    assert main(train(data, run, "tc_resnet", "--max_steps", "5", "--profile")) == 0
+    err = capsys.readouterr().err
+    assert err.count("--profile: the peak of the device could not be measured (CUDA out of memory.)") == 1
+    assert json.loads((run / "profile" / "profile.json").read_text(encoding="utf-8"))["peak"] is None
+    assert (run / "metrics.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        (profile_session, "attribute"),
+        (json, "loads"),
+        (torch.profiler.profile, "step"),
+        (torch.profiler.profile, "stop"),
+        (torch.profiler.profile, "export_chrome_trace"),
+    ],
+)
+def test_a_profile_that_fails_does_not_stop_the_run(
+    owner: Any, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    profile = session(tmp_path)
+
+    def fail(*_: object, **__: object) -> None:
+        raise ValueError("it fails")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, fail)
+        for _ in range(4):
+            profile.step()
+        profile.close()
+    assert profile.report is None
+    assert caplog.messages == ["--profile: the profile failed (ValueError: it fails). The run continues without it"]
+    again = session(tmp_path)
+    for _ in range(3):
+        torch.mm(torch.ones(8, 8), torch.ones(8, 8))
+        again.step()
+    assert again.report is not None
+
+
+def test_a_profile_that_fails_does_not_hide_the_error_of_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    audio = build_for_training(ModelSource(model_type="tc_resnet"), ["a", "b"], 0.5, 0.5)
+    scorer = TorchScorer(audio.model.eval(), audio.frontend, torch.device("cpu"))
+
+    def fail(*_: object) -> None:
+        raise ValueError("it fails")
+
+    def run() -> None:
+        with profiled_scoring(scorer, 9, tmp_path / "profile"):
+            for _ in range(2):
+                scorer.logits([np.zeros(8_000, dtype=np.float32)])
+            raise KeyError("of the run")
+
+    monkeypatch.setattr(profile_session, "attribute", fail)
+    with pytest.raises(KeyError, match="of the run"):
+        run()
 
 
 def predict(model: Path, data: Path, output: Path, *more: str) -> list[str]:

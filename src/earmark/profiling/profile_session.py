@@ -9,6 +9,8 @@ import logging
 import os
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,7 +19,7 @@ from typing import Any
 import torch
 
 from earmark.device import describe_device, find_profiler
-from earmark.errors import OutputError
+from earmark.errors import OutputError, first_line
 from earmark.io.atomic import writing, writing_bytes
 from earmark.io.os_errors import os_errors_as
 from earmark.profiling.attribution import StepProfile, attribute
@@ -106,34 +108,48 @@ class ProfileSession:
         if self._done == self.request.warm_up:
             self._began = time.perf_counter(), time.thread_time()
         self._ended = time.perf_counter(), time.thread_time()
-        self._profiler.step()
+        with self._failures_logged():
+            self._profiler.step()
         if self._done == self.request.warm_up + self.request.steps:
             self.close()
 
     def close(self) -> None:
-        """Write what was profiled. If the files cannot be written, log a warning and let the run continue."""
+        """Write what was profiled. If that fails, log a warning and let the run continue."""
         self.ranges.remove()
         if not self.is_open:
             return
         profiler, self._profiler = self._profiler, None
-        profiler.stop()
-        request, profiled = self.request, self._done - self.request.warm_up
-        if profiled < 1:
-            logger.warning(
-                "--profile: nothing was profiled, because the run had %s and the first %s the warm-up. Give it more "
-                "clips",
-                counted(self._done, request.step),
-                "is" if request.warm_up == 1 else f"{request.warm_up} are",
-            )
-            return
-        try:
+        profiled = self._done - self.request.warm_up
+        with self._failures_logged():
+            profiler.stop()
+            if profiled < 1:
+                self._warn_of_nothing()
+                return
             self.report = self._write(profiler, profiled)
-        except OutputError as exc:
-            logger.warning("--profile: %s", exc)
-            return
-        logger.info("profile: %s", request.folder / TABLE)
-        for line in self.report.bounds:
-            logger.info("profile: %s", line)
+            logger.info("profile: %s", self.request.folder / TABLE)
+            for line in self.report.bounds:
+                logger.info("profile: %s", line)
+
+    @contextmanager
+    def _failures_logged(self) -> Iterator[None]:
+        """Log an error as a warning and end the profile, because the run is worth more than its profile."""
+        try:
+            yield
+        except Exception as exc:  # torch's profiler and its trace may fail in any way
+            self.ranges.remove()
+            profiler, self._profiler = self._profiler, None
+            if profiler is not None:
+                with suppress(Exception):
+                    profiler.stop()
+            failed = f"the profile failed ({type(exc).__name__}: {first_line(exc)}). The run continues without it"
+            logger.warning("--profile: %s", exc if isinstance(exc, OutputError) else failed)
+
+    def _warn_of_nothing(self) -> None:
+        logger.warning(
+            "--profile: nothing was profiled, because the run had %s and the first %s the warm-up. Give it more clips",
+            counted(self._done, self.request.step),
+            "is" if self.request.warm_up == 1 else f"{self.request.warm_up} are",
+        )
 
     def _write(self, profiler: Any, profiled: int) -> ProfileReport:
         folder = self.request.folder
@@ -163,4 +179,8 @@ class ProfileSession:
         if profile.dtype not in _DTYPES:
             return None
         name, dtype = _DTYPES[profile.dtype]
-        return Peak(matmul_peak(self._device, dtype), name, _MEASURED)
+        try:
+            return Peak(matmul_peak(self._device, dtype), name, _MEASURED)
+        except RuntimeError as exc:  # such as torch.OutOfMemoryError next to the model of the run
+            logger.warning("--profile: the peak of the device could not be measured (%s)", first_line(exc))
+            return None
