@@ -5,9 +5,11 @@ from __future__ import annotations
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from earmark import heap
 from earmark.heap import freed_memory_kept
 
 SETTINGS = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
@@ -18,7 +20,7 @@ pytestmark = pytest.mark.skipif(
 
 # Blocks are above glibc's largest threshold for memory of its own, 32 MB.
 COMMON = """
-import resource
+import os, resource
 import numpy as np
 from earmark.heap import freed_memory_kept
 
@@ -44,7 +46,7 @@ def no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def printed(code: str) -> list[str]:
-    """What code prints in a process of its own, because the memory of other tests is in this one."""
+    """What code prints in a process of its own: in this one, a block may get freed memory of other tests."""
     done = subprocess.run([sys.executable, "-c", COMMON + code], capture_output=True, text=True, check=True)
     return done.stdout.split()
 
@@ -77,6 +79,48 @@ print(inner, between, within)
     assert inner == "True"
     assert int(between) > 80
     assert float(within) < 10
+
+
+def test_later_tensors_cost_no_more_page_faults_than_in_a_process_without_a_block() -> None:
+    """Tensors of 2 MB: glibc keeps their memory after it has seen some of them, unless its thresholds are set."""
+    code = """
+def faults_of_tensors():
+    values = np.ones(1 << 19, dtype=np.float32)
+    for _ in range(20):
+        values + 1
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(100):
+        values + 1
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+"""
+    (without,) = printed(code + "print(faults_of_tensors())")
+    (after,) = printed(code + "with freed_memory_kept():\n    fill()\nprint(faults_of_tensors())")
+    assert int(after) <= int(without) + 100
+
+
+def test_a_limit_of_the_address_space_leaves_room_for_others() -> None:
+    assert printed("""
+import mmap
+memory_bytes = resource.getpagesize() * os.sysconf("SC_PHYS_PAGES")
+used_bytes = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+limit_bytes = used_bytes + min(16 << 30, memory_bytes // 2) + (512 << 20)
+resource.setrlimit(resource.RLIMIT_AS, (limit_bytes, limit_bytes))
+with freed_memory_kept() as kept:
+    mmap.mmap(-1, 768 << 20).close()
+    print(kept, faults() < 10)
+""") == ["True", "True"]
+
+
+@pytest.mark.parametrize(("mode", "is_free"), [("0", True), ("1", True), ("2", False), (None, False)])
+def test_nothing_is_reserved_if_the_system_counts_reserved_memory(
+    mode: str | None, is_free: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resource = pytest.importorskip("resource")
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    if mode is not None:
+        (tmp_path / "proc/sys/vm").mkdir(parents=True)
+        (tmp_path / "proc/sys/vm/overcommit_memory").write_text(f"{mode}\n")
+    assert heap._address_space_is_free(tmp_path) is is_free
 
 
 def test_a_limited_address_space_is_no_error() -> None:

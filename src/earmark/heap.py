@@ -15,8 +15,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-# Parameters of glibc's mallopt (malloc.h), and their defaults.
-_TRIM_THRESHOLD, _TRIM_DEFAULT = -1, 128 * 1024
+# Parameters of glibc's mallopt (malloc.h). Setting any of them stops glibc from raising its thresholds to the sizes of
+# freed blocks. They start at 128 kB, where each large tensor costs page faults, so they are left at the highest values
+# that glibc reaches by itself.
+_TRIM_THRESHOLD, _HIGHEST_TRIM_THRESHOLD = -1, 64 << 20
+_MMAP_THRESHOLD, _HIGHEST_MMAP_THRESHOLD = -3, 32 << 20
 _MMAP_MAX, _MMAP_MAX_DEFAULT = -4, 65_536
 _NEVER = -1  # as the trim threshold
 _SETTINGS = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_MMAP_MAX_")
@@ -43,13 +46,15 @@ def freed_memory_kept() -> Iterator[bool]:
         return
     _is_kept = True
     libc.mallopt(_TRIM_THRESHOLD, _NEVER)
-    _use_huge_pages(libc)
+    if _address_space_is_free():
+        _use_huge_pages(libc)
     try:
         yield True
     finally:
         _is_kept = False
         libc.mallopt(_MMAP_MAX, _MMAP_MAX_DEFAULT)
-        libc.mallopt(_TRIM_THRESHOLD, _TRIM_DEFAULT)
+        libc.mallopt(_MMAP_THRESHOLD, _HIGHEST_MMAP_THRESHOLD)
+        libc.mallopt(_TRIM_THRESHOLD, _HIGHEST_TRIM_THRESHOLD)
         libc.malloc_trim(0)
 
 
@@ -67,11 +72,32 @@ def _glibc() -> Any:
     return libc
 
 
+def _address_space_is_free(root: Path = Path("/")) -> bool:
+    """Return whether reserved memory takes nothing from this process or others before it is written.
+
+    Args:
+        root: folder that contains ``/proc``.
+    """
+    import resource  # not on Windows
+
+    if any(
+        resource.getrlimit(kind)[0] != resource.RLIM_INFINITY for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA)
+    ):
+        return False
+    try:
+        return (root / "proc/sys/vm/overcommit_memory").read_text(encoding="ascii").strip() != "2"
+    except OSError:
+        return False
+
+
 def _use_huge_pages(libc: Any) -> None:
-    """Extend the heap and ask for huge pages in it. Without them, and if the system refuses, only speed differs."""
+    """Extend the heap and ask for huge pages in it. Without them, and if the system refuses, only speed differs.
+
+    The system gives huge pages to the memory that the heap has at this time, not to what is added when it grows.
+    """
     memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     block = libc.malloc(min(_MOST_RESERVED_BYTES, int(_RESERVED_FRACTION * memory_bytes)))
-    if block is None:  # the system limits the address space of the process
+    if block is None:  # the system refuses
         return
     libc.free(block)  # stays part of the heap, because the heap is not trimmed
     maps = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace").splitlines()
