@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,7 @@ KINDS: list[tuple[str, dict[str, object]]] = [
     ("unispeech", {}),
     ("unispeech-sat", {"do_stable_layer_norm": True}),
 ]
+WRONG = ["wrong", -1, 0, None, [1], {"a": 1}, True, 0.5]  # values for a setting
 WAVES = [tone(frequency_hz, seconds) for frequency_hz, seconds in ((300, 1.0), (2000, 0.3), (900, 0.7))]
 
 
@@ -126,6 +129,12 @@ def edit_config(folder: Path, change: Callable[[dict[str, Any]], object]) -> Non
 
 CHANGES: dict[str, Callable[[dict[str, Any]], object]] = {
     "a setting is missing": lambda config: config.pop("mask_time_prob"),
+    "heads that do not divide the width": lambda config: config.update(num_attention_heads=5),
+    "too few strides": lambda config: config.update(conv_stride=[5, 8]),
+    "a number as text": lambda config: config.update(layer_norm_eps="1e-5"),
+    "another number of classes": lambda config: config.update(num_labels=7),
+    "other indices of classes": lambda config: config.update(label2id={"a": 1, "b": 0, "c": 2}),
+    "a list in place of an object": lambda config: config.update(id2label=LABELS),
     "another activation": lambda config: config.update(hidden_act="relu"),
     "adapters": lambda config: config.update(adapter_attn_dim=4),
     "another class": lambda config: config.update(architectures=["Wav2Vec2ForXVector"]),
@@ -143,6 +152,79 @@ def test_other_checkpoints_are_left_to_transformers(change: Callable[[dict[str, 
     assert load_plain(source(tmp_path), tmp_path) is not None
     edit_config(tmp_path, change)
     assert load_plain(source(tmp_path), tmp_path) is None
+
+
+def scored(folder: Path) -> tuple[AudioModel, np.ndarray]:
+    audio = load_trained(source(folder))
+    return audio, rows(audio.model, audio)
+
+
+def score_as_transformers(folder: Path, original: np.ndarray) -> None:
+    """Check that a checkpoint scores as Transformers does, or raises an error that names its folder."""
+    try:
+        audio, found = scored(folder)
+    except ModelError as error:
+        audio, message = None, str(error)
+    if audio is None:
+        assert str(folder) in message
+    elif isinstance(audio.model, PlainClassifier):
+        try:
+            expected = rows(with_transformers(folder, audio), audio)
+        except ModelError:  # Transformers also checks settings that have no effect on scores
+            expected = original
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors", "ignore:invalid value encountered")
+@pytest.mark.parametrize("kind", ["tc_resnet", "wav2vec2", "whisper"])
+def test_every_setting_may_be_missing_or_damaged(kind: str, tmp_path: Path) -> None:
+    path = saved(tmp_path, kind) / "config.json"
+    config = json.loads(path.read_text())
+    audio, original = scored(tmp_path)
+    assert isinstance(audio.model, PlainClassifier)
+    assert audio.model.settings.keys() <= config.keys()
+    for key, wrong in zip(config, itertools.cycle(WRONG)):  # each key with one of them; all pairs take a minute
+        missing = {name: value for name, value in config.items() if name != key}
+        for changed in (missing, config | {key: wrong}):
+            path.write_text(json.dumps(changed))
+            score_as_transformers(tmp_path, original)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors", "ignore:invalid value encountered")
+@pytest.mark.parametrize("kind", ["tc_resnet", "wav2vec2", "hubert", "unispeech", "unispeech-sat", "whisper"])
+def test_every_setting_may_have_any_wrong_value(kind: str, tmp_path: Path) -> None:
+    path = saved(tmp_path, kind) / "config.json"
+    config = json.loads(path.read_text())
+    _, original = scored(tmp_path)
+    for key, value in itertools.product(config, WRONG):
+        path.write_text(json.dumps(config | {key: value}))
+        score_as_transformers(tmp_path, original)
+
+
+def test_settings_of_training_may_be_missing(tmp_path: Path) -> None:
+    _, before = scored(saved(tmp_path))
+    edit_config(tmp_path, lambda config: [config.pop(name) for name in ("layerdrop", "mask_feature_prob")])
+    audio, after = scored(tmp_path)
+    assert isinstance(audio.model, PlainClassifier)
+    np.testing.assert_array_equal(after, before)
+
+
+def test_settings_that_run_no_model_are_errors(tmp_path: Path) -> None:
+    path = saved(tmp_path) / "config.json"
+    text = path.read_text()
+    for change, message in (
+        ({"num_hidden_layers": 0}, "has the num_hidden_layers 0, with which no model can run"),
+        ({"num_attention_heads": -1}, "has the num_attention_heads -1"),
+        ({"conv_stride": [5, 0, 8]}, "has the conv_stride"),
+        ({"id2label": {"0": "a", "2": "b", "3": "c"}}, "has the indices 0, 2, 3 for 3 classes. Number the classes"),
+        ({"earmark": {"max_length_seconds": "long"}}, "the section 'earmark' of config.json is damaged"),
+        ({"earmark": {"unit": {"mean": 1.0}}}, "the section 'earmark' of config.json is damaged"),
+        ({"num_labels": 7}, "lacks the head"),
+    ):
+        path.write_text(json.dumps(json.loads(text) | change))
+        with pytest.raises(ModelError, match=f"^{re.escape(str(tmp_path))}.*{re.escape(message)}"):
+            load_trained(source(tmp_path))
 
 
 def test_a_missing_setting_has_the_default_of_transformers(tmp_path: Path) -> None:

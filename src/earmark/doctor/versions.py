@@ -20,6 +20,14 @@ RECOMMENDED = ("2.12.0", "9.1.0")  # torch and torch_npu, CANN
 
 _OLDEST_PYTHON, _NEWEST_PYTHON = (3, 10), (3, 14)
 
+# Packages with the same modules for other devices, by the package that earmark requires
+_BUILDS = {
+    "onnxruntime": tuple(
+        f"onnxruntime-{device}"
+        for device in ("gpu", "cann", "directml", "openvino", "qnn", "rocm", "migraphx", "webgpu", "silicon")
+    )
+}
+
 
 @dataclass(frozen=True)
 class VersionRow:
@@ -80,15 +88,12 @@ def check_requirements(machine: Machine) -> Finding:
         if wanted.marker is not None and not wanted.marker.evaluate({"extra": extra}):
             continue
         count += 1
-        version = machine.version(wanted.name)
+        name = _installed_build(machine, wanted.name)
+        version = machine.version(name)
         if version is not None and wanted.specifier.contains(version, prereleases=True):
             continue
-        told.append(
-            f"{wanted.name} is not installed"
-            if version is None
-            else f"{wanted.name} {version}, wanted {wanted.specifier}"
-        )
-        commands.append(f"'{wanted.name}{wanted.specifier}'")
+        told.append(f"{name} is not installed" if version is None else f"{name} {version}, wanted {wanted.specifier}")
+        commands.append(f"'{name}{wanted.specifier}'")
     if not told:
         return ok("packages", f"all {count} that earmark requires")
     build = " (torch in the build for your card: docs/install.md)" if any("'torch" in name for name in commands) else ""
@@ -98,6 +103,13 @@ def check_requirements(machine: Machine) -> Finding:
         "commands that need them stop with an import error, or misbehave",
         f"pip install --upgrade {' '.join(commands)}{build}",
     )
+
+
+def _installed_build(machine: Machine, package: str) -> str:
+    """Return the installed build of a package, which is another package; ``package`` itself if there is none."""
+    builds = _BUILDS.get(package, ())
+    installed = [build for build in (package, *builds) if machine.version(build) is not None]
+    return next(iter(installed), package)
 
 
 def check_torch_npu(machine: Machine, cann: Cann | None) -> list[Finding]:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from earmark import __version__
 from earmark.errors import ModelError
+from earmark.families.cpu_batches import longest_cpu_batch_s
+from earmark.io.json_values import are_sizes, are_texts, is_flag, is_fraction, is_positive, is_size, is_text
 from earmark.runs.folder import write_json
 from earmark.tasks import SINGLE_LABEL, find_task
 from earmark.tasks.decision import FILE_NAME as DECISION_FILE
@@ -19,6 +23,7 @@ from earmark.text import and_more
 
 FILE_NAME = "export.json"
 MODEL_FILES = {"onnx": "model.onnx", "onnx-int8": "model.onnx", "pt2": "model.pt2"}
+_SHOWN = 40  # characters of an invalid value in a message
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,29 @@ class ExportDescription:
         write_json(folder / FILE_NAME, dataclasses.asdict(self))
 
 
+def _is_object(value: object) -> bool:
+    return isinstance(value, dict)
+
+
+_IS_VALID: dict[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(("format", "model_file", "architecture", "task", "background_class"), is_text),
+    **dict.fromkeys(("sampling_rate_hz", "min_samples", "max_samples"), is_size),
+    **dict.fromkeys(("versions", "checked"), _is_object),
+    "labels": are_texts,
+    "shortest_in_batch": is_fraction,
+    "takes_num_samples": is_flag,
+    "fixed_shape": lambda shape: are_sizes(shape) and len(shape) == 2,
+    "decision": lambda decision: _is_object(decision) and is_positive(decision.get("temperature")),
+    "cpu_batch_s": is_positive,
+}
+
+
+def cpu_limit_s(architecture: str) -> float | None:
+    """Return ``cpu_batch_s`` of an export of this architecture."""
+    longest_s = longest_cpu_batch_s(architecture)
+    return longest_s if math.isfinite(longest_s) else None
+
+
 def export_decision(folder: Path, description: ExportDescription) -> Decision:
     """Return the decision that ``decision.json`` of an export holds.
 
@@ -123,12 +151,15 @@ def read_description(folder: Path) -> ExportDescription:
     path = folder / FILE_NAME
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(values, dict):
+            raise ValueError("not a JSON object")
         _refuse_newer(path, values)
-        values["fixed_shape"] = tuple(values["fixed_shape"]) if values["fixed_shape"] else None
+        _check_values(values)
+        values["fixed_shape"] = tuple(values["fixed_shape"]) if values.get("fixed_shape") else None
+        if "cpu_batch_s" not in values:  # earlier versions did not write it
+            values["cpu_batch_s"] = cpu_limit_s(values["architecture"])
         description = ExportDescription(**values)
-        if description.decision is not None:
-            float(description.decision["temperature"])
-    except (OSError, ValueError, KeyError, TypeError) as exc:
+    except (OSError, ValueError, TypeError) as exc:
         raise ModelError(f"{path}: not a description of an export ({exc}). Export the model again.") from exc
     if description.model_file != MODEL_FILES[description.format]:
         raise ModelError(
@@ -140,17 +171,33 @@ def read_description(folder: Path) -> ExportDescription:
     return description
 
 
+def _check_values(values: dict[str, Any]) -> None:
+    """Check the types and ranges of the fields.
+
+    Raises:
+        ValueError: a field is missing, or its value is invalid.
+    """
+    for known in dataclasses.fields(ExportDescription):
+        may_lack = known.default is not dataclasses.MISSING or known.default_factory is not dataclasses.MISSING
+        if known.name not in values and not may_lack:
+            raise ValueError(f"{known.name} is missing")
+        if known.name not in values or (known.default is None and values[known.name] is None):
+            continue
+        if not _IS_VALID[known.name](values[known.name]):
+            raise ValueError(f"{known.name} has the invalid value {str(values[known.name])[:_SHOWN]!r}")
+
+
 def _refuse_newer(path: Path, values: dict[str, Any]) -> None:
     """Refuse a description with a field, a format or a task that this version does not know."""
     unknown = [
         repr(name) for name in values if name not in {field.name for field in dataclasses.fields(ExportDescription)}
     ]
-    if values["format"] not in MODEL_FILES:
-        unknown.append(f"the format {values['format']!r}")
-    if "task" in values and values["task"] not in {task.name for task in TASKS}:
-        unknown.append(f"the task {values['task']!r}")
+    for name, known in (("format", list(MODEL_FILES)), ("task", [task.name for task in TASKS])):
+        if is_text(values.get(name)) and values[name] not in known:
+            unknown.append(f"the {name} {values[name]!r}")
     if unknown:
-        writer = values.get("versions", {}).get("earmark", "of another version")
+        versions = values.get("versions")
+        writer = versions.get("earmark", "of another version") if isinstance(versions, dict) else "of another version"
         raise ModelError(
             f"{path}: earmark {writer} has written {and_more(unknown)}, which this earmark ({__version__}) does not "
             "know. Update it (pip install --upgrade earmark), or export the model with this version."

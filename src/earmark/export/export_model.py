@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import shutil
 import tempfile
 from dataclasses import dataclass, replace
@@ -14,7 +13,7 @@ import torch
 
 from earmark.errors import ModelError, OutputError, UsageError
 from earmark.export.check import LARGEST_DIFFERENCE, ExportComparison, compare
-from earmark.export.description import MODEL_FILES, ExportDescription
+from earmark.export.description import MODEL_FILES, ExportDescription, cpu_limit_s
 from earmark.export.graph import WaveformClassifier, trace
 from earmark.export.load_export import ExportedModel
 from earmark.export.onnx_file import quantize, write_onnx
@@ -164,7 +163,7 @@ def describe(
         versions=_versions(format),
         task=audio.task.name,
         background_class=audio.background_class,
-        cpu_batch_s=limit if math.isfinite(limit := audio.model.forward.family.cpu_batch_s) else None,
+        cpu_batch_s=cpu_limit_s(audio.architecture),
     )
 
 

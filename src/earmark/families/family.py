@@ -13,8 +13,10 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from earmark.families.cpu_batches import longest_cpu_batch_s
 from earmark.families.frontend_settings import Extractor, FrontendSettings, WaveformSettings
 from earmark.families.model_parts import StepPart, part_by_name
+from earmark.io.json_values import is_size
 
 if TYPE_CHECKING:
     import torch
@@ -94,7 +96,6 @@ class Family:
             2021, arXiv:2106.09685, section 4.2).
         training_only: the last part of the name of a weight that only training needs; checkpoints may lack it.
         imported_by_users: module to import before plain Transformers knows the architecture.
-        cpu_batch_s: longest batch that a CPU scores at once, in seconds of audio, padding included.
         takes_float32: whether the model takes float32 samples whatever the type of its weights.
         normalizes_clips: whether clips are normalized to zero mean and unit variance, unless the checkpoint says
             otherwise.
@@ -113,13 +114,17 @@ class Family:
     queries_and_values = ("q_proj", "v_proj", "query_proj", "value_proj", "linear_q", "linear_v")
     training_only = "masked_spec_embed"
     imported_by_users: str | None = None
-    cpu_batch_s = math.inf
     takes_float32 = False
     normalizes_clips = True
     # Transformers' audio classification example with wav2vec2-base on SUPERB KS reaches 0.9826 after 2,000 steps; 1,200
     # are enough (earmark.scoring.diagnosis).
     pretrained = Recipe(3e-5, 128, 1200)
     from_scratch = Recipe(3e-4, 32, 2000, ema=0.99)
+
+    @property
+    def cpu_batch_s(self) -> float:
+        """Longest batch that a CPU scores at once; see :mod:`earmark.families.cpu_batches`."""
+        return min(map(longest_cpu_batch_s, self.model_types), default=math.inf)
 
     def native_length_s(self, config: PreTrainedConfig, extractor: Extractor) -> float | None:
         """Return the only clip length that the encoder takes, in seconds; ``None`` if it takes any length."""
@@ -135,6 +140,13 @@ class Family:
 
     def restore_length(self, config: PreTrainedConfig, other: object) -> None:
         """Set the clip length of ``config`` to that of ``other``, a configuration of the same architecture."""
+
+    def invalid_setting(self, config: PreTrainedConfig) -> str | None:
+        """Return the name of a setting with which the model can be built but not run; ``None`` if there is none."""
+        counts = ("num_attention_heads", "num_hidden_layers")
+        invalid = [name for name in counts if not is_size(getattr(config, name, 1))]
+        strides = getattr(config, "conv_stride", [1])
+        return next(iter(invalid), None if all(map(is_size, strides)) else "conv_stride")
 
     def min_samples(self, config: PreTrainedConfig, rate_hz: int) -> int:
         """Return the shortest input of a model, in samples; shorter clips are padded with silence.

@@ -7,7 +7,7 @@ for scoring; training, and checkpoints that it does not fit exactly, use Transfo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -24,7 +24,7 @@ class PlainConfig:
         num_labels: number of classes.
 
     Raises:
-        ValueError: the file does not name its classes.
+        ValueError: the file does not name its classes, or contradicts itself about them.
     """
 
     def __init__(self, values: Mapping[str, Any]) -> None:
@@ -32,6 +32,9 @@ class PlainConfig:
         names = {int(index): str(name) for index, name in values["id2label"].items()}
         if not names or sorted(names) != list(range(len(names))):
             raise ValueError(f"id2label has the indices {sorted(names)}")
+        by_name = {name: index for index, name in names.items()}
+        if values.get("num_labels", len(names)) != len(names) or values.get("label2id", by_name) != by_name:
+            raise ValueError("num_labels or label2id contradicts id2label")
         self.id2label = names
         self.num_labels = len(names)
 
@@ -56,11 +59,12 @@ class PlainClassifier(nn.Module):
     Attributes:
         config: its configuration.
         library_classes: the classes of Transformers with the same weights, as ``architectures`` in ``config.json``.
-        settings: names of the settings that the class and its family read, which ``config.json`` must have.
+        settings: names of the settings that the class and its family read to score, which ``config.json`` must have,
+            and for each a function that returns whether it supports a value.
     """
 
     library_classes: ClassVar[tuple[str, ...]]
-    settings: ClassVar[tuple[str, ...]]
+    settings: ClassVar[Mapping[str, Callable[[object], bool]]]
 
     def __init__(self, config: PlainConfig) -> None:
         super().__init__()
@@ -71,7 +75,7 @@ class PlainClassifier(nn.Module):
         """Return whether a checkpoint with this configuration can be loaded into this class."""
         named = getattr(config, "architectures", None) or []
         is_usual = len(named) == 1 and named[0] in cls.library_classes and not hasattr(config, "quantization_config")
-        return is_usual and all(hasattr(config, name) for name in cls.settings)
+        return is_usual and all(supports(getattr(config, name, None)) for name, supports in cls.settings.items())
 
     @classmethod
     def own_weights(cls, saved: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -13,8 +13,9 @@ Shapes: B batch, T samples, F frames, M mel bins, D channels, C classes.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from torch import nn
 from earmark.families.mel_filters import MelScale, mel_filters
 from earmark.families.plain_model import PlainClassifier, PlainConfig, PlainOutput
 from earmark.families.spectra import Product, fourier_basis, hann, overlapping_frames, power
+from earmark.io.json_values import are_sizes, is_fraction, is_positive, is_size
 
 _LOG_FLOOR = 1e-6  # added to mel energies, about -60 dB of a full-scale tone, so that silence has a finite logarithm
 
@@ -250,10 +252,13 @@ class PlainTCResNet(TemporalClassifier, PlainClassifier):
     """The classifier without Transformers, for scoring."""
 
     library_classes = ("TCResNetForAudioClassification",)
-    settings = (
-        *("sampling_rate", "window_samples", "hop_samples", "num_mel_bins", "min_frequency"),
-        *("stem_channels", "channels", "kernel_size", "dropout"),
-    )
+    settings: ClassVar[Mapping[str, Callable[[object], bool]]] = {
+        **dict.fromkeys(("sampling_rate", "window_samples", "hop_samples", "num_mel_bins"), is_size),
+        **dict.fromkeys(("stem_channels", "kernel_size"), is_size),
+        "channels": are_sizes,
+        "min_frequency": lambda value: value == 0 or is_positive(value),
+        "dropout": is_fraction,
+    }
 
     def __init__(self, config: PlainConfig) -> None:
         super().__init__(config)

@@ -22,9 +22,6 @@ class Wav2Vec2(Family):
     """Classifiers use :class:`Wav2Vec2Forward`, unless they have adapters or a sum of layers."""
 
     model_types: ClassVar[tuple[str, ...]] = ("wav2vec2", "hubert", "unispeech", "unispeech-sat", "data2vec-audio")
-    # A batch reads all weights of the transformer once, so a batch of 8 s is 11 % faster than one of 4 s. Larger ones
-    # gain little and need padding and memory: with unpacked weights, 6.5 MB per second after the first convolution.
-    cpu_batch_s = 8.0
 
     def plain_class(self, config: PlainConfig) -> type[PlainWav2Vec2] | None:
         """See the class docstring of :class:`PlainWav2Vec2`."""

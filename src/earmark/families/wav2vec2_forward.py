@@ -180,12 +180,12 @@ class Wav2Vec2Forward:
         self, index: int, layer: Any, hidden: torch.Tensor, run: Callable[..., torch.Tensor]
     ) -> torch.Tensor:
         """Apply a layer, or skip it in training with LayerDrop's probability (Fan et al. 2019, arXiv:1909.11556)."""
-        training, rate = self._body.training, self.config.layerdrop
-        if training and getattr(layer, "gradient_checkpointing", False):
+        if not self._body.training:  # a configuration for scoring may lack settings of training
+            return run(layer, hidden)
+        if getattr(layer, "gradient_checkpointing", False):
             run = partial(layer._gradient_checkpointing_func, run)
-        if index < self._first_dropped:
-            rate = 0.0
-        if not training or rate == 0.0:
+        rate = 0.0 if index < self._first_dropped else self.config.layerdrop
+        if rate == 0.0:
             return run(layer, hidden)
         kept = torch.rand((), device=hidden.device) >= rate
         if hidden.device.type == "cpu" and not torch.compiler.is_compiling():

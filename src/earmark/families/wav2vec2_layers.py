@@ -8,12 +8,14 @@ Shapes: B batch, F frames, D width.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import ClassVar
 
 import torch
 from torch import nn
 
 from earmark.families.plain_model import PlainClassifier, PlainConfig
+from earmark.io.json_values import are_sizes, is_flag, is_fraction, is_positive, is_size
 
 _BODIES = {"wav2vec2": "wav2vec2", "hubert": "hubert", "unispeech": "unispeech", "unispeech-sat": "unispeech_sat"}
 # Names of the two factors of a weight norm: torch's, and those in files of earlier versions of Transformers.
@@ -30,13 +32,18 @@ class PlainWav2Vec2(PlainClassifier):
         *("Wav2Vec2ForSequenceClassification", "HubertForSequenceClassification"),
         *("UniSpeechForSequenceClassification", "UniSpeechSatForSequenceClassification"),
     )
-    settings = (
-        *("conv_dim", "conv_kernel", "conv_stride", "conv_bias", "feat_extract_norm", "feat_extract_activation"),
-        *("num_feat_extract_layers", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"),
-        *("hidden_act", "layer_norm_eps", "do_stable_layer_norm", "num_conv_pos_embeddings"),
-        *("num_conv_pos_embedding_groups", "classifier_proj_size", "attention_dropout", "activation_dropout"),
-        *("hidden_dropout", "feat_proj_dropout", "mask_time_prob", "mask_time_length", "apply_spec_augment"),
-    )
+    settings: ClassVar[Mapping[str, Callable[[object], bool]]] = {
+        **dict.fromkeys(("conv_dim", "conv_kernel", "conv_stride"), are_sizes),
+        **dict.fromkeys(("conv_bias", "do_stable_layer_norm", "apply_spec_augment"), is_flag),
+        **dict.fromkeys(("num_feat_extract_layers", "hidden_size", "num_hidden_layers"), is_size),
+        **dict.fromkeys(("intermediate_size", "num_conv_pos_embeddings", "num_conv_pos_embedding_groups"), is_size),
+        **dict.fromkeys(("num_attention_heads", "classifier_proj_size", "mask_time_length"), is_size),
+        **dict.fromkeys(("attention_dropout", "activation_dropout", "hidden_dropout"), is_fraction),
+        **dict.fromkeys(("feat_proj_dropout", "mask_time_prob"), is_fraction),
+        **dict.fromkeys(("hidden_act", "feat_extract_activation"), ("gelu",).__contains__),
+        "feat_extract_norm": ("group", "layer").__contains__,
+        "layer_norm_eps": is_positive,
+    }
 
     def __init__(self, config: PlainConfig) -> None:
         super().__init__(config)
@@ -48,9 +55,11 @@ class PlainWav2Vec2(PlainClassifier):
     @classmethod
     def fits(cls, config: PlainConfig) -> bool:
         """See the base class."""
-        if not super().fits(config) or config.feat_extract_norm not in ("group", "layer"):
+        if not super().fits(config) or not is_flag(getattr(config, "feat_proj_layer_norm", True)):
             return False
-        return bool(config.hidden_act == config.feat_extract_activation == "gelu")
+        of_layers = (config.conv_dim, config.conv_kernel, config.conv_stride)
+        has_whole_heads = config.hidden_size % config.num_attention_heads == 0
+        return has_whole_heads and {len(values) for values in of_layers} == {config.num_feat_extract_layers}
 
     @classmethod
     def own_weights(cls, saved: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

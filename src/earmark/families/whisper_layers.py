@@ -7,21 +7,27 @@ Shapes: B batch, M mel bins, F frames, P positions (half as many as frames), D w
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from earmark.families.plain_model import PlainClassifier, PlainConfig, PlainOutput
+from earmark.io.json_values import is_size
 
 
 class PlainWhisper(PlainClassifier):
     """The classifier: projects each position, and averages."""
 
     library_classes = ("WhisperForAudioClassification",)
-    settings = (
-        *("num_mel_bins", "max_source_positions", "d_model", "encoder_layers", "encoder_attention_heads"),
-        *("encoder_ffn_dim", "activation_function", "use_weighted_layer_sum", "classifier_proj_size"),
-    )
+    settings: ClassVar[Mapping[str, Callable[[object], bool]]] = {
+        **dict.fromkeys(("num_mel_bins", "max_source_positions", "d_model", "encoder_layers"), is_size),
+        **dict.fromkeys(("encoder_attention_heads", "encoder_ffn_dim", "classifier_proj_size"), is_size),
+        "activation_function": ("gelu",).__contains__,
+        "use_weighted_layer_sum": lambda value: value is False,
+    }
 
     def __init__(self, config: PlainConfig) -> None:
         super().__init__(config)
@@ -32,7 +38,7 @@ class PlainWhisper(PlainClassifier):
     @classmethod
     def fits(cls, config: PlainConfig) -> bool:
         """See the base class."""
-        return super().fits(config) and config.activation_function == "gelu" and not config.use_weighted_layer_sum
+        return super().fits(config) and config.d_model % config.encoder_attention_heads == 0
 
     @property
     def base_model(self) -> nn.Module:

@@ -25,11 +25,12 @@ from earmark.models.frontend import Frontend
 from earmark.models.head import place_rows, saved_head
 from earmark.models.model_source import ModelSource
 from earmark.models.plain_checkpoint import load_plain
-from earmark.models.stated_task import CONFIG_KEY, settle_task
+from earmark.models.stated_task import CONFIG_KEY, saved_section, settle_task
 from earmark.sources.background import find_background
 from earmark.tasks import SINGLE_LABEL, Task, task_of_config, write_task
 from earmark.tasks.decision import FILE_NAME as DECISION
 from earmark.tasks.decision import PLAIN, Decision, read_decision
+from earmark.text import and_more
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -170,18 +171,29 @@ def load_trained(source: ModelSource, *, decided: bool = True) -> AudioModel:
 
         model = load_classifier(source, folder)
     config = model.config
+    saved = saved_section(config, folder)
     settle_task(config, source.task, source.name_or_path)
     family = find_family(config)
     extractor = load_extractor(source, folder, config, family)
-    saved = getattr(config, CONFIG_KEY, None) or {}
     native_s = family.native_length_s(config, extractor)
     length_s = saved.get("max_length_seconds") or native_s or _DEFAULT_WINDOW_S
-    labels = [config.id2label[i] for i in range(config.num_labels)]
+    labels = _labels(config, folder)
     task = task_of_config(config)
     decision = read_decision(folder, labels, task) if decided else Decision(task=task)
     install_forward(model, family).forward.temperature = decision.temperature
     frontend = _frontend(ModelDescription(config, family, extractor), length_s)
     return AudioModel(model, family, frontend, labels, decision)
+
+
+def _labels(config: PreTrainedConfig, folder: Path) -> list[str]:
+    """Return the class names in the order of the logits."""
+    names, count = config.id2label, config.num_labels
+    if sorted(names) != list(range(count)):
+        raise ModelError(
+            f"{folder}: id2label in config.json has the indices {and_more(list(map(str, names)))} for {count} classes. "
+            f"Number the classes from 0 to {count - 1}."
+        )
+    return [names[i] for i in range(count)]
 
 
 class ModelDescription(NamedTuple):

@@ -111,7 +111,7 @@ def unreadable_errors() -> tuple[type[Exception], ...]:
     """Return the errors of Transformers for invalid JSON files and values of a wrong type."""
     from huggingface_hub.errors import StrictDataclassError
 
-    return (OSError, ValueError, KeyError, TypeError, AttributeError, StrictDataclassError)
+    return (OSError, ValueError, LookupError, TypeError, AttributeError, StrictDataclassError)
 
 
 def saved_settings(folder: Path) -> tuple[Path, Mapping[str, Any]] | None:

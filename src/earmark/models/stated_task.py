@@ -7,9 +7,11 @@ treats them as models with one class per clip.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from earmark.errors import UsageError
+from earmark.errors import ModelError, UsageError
+from earmark.io.json_values import is_number, is_positive
 from earmark.tasks import SINGLE_LABEL, Task, find_task, stated_task, write_task
 from earmark.tasks.task_registry import TASKS
 
@@ -20,7 +22,27 @@ logger = logging.getLogger(__name__)
 
 # Section of config.json for earmark; plain Transformers keeps it without using it.
 CONFIG_KEY = "earmark"
+_UNIT = ("mean", "deviation")  # numbers of a regression's unit
 _MANY_LABELS = 100  # a model with at least this many labels and no stated task is probably a tagger
+
+
+def saved_section(config: object, folder: Path) -> dict[str, Any]:
+    """Return earmark's section of a configuration; empty if it has none.
+
+    Raises:
+        ModelError: it is damaged.
+    """
+    section = getattr(config, CONFIG_KEY, None)
+    if section is None:
+        return {}
+    if isinstance(section, dict):
+        length_s, unit = section.get("max_length_seconds"), section.get("unit")
+        numbers = [] if unit is None else [unit.get(name) for name in _UNIT] if isinstance(unit, dict) else [None]
+        if (length_s is None or is_positive(length_s)) and all(map(is_number, numbers)):
+            return section
+    raise ModelError(
+        f"{folder}: the section {CONFIG_KEY!r} of config.json is damaged. Copy the file again from the model's source."
+    )
 
 
 class OtherTaskError(UsageError):

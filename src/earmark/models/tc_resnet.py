@@ -23,7 +23,7 @@ from transformers import (
 )
 from transformers.modeling_outputs import BaseModelOutput, SequenceClassifierOutput
 
-from earmark.families.temporal_layers import LogMel, TemporalBody, TemporalClassifier
+from earmark.families.temporal_layers import LogMel, PlainTCResNet, TemporalBody, TemporalClassifier
 
 
 class TCResNetConfig(PreTrainedConfig):
@@ -64,6 +64,9 @@ class TCResNetConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs: Any) -> None:
         self.channels = list(self.channels)  # as a saved configuration has them
+        for name, supports in PlainTCResNet.settings.items():
+            if not supports(getattr(self, name)):
+                raise ValueError(f"{name} has the invalid value {getattr(self, name)!r}")
         super().__post_init__(**kwargs)
 
 

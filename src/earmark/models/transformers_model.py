@@ -176,6 +176,11 @@ def load_classifier(source: ModelSource, folder: Path) -> Any:
     """
     config = load_config(source, folder)
     family = find_family(config)
+    if (name := family.invalid_setting(config)) is not None:
+        raise ModelError(
+            f"{folder}: config.json has the {name} {getattr(config, name)!r}, with which no model can run. Copy the "
+            "file again from the model's source."
+        )
     if adapters.is_adapter(folder):
         return _load_adapted(source, folder, config, family).eval()
     return load_weights(folder, config, family, source, fresh_head=False).model.eval()

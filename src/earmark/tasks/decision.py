@@ -21,6 +21,7 @@ import numpy as np
 
 from earmark.errors import ModelError, first_line
 from earmark.io.hashes import short_sha256
+from earmark.io.json_values import is_fraction, is_number
 from earmark.tasks import SINGLE_LABEL, Task
 from earmark.text import and_more
 
@@ -242,9 +243,9 @@ def _damaged(path: Path, why: str) -> ModelError:
 def _checked(values: dict[str, Any], path: Path, labels: Sequence[str]) -> Decision:
     temperature, of_all = values.get("temperature"), values.get("reject_threshold")
     reject_label, of_classes = values.get("reject_label"), values.get("class_thresholds")
-    if not _is_number(temperature) or not 0 < temperature <= _HOTTEST:  # type: ignore[operator]  # a number
+    if not is_number(temperature) or not 0 < temperature <= _HOTTEST:  # type: ignore[operator]  # a number
         raise _damaged(path, f"temperature {temperature!r} is not a number above 0")
-    if of_all is not None and not _is_probability(of_all):
+    if of_all is not None and not is_fraction(of_all):
         raise _damaged(path, f"reject_threshold {of_all!r} is not a probability")
     if not isinstance(reject_label, str) or not reject_label:
         raise _damaged(path, f"reject_label {reject_label!r} is not a word")
@@ -253,7 +254,7 @@ def _checked(values: dict[str, Any], path: Path, labels: Sequence[str]) -> Decis
     for label, value in of_classes.items():
         if label not in labels:
             raise _damaged(path, f"class_thresholds: the model has no class {label!r}")
-        if value is not None and not _is_probability(value):
+        if value is not None and not is_fraction(value):
             raise _damaged(path, f"class_thresholds: {value!r} of {label!r} is not a probability")
     return Decision(
         temperature=float(temperature),  # type: ignore[arg-type]  # a number
@@ -262,11 +263,3 @@ def _checked(values: dict[str, Any], path: Path, labels: Sequence[str]) -> Decis
         class_thresholds={label: NEVER if value is None else float(value) for label, value in of_classes.items()},
         fitted=values.get("fitted", {}),
     )
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _is_probability(value: Any) -> bool:
-    return _is_number(value) and 0 <= value <= 1
