@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from earmark.cli.main import main
+from earmark.export.description import read_description
 
 ARCHIVE = Path(__file__).with_name("written_by_0.1.0.tar.xz")
 
@@ -46,6 +47,11 @@ def test_predictions_are_the_same(name: str, earlier: Path) -> None:
     assert [path for path, _ in now] == files
     for (_, scores_then), (_, scores_now) in zip(then, now, strict=True):
         assert scores_now == pytest.approx(scores_then, abs=2e-5)
+
+
+def test_an_export_without_a_batch_limit_has_that_of_its_architecture(earlier: Path) -> None:
+    assert "cpu_batch_s" not in json.loads((earlier / "single.onnx" / "export.json").read_text(encoding="utf-8"))
+    assert read_description(earlier / "single.onnx").cpu_batch_s == 8.0
 
 
 def test_a_checkpoint_is_resumed(earlier: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -95,3 +95,21 @@ def test_requirements(tmp_path: Path) -> None:
     assert check_requirements(here).status == "skipped"
     here = machine(tmp_path, soundfile="0.13.1")
     assert check_requirements(dataclasses.replace(here, requirements=wanted)).seen == "all 1 that earmark requires"
+
+
+@pytest.mark.parametrize("build", ["onnxruntime", "onnxruntime_gpu", "onnxruntime_cann", "onnxruntime_openvino"])
+def test_a_build_for_another_device_meets_the_requirement(tmp_path: Path, build: str) -> None:
+    wanted = ["onnxruntime>=1.22", "soundfile>=0.12.1"]
+    versions = {"soundfile": "0.13.1", build: "1.23.0"}
+    here = dataclasses.replace(machine(tmp_path, **versions), requirements=wanted)
+    assert check_requirements(here).seen == "all 2 that earmark requires"
+    here = dataclasses.replace(machine(tmp_path, **versions | {build: "1.20.1"}), requirements=wanted)
+    found, name = check_requirements(here), build.replace("_", "-")
+    assert found.seen == f"{name} 1.20.1, wanted >=1.22"
+    assert found.fix == f"pip install --upgrade '{name}>=1.22'"
+
+
+def test_other_packages_of_onnx_runtime_do_not_meet_the_requirement(tmp_path: Path) -> None:
+    here = machine(tmp_path, onnxruntime_extensions="1.23.0")
+    found = check_requirements(dataclasses.replace(here, requirements=["onnxruntime>=1.22"]))
+    assert found.seen == "onnxruntime is not installed"

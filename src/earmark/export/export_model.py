@@ -6,7 +6,7 @@ import logging
 import shutil
 import tempfile
 from dataclasses import dataclass, replace
-from importlib import metadata
+from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -168,10 +168,9 @@ def describe(
 
 
 def _versions(format: str) -> dict[str, str]:
-    from earmark import __version__
-
     packages = _PACKAGES if format == "pt2" else _PACKAGES | _OF_ONNX
-    return {name: __version__ if name == "earmark" else metadata.version(name) for name in sorted(packages)}
+    # The modules know their versions; onnxruntime can be installed by packages of other names.
+    return {name: str(import_module(name).__version__) for name in sorted(packages)}
 
 
 def write(program: torch.export.ExportedProgram, description: ExportDescription, folder: Path) -> None:
