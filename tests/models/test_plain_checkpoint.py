@@ -217,7 +217,10 @@ def test_settings_that_run_no_model_are_errors(tmp_path: Path) -> None:
         ({"num_hidden_layers": 0}, "has the num_hidden_layers 0, with which no model can run"),
         ({"num_attention_heads": -1}, "has the num_attention_heads -1"),
         ({"conv_stride": [5, 0, 8]}, "has the conv_stride"),
-        ({"id2label": {"0": "a", "2": "b", "3": "c"}}, "has the indices 0, 2, 3 for 3 classes. Number the classes"),
+        (
+            {"id2label": {"0": "a", "2": "b", "3": "c"}},
+            "has the indices 0, 2, 3 for 3 classes. Use the indices 0 to 2.",
+        ),
         ({"earmark": {"max_length_seconds": "long"}}, "the section 'earmark' of config.json is damaged"),
         ({"earmark": {"unit": {"mean": 1.0}}}, "the section 'earmark' of config.json is damaged"),
         ({"num_labels": 7}, "lacks the head"),

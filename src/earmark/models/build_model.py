@@ -191,7 +191,7 @@ def _labels(config: PreTrainedConfig, folder: Path) -> list[str]:
     if sorted(names) != list(range(count)):
         raise ModelError(
             f"{folder}: id2label in config.json has the indices {and_more(list(map(str, names)))} for {count} classes. "
-            f"Number the classes from 0 to {count - 1}."
+            f"Use the indices 0 to {count - 1}."
         )
     return [names[i] for i in range(count)]
 
