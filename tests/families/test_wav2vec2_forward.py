@@ -13,7 +13,8 @@ import torch
 from earmark.families import fused
 from earmark.families.wav2vec2 import Wav2Vec2, WavLM
 from earmark.models.build_model import AudioModel, ModelSource, build_for_training
-from earmark.models.forward import ModelForward, cast_weights, pads_exactly
+from earmark.models.casting import cast_weights
+from earmark.models.forward import ModelForward, pads_exactly
 from earmark.models.packed import can_pack
 from earmark.scoring.torch_scorer import TorchScorer
 from tests.tiny import ARCHITECTURES, RATE_HZ

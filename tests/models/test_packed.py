@@ -13,7 +13,8 @@ from earmark.families.fused import packing_for
 from earmark.models import packed as packed_module
 from earmark.models.build_model import ModelSource, build_for_training
 from earmark.models.convolutions import relative_error
-from earmark.models.packed import PackedProducts, Product, _multiply, _packable_dtypes, can_pack
+from earmark.models.packed import PackedProducts, Packs, Product, _multiply, _packable_dtypes, can_pack
+from earmark.scoring import torch_scorer
 from earmark.scoring.torch_scorer import TorchScorer
 from tests.tiny import overrides, tone
 
@@ -54,11 +55,12 @@ def test_answers_are_the_same_and_so_is_the_model_afterwards(rows: torch.Tensor)
 def test_a_weight_that_has_changed_counts(rows: torch.Tensor) -> None:
     model = Small()
     packed = PackedProducts(model)
+    packs: Packs = {}
 
     def check() -> None:
         with torch.inference_mode():
             expected = model(rows)
-            with packed.used():
+            with packed.used(packs):
                 torch.testing.assert_close(model(rows), expected, atol=1e-5, rtol=1e-5)
 
     check()
@@ -71,11 +73,60 @@ def test_a_weight_that_has_changed_counts(rows: torch.Tensor) -> None:
         check()
 
 
+@pytest.mark.parametrize("keeps", [False, True], ids=["dropped", "kept"])
+def test_a_step_of_a_fused_optimizer_changes_the_scores(keeps: bool) -> None:
+    """Such a step changes the weights, but not the numbers of their versions."""
+    torch.manual_seed(0)
+    audio = build_for_training(
+        ModelSource(model_type="whisper", config_overrides=overrides("whisper")), ["a", "b"], 1, 1
+    )
+    scorer, clip, sessions = TorchScorer(audio.model, audio.frontend, CPU), tone(440, 1.0), audio.model.forward.sessions
+    sessions.keeps_packs = keeps
+
+    def scored() -> np.ndarray:
+        with scorer.session():
+            return scorer.logits([clip])
+
+    first = scored()
+    kept = dict(sessions._packs)
+    assert bool(kept) == keeps
+    np.testing.assert_array_equal(scored(), first)
+    assert all(sessions._packs[module] is pack for module, pack in kept.items())
+    optimizer = torch.optim.AdamW(audio.model.parameters(), lr=0.1, fused=True)
+    inputs = audio.frontend([clip])
+    audio.model(**inputs).logits[0, 0].backward()
+    optimizer.step()
+    with torch.no_grad():
+        expected = audio.model.eval()(**inputs).logits.numpy()
+    assert np.abs(expected - first).max() > 0.01
+    np.testing.assert_allclose(scored(), expected, atol=1e-4, rtol=1e-4)
+    assert not sessions._packs
+
+
+def test_a_replaced_forward_is_called_and_kept(rows: torch.Tensor) -> None:
+    model = Small()
+    calls: list[int] = []
+    plain = model.linear.forward
+
+    def wrapper(values: torch.Tensor) -> torch.Tensor:
+        calls.append(len(values))
+        return plain(values)
+
+    model.linear.forward = wrapper  # type: ignore[method-assign]
+    with torch.inference_mode(), PackedProducts(model).used():
+        model(rows)
+        model.without_bias.forward = wrapper  # type: ignore[method-assign]
+    assert calls == [3]
+    assert model.linear.forward is model.without_bias.forward is wrapper
+    assert "forward" not in vars(model.product)
+
+
 def test_what_cannot_be_packed_goes_the_usual_way(rows: torch.Tensor) -> None:
     model = Small()
     packed = PackedProducts(model)
     with packed.used(), packed.paused(), torch.inference_mode():
         model(rows)
+        assert not packed._packed
     with packed.used():
         model(rows).sum().backward()
         assert model.linear.weight.grad is not None
@@ -84,7 +135,7 @@ def test_what_cannot_be_packed_goes_the_usual_way(rows: torch.Tensor) -> None:
         assert not packed._packed
         with torch.inference_mode():
             assert model.double()(rows.double()).dtype == torch.float64
-    assert not packed._packed
+        assert not packed._packed
 
 
 def test_bfloat16_is_packed(rows: torch.Tensor) -> None:
@@ -96,7 +147,7 @@ def test_bfloat16_is_packed(rows: torch.Tensor) -> None:
         expected = model(rows.bfloat16()).float()
         with packed.used():
             actual = model(rows.bfloat16()).float()
-    assert len(packed._packed) == 3
+            assert len(packed._packed) == 3
     assert (actual - expected).norm() < 0.02 * expected.norm()
 
 
@@ -138,16 +189,17 @@ def test_a_packed_convolution_that_is_wrong_is_not_used(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("kind", ["whisper", "tc_resnet", "audio-spectrogram-transformer", "wav2vec2"])
-def test_models_and_their_log_mel_are_packed(kind: str) -> None:
+def test_models_and_their_log_mel_are_packed(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     audio = build_for_training(ModelSource(model_type=kind, config_overrides=overrides(kind)), ["a", "b"], 1.0, 1.0)
     scorer = TorchScorer(audio.model, audio.frontend, CPU)
     clips = [tone(300 + 200 * i, 1.0, seed=i) for i in range(3)]
     with scorer.session():
         ours = scorer.logits(clips)
-    assert scorer._packed is not None
-    assert any(isinstance(module, Product) for module in scorer._packed._packed) == (kind != "wav2vec2")
-    scorer._packed = None
+        packed = audio.model.forward.sessions.packed
+        assert any(isinstance(module, Product) for module in packed._packed) == (kind != "wav2vec2")
+    assert not audio.model.forward.sessions._packs
+    monkeypatch.setattr(torch_scorer, "can_pack", lambda _: False)
     with scorer.session():
         np.testing.assert_allclose(ours, scorer.logits(clips), atol=1e-5)
 
@@ -180,7 +232,6 @@ def test_gelu_is_computed_with_the_layer_before_it(kind: str, monkeypatch: pytes
     with torch.no_grad():
         expected = audio.model.eval()(**inputs).logits
     calls: list[bool] = []
-    assert scorer._packed is not None
     with scorer.session():
         monkeypatch.setattr(
             packed_module,
@@ -189,7 +240,7 @@ def test_gelu_is_computed_with_the_layer_before_it(kind: str, monkeypatch: pytes
         )
         with torch.no_grad():
             torch.testing.assert_close(audio.model(**inputs).logits, expected, atol=1e-5, rtol=1e-4)
-        for ways in (scorer._packed.paused(), torch.enable_grad()):
+        for ways in (audio.model.forward.sessions.packed.paused(), torch.enable_grad()):
             with torch.no_grad(), ways:
                 torch.testing.assert_close(audio.model(**inputs).logits, expected, atol=1e-5, rtol=1e-4)
     pairs = audio.family.activated_linears(audio.model)

@@ -81,6 +81,23 @@ def test_other_convolutions_compute_as_usual(make: Callable[[], nn.Conv1d]) -> N
         assert torch.equal(convolution(values), usual)
 
 
+@pytest.mark.parametrize("make", [lambda: nn.Linear(16, 8), lambda: nn.Conv1d(16, 8, 3)])
+def test_a_replaced_forward_is_called_and_kept(make: Callable[[], nn.Module]) -> None:
+    module = make().bfloat16()
+    calls: list[int] = []
+    plain = module.forward
+
+    def wrapper(values: torch.Tensor) -> torch.Tensor:
+        calls.append(len(values))
+        return plain(values)
+
+    module.forward = wrapper  # type: ignore[method-assign]
+    with TrainingProducts(module).used():
+        module(torch.randn(3, 16, 16).bfloat16())
+    assert calls == [3]
+    assert module.forward is wrapper
+
+
 def test_float32_and_scoring_are_untouched() -> None:
     torch.manual_seed(0)
     linear, values = nn.Linear(16, 8), torch.randn(4, 16)

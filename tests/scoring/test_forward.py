@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from earmark.models import model_sessions
 from earmark.models.build_model import AudioModel, ModelSource, build_for_training
+from earmark.models.casting import cast_weights
 from earmark.scoring.torch_scorer import TorchScorer, score_waveforms
 from earmark.tasks import softmax
 from tests.tiny import RATE_HZ, overrides, tone
@@ -61,14 +63,17 @@ def test_the_model_is_left_in_the_mode_it_was_in(audio: AudioModel) -> None:
         assert audio.model.training is training
 
 
-def test_a_session_within_a_session_casts_nothing_again(audio: AudioModel) -> None:
+def test_a_session_within_a_session_casts_nothing_again(audio: AudioModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    casts: list[torch.dtype] = []
+    monkeypatch.setattr(
+        model_sessions, "cast_weights", lambda model, dtype: (casts.append(dtype), cast_weights(model, dtype))[1]
+    )
     scorer = TorchScorer(audio.model, audio.frontend, CPU, torch.bfloat16)
     clip = tone(440, 0.1)
     with scorer.session():
-        weights = audio.model.forward.scoring_weights
         with scorer.session():
             inside = scorer.logits([clip])
-        assert audio.model.forward.scoring_weights is weights
+        assert casts == [torch.bfloat16]
         np.testing.assert_array_equal(scorer.logits([clip]), inside)
     assert audio.model.forward.scoring_weights is None
     assert np.abs(score(audio, [clip])[0] - inside).max() > 0, "float32 again"

@@ -59,7 +59,7 @@ def bench_infer(options: BenchOptions, clips: BenchClips, device: torch.device) 
             progress.update(1)
 
     rows = np.random.default_rng(options.seed).permutation(len(clips))
-    with Progress("scoring", None) as progress:
+    with Progress("scoring", None) as progress, scorer.session():
         score_rows(rows[: options.batch_size])
         frontend.shapes = Shapes()
         begun = time.perf_counter()

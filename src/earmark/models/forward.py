@@ -17,9 +17,11 @@ from torch import nn
 from torch.func import functional_call
 
 from earmark.families.plain_model import PlainClassifier, PlainOutput
+from earmark.models.casting import cast_weights
 from earmark.models.convolutions import CheckedConvolutions
 from earmark.models.head import output_layer, saved_unit
 from earmark.models.layer_drop import SelectedLayers, drop_rate
+from earmark.models.model_sessions import ModelSessions
 from earmark.models.stated_task import CONFIG_KEY
 from earmark.models.training_products import TrainingProducts, can_multiply
 
@@ -37,8 +39,9 @@ class ModelForward:
             :mod:`earmark.scoring.checked_scoring`.
         convolutions: the convolutions of the model, checked before they run in half precision on a CPU.
         family: family of the architecture.
-        scoring_weights: weights by name that evaluation mode uses in place of the model's weights; see
-            :func:`earmark.scoring.torch_scorer.scoring`, which casts them once for many batches.
+        scoring_weights: weights by name that evaluation mode uses in place of the model's weights, during a pass of a
+            session, which casts them once for many batches.
+        sessions: the scoring sessions of the model.
         static: earmark's forward, which ignores padding; ``None`` to use the library's.
         temperature: divisor of the logits; see :mod:`earmark.tasks.decision`. 1 in training.
         unit: ``(mean, deviation)`` of the numbers of a regression. The head outputs standard deviations from the mean,
@@ -57,6 +60,7 @@ class ModelForward:
         self.unit = saved_unit(model.config)
         drops = family.sums_layers(model.config) and drop_rate(model.config, family) > 0
         self.selected = SelectedLayers(model, family) if drops else None
+        self.sessions = ModelSessions(self)
         self._is_cast = False
         self._outputs = _outputs_class(model)
 
@@ -79,6 +83,8 @@ class ModelForward:
                 some are padding; or ``embeddings`` (B, D) of the whole body. With ``stop_at="features"`` or
                 ``"embeddings"``, these are returned instead of the outputs.
         """
+        if self.sessions.keeps_packs and torch.is_grad_enabled():
+            self.sessions.expect_changes()
         weights = None if self._is_cast else self._cast_weights()
         if weights is None:
             return self._run(*args, **self._like_weights(inputs))
@@ -195,18 +201,3 @@ def cast_in_place(model: nn.Module, dtype: torch.dtype) -> None:
     with torch.no_grad():
         for name, weight in cast_weights(model, dtype).items():
             parameters[name].data = weight
-
-
-def cast_weights(model: nn.Module, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    """Return the parameters of ``model`` by name, in ``dtype``. Batch norms keep their type, like their statistics."""
-    kept = {
-        id(parameter)
-        for module in model.modules()
-        if isinstance(module, nn.modules.batchnorm._BatchNorm)
-        for parameter in module.parameters(recurse=False)
-    }
-    return {
-        name: parameter if id(parameter) in kept else parameter.to(dtype)
-        for name, parameter in model.named_parameters()
-        if parameter.is_floating_point()
-    }

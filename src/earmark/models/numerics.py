@@ -25,9 +25,9 @@ import torch
 from torch import nn
 
 from earmark.errors import DeviceError
+from earmark.models.casting import cast_weights
 from earmark.models.convolutions import relative_error
 from earmark.models.embedding import EmbeddingModel
-from earmark.models.forward import cast_weights
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -233,12 +233,7 @@ def copy_on_cpu(model: PreTrainedModel) -> object:
         memo[id(parameter)] = nn.Parameter(parameter.detach().to("cpu", copy=True), parameter.requires_grad)
     for buffer in model.buffers():
         memo[id(buffer)] = buffer.detach().to("cpu", copy=True)
-    forward = model.forward
-    weights, forward.scoring_weights = forward.scoring_weights, None
-    try:
-        return copy.deepcopy(model, memo)
-    finally:
-        forward.scoring_weights = weights
+    return copy.deepcopy(model, memo)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ Shapes: B batch, F frames, R rows, K inputs, N outputs.
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
 from typing import Any
@@ -22,6 +22,9 @@ from torch import nn
 
 from earmark.families.spectra import Product
 from earmark.models.convolutions import TOLERANCE, Geometry, probe
+
+# The packed weight of each module, with the weights that it was made of and their versions.
+Packs = dict[nn.Module, tuple[list[torch.Tensor], list[int], torch.Tensor]]
 
 _FEWEST_ROWS = 8  # for fewer rows, the call costs more than the product
 
@@ -34,6 +37,19 @@ def can_pack(device: torch.device) -> bool:
     needed = ("_linear_pointwise", "_reorder_linear_weight", "_convolution_pointwise", "_reorder_convolution_weight")
     has_operators = all(hasattr(operators, name) for name in needed)
     return has_operators and torch.backends.mkldnn.is_available() and torch._C._get_mkldnn_enabled()
+
+
+@contextmanager
+def replaced_forwards(forwards: Mapping[nn.Module, Callable[..., torch.Tensor]]) -> Iterator[None]:
+    """Replace the forward of modules in this context. A forward that is set inside stays."""
+    for module, forward in forwards.items():
+        module.forward = forward
+    try:
+        yield
+    finally:
+        for module, forward in forwards.items():
+            if vars(module).get("forward") is forward:
+                del module.forward
 
 
 def _run(
@@ -57,9 +73,10 @@ def _packable_dtypes() -> set[torch.dtype]:
 class PackedProducts:
     """The products of linear layers, of :class:`Product` and of one-dimensional convolutions.
 
-    Weights are packed at first use; a changed weight is packed again. With gradients, autocast or other types than
-    float32 and bfloat16, the modules compute as usual. :mod:`earmark.families.fused` calls the methods that compute
-    more than a module does.
+    Weights are packed at first use. A weight is packed again if torch counts its change (``_version``), which in-place
+    changes through ``.data`` and fused optimizers avoid. With gradients, autocast or other types than float32 and
+    bfloat16, the modules compute as usual, and so do modules whose ``forward`` was replaced.
+    :mod:`earmark.families.fused` calls the methods that compute more than a module does.
 
     Args:
         *roots: modules to search.
@@ -68,37 +85,41 @@ class PackedProducts:
     """
 
     def __init__(self, *roots: nn.Module, activated: Sequence[tuple[Any, Any]] = ()) -> None:
-        self._activated = list(activated)
-        modules = [module for root in roots for module in root.modules()]
+        modules = [module for root in roots for module in root.modules() if "forward" not in vars(module)]
         self._linears = [module for module in modules if type(module) is nn.Linear]
         self._products = [module for module in modules if type(module) is Product]
         self._convolutions = [module for module in modules if isinstance(module, nn.Conv1d)]
+        self._activated = [pair for pair in activated if not any("forward" in vars(module) for module in pair)]
         self._dtypes = _packable_dtypes()
-        self._packed: dict[nn.Module, tuple[list[torch.Tensor], list[int], torch.Tensor]] = {}
+        self._packed: Packs = {}
         self._is_paused = False
 
     @contextmanager
-    def used(self) -> Iterator[None]:
-        """Let the modules compute with packed weights in this context."""
-        for linear in self._linears:
-            linear.forward = partial(self._linear, linear)  # type: ignore[method-assign]
-        for convolution in self._convolutions:
-            convolution.forward = partial(_run, convolution)  # type: ignore[method-assign]
-        for product in self._products:
-            product.forward = partial(self._product, product)  # type: ignore[method-assign]
-        for module in (*self._linears, *self._convolutions):
-            module.packing = self  # type: ignore[assignment]  # no submodule
+    def used(self, packs: Packs | None = None) -> Iterator[None]:
+        """Let the modules compute with packed weights in this context.
+
+        Args:
+            packs: where to keep packed weights for other contexts; ``None`` to drop them at the end. Clear it after a
+                change of weights that torch does not count.
+        """
+        self._packed = {} if packs is None else packs
+        forwards: dict[nn.Module, Callable[..., torch.Tensor]] = {
+            **{linear: partial(self._linear, linear) for linear in self._linears},
+            **{convolution: partial(_run, convolution) for convolution in self._convolutions},
+            **{product: partial(self._product, product) for product in self._products},
+        }
         for linear, activation in self._activated:
-            linear.forward = partial(self._activated_linear, linear, activation)
-            activation.forward = _unchanged
+            forwards |= {linear: partial(self._activated_linear, linear, activation), activation: _unchanged}
+        marked = (*self._linears, *self._convolutions)
+        for module in marked:
+            module.packing = self  # type: ignore[assignment]  # no submodule
         try:
-            yield
+            with replaced_forwards(forwards):
+                yield
         finally:
-            activations = [activation for _, activation in self._activated]
-            for module in (*self._linears, *self._convolutions, *self._products, *activations):
-                vars(module).pop("forward", None)  # an overlapping session may have removed it
-            for module in (*self._linears, *self._convolutions):
-                vars(module).pop("packing", None)
+            for module in marked:
+                del module.packing
+            self._packed = {}
 
     @contextmanager
     def paused(self) -> Iterator[None]:

@@ -9,8 +9,8 @@ Shapes: B batch, F frames, R rows, K inputs, N outputs, W kernel width.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
@@ -18,35 +18,33 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from earmark.models.packed import can_pack
+from earmark.models.packed import can_pack, replaced_forwards
 
 
 class TrainingProducts:
     """Replaces the forward of linear layers and convolutions during a training step.
 
-    Modules compute as usual without gradients, in other types than bfloat16, and where oneDNN cannot be used.
+    Modules compute as usual without gradients, in other types than bfloat16, and where oneDNN cannot be used, and so do
+    modules whose ``forward`` was replaced.
 
     Args:
         model: the model to search for modules.
     """
 
     def __init__(self, model: nn.Module) -> None:
-        modules = list(model.modules())
-        self._linears = [module for module in modules if type(module) is nn.Linear]
-        self._convolutions = [module for module in modules if type(module) is nn.Conv1d and _is_plain(module)]
+        modules = [module for module in model.modules() if "forward" not in vars(module)]
+        self._forwards: dict[nn.Module, Callable[..., torch.Tensor]] = {
+            **{module: partial(_linear, module) for module in modules if type(module) is nn.Linear},
+            **{
+                module: partial(_convolution, module)
+                for module in modules
+                if type(module) is nn.Conv1d and _is_plain(module)
+            },
+        }
 
-    @contextmanager
-    def used(self) -> Iterator[None]:
+    def used(self) -> AbstractContextManager[None]:
         """Use the faster forward of the modules in this context."""
-        for linear in self._linears:
-            linear.forward = partial(_linear, linear)  # type: ignore[method-assign]
-        for convolution in self._convolutions:
-            convolution.forward = partial(_convolution, convolution)  # type: ignore[method-assign]
-        try:
-            yield
-        finally:
-            for module in (*self._linears, *self._convolutions):
-                vars(module).pop("forward", None)
+        return replaced_forwards(self._forwards)
 
 
 def can_multiply(device: torch.device) -> bool:

@@ -33,7 +33,9 @@ Key = TypeVar("Key")
 
 
 class Classifier(SavedModel):
-    """A trained audio classifier.
+    """A trained audio classifier, which several threads may use at the same time.
+
+    On a CPU, it keeps rearranged weights between calls, so do not change the weights of its model through ``.data``.
 
     Example::
 

@@ -38,6 +38,7 @@ def make_scorer(audio: AudioModel | ExportedModel, device: str, precision: str) 
     model = audio.model.to(place).eval()
     if (dtype := _DTYPES[precision]) is not None:
         cast_in_place(model, getattr(torch, dtype))
+    model.forward.sessions.keeps_packs = True  # the model only predicts
     return TorchScorer(model, audio.frontend, place)
 
 

@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import logging
 import math
-import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from earmark.device import supports_bf16
-from earmark.models.forward import ModelForward, cast_weights, pads_exactly
+from earmark.models.forward import ModelForward, pads_exactly
 from earmark.models.frontend import Frontend
-from earmark.models.packed import PackedProducts, can_pack
+from earmark.models.model_sessions import ModelSessions
+from earmark.models.packed import can_pack
 from earmark.scoring.checked_scoring import HalfPrecisionError, compare_first_clip, computing_dtype, is_compared
 from earmark.scoring.inference import batches, score
 from earmark.tasks import task_of_config
@@ -68,12 +68,6 @@ class TorchScorer:
         self.frontend = frontend
         self.device = device
         self.dtype = dtype
-        self._lock = threading.Lock()
-        self._num_sessions = 0
-        self._held = ExitStack()
-        roots = [model] if frontend.features is None else [model, frontend.features]
-        activated = model.forward.family.activated_linears(model)
-        self._packed = PackedProducts(*roots, activated=activated) if can_pack(device) else None
         self.task = task_of_config(model.config)
         self.sampling_rate_hz = frontend.sampling_rate_hz
         self.max_samples = frontend.max_samples
@@ -81,23 +75,16 @@ class TorchScorer:
         on_cpu = next(model.parameters()).device.type == "cpu"
         self.most_samples = model.forward.family.cpu_batch_s * frontend.sampling_rate_hz if on_cpu else math.inf
 
-    @contextmanager
-    def session(self) -> Iterator[None]:
-        """Set evaluation mode, and cast and pack the weights, until the last of overlapping sessions ends."""
-        with self._lock:
-            if self._num_sessions == 0:
-                self._held = ExitStack()
-                self._held.enter_context(scoring(self.model, self.dtype))
-                if self._packed is not None:
-                    self._held.enter_context(self._packed.used())
-            self._num_sessions += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._num_sessions -= 1
-                if self._num_sessions == 0:
-                    self._held.close()
+    def session(self) -> AbstractContextManager[None]:
+        """Return a context that prepares the model; see :class:`earmark.models.model_sessions.ModelSessions`."""
+        features = self.frontend.features
+        roots = [self.model] if features is None else [self.model, features]
+        return self._sessions.session(self.dtype, roots if can_pack(self.device) else [])
+
+    @property
+    def _sessions(self) -> ModelSessions:
+        sessions: ModelSessions = self.model.forward.sessions
+        return sessions
 
     def logits(self, waveforms: Sequence[np.ndarray]) -> np.ndarray:
         """Return the logits of one batch, float32 (B, C).
@@ -106,16 +93,23 @@ class TorchScorer:
             DeviceError: see :func:`earmark.scoring.checked_scoring.compare_first_clip`.
         """
         samples, num_samples = self.frontend.pack(waveforms)
-        with torch.inference_mode():
+        with self._sessions.computing(self.dtype), torch.inference_mode():
             if num_samples is not None:
                 num_samples = num_samples.to(self.device, non_blocking=True)
             inputs = self.frontend.inputs(samples.to(self.device, non_blocking=True), num_samples)
             logits: np.ndarray = self.model(**inputs).logits.float().cpu().numpy()
         dtype = computing_dtype(self.model, self.dtype)
         if not is_compared(self.model, dtype):
-            with nullcontext() if self._packed is None else self._packed.paused():
-                compare_first_clip(self.model, self.frontend, waveforms, logits, self.device, dtype)
+            with self._sessions.alone():
+                self._compare(waveforms, logits, dtype)
         return logits
+
+    def _compare(self, waveforms: Sequence[np.ndarray], logits: np.ndarray, dtype: torch.dtype) -> None:
+        if is_compared(self.model, dtype):  # by another thread
+            return
+        packed = self._sessions.packed
+        with nullcontext() if packed is None else packed.paused():
+            compare_first_clip(self.model, self.frontend, waveforms, logits, self.device, dtype)
 
 
 def fast_dtype(scorer: TorchScorer) -> torch.dtype | None:
@@ -166,18 +160,11 @@ def batches_of_like_length(
 
 @contextmanager
 def scoring(model: PreTrainedModel, dtype: torch.dtype | None) -> Iterator[None]:
-    """Set evaluation mode and ``dtype`` of a model; restore both at the end.
+    """Set evaluation mode and ``dtype`` of a model for the passes of one thread; restore both at the end.
 
     The weights are cast once, at the start: do not change them inside.
     """
-    was_training, forward = model.training, model.forward
-    assert isinstance(forward, ModelForward), "a model without this project's forward would not follow dtype"
-    forward.convolutions.check(dtype, backward=False)
-    before = forward.scoring_weights
-    forward.scoring_weights = None if dtype is None else cast_weights(model, dtype)
-    model.eval()
-    try:
+    assert isinstance(model.forward, ModelForward), "a model without this project's forward would not follow dtype"
+    sessions = model.forward.sessions
+    with sessions.session(dtype), sessions.computing(dtype):
         yield
-    finally:
-        model.train(was_training)
-        forward.scoring_weights = before
