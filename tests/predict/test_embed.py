@@ -120,6 +120,26 @@ def test_a_model_that_bfloat16_computes_wrongly_is_embedded_in_float32(
     assert embed(model, tapes, "--output", tapes / "e.npy", "--overwrite", "--precision", "bf16") == 2
 
 
+def test_a_device_without_an_operator_in_bfloat16_embeds_in_float32(
+    model: Path, tapes: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("earmark.scoring.torch_scorer.supports_bf16", lambda _: True)
+    plain = torch.nn.LayerNorm.forward
+
+    def forward(self: Any, values: torch.Tensor) -> torch.Tensor:
+        if values.dtype == torch.bfloat16:
+            raise RuntimeError('"LayerNorm" not implemented for BFloat16')
+        return plain(self, values)
+
+    monkeypatch.setattr(torch.nn.LayerNorm, "forward", forward)
+    assert embed(model, tapes, "--output", tapes / "e.npy") == 0
+    said = capsys.readouterr().err
+    assert (
+        'this device cannot compute the model: "LayerNorm" not implemented for BFloat16; computing in float32' in said
+    )
+    assert "embeddings are computed in fp32 on " in said
+
+
 def test_windows_and_whole_recordings_in_both_forms(model: Path, tapes: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     for rows in ("windows", "clips"):

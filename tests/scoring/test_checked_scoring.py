@@ -20,7 +20,7 @@ from earmark.models.build_model import AudioModel, ModelSource, build_for_traini
 from earmark.models.embedding import EmbeddingModel
 from earmark.models.forward import cast_in_place
 from earmark.scoring.inference import score
-from earmark.scoring.torch_scorer import TorchScorer
+from earmark.scoring.torch_scorer import TorchScorer, fast_dtype
 from earmark.settings.serving_flags import ServeOptions
 from tests.families.tiny_models import KINDS_BY_FAMILY
 from tests.tiny import ARCHITECTURES, RATE_HZ, save_model, tone
@@ -91,6 +91,16 @@ def test_float32_is_not_compared(computed: list[str]) -> None:
     audio = build()
     list(score(TorchScorer(audio.model, audio.frontend, CPU), clips(2), batch_size=2))
     assert computed == []
+
+
+def test_noise_does_not_replace_the_comparison_of_a_clip(computed: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("earmark.scoring.torch_scorer.supports_bf16", lambda _: True)
+    audio = build()
+    scorer = TorchScorer(EmbeddingModel(audio.model), audio.frontend, CPU)
+    scorer.dtype = fast_dtype(scorer)
+    assert computed == ["float32 on cpu", "bfloat16 on cpu"]
+    list(score(scorer, clips(2), batch_size=2))
+    assert computed == ["float32 on cpu", "bfloat16 on cpu"] * 2
 
 
 def test_comparing_changes_no_score(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,8 @@
 
 The check compares the logits of the batch and the outputs of the layers. It takes about as long as scoring three
 clips, which is less than 1 % of the time for 300 or more clips. On an accelerator it also compares float32 with the
-CPU. A difference beyond the tolerance is an error, because half precision is used here only if a flag asks for it.
+CPU. A difference beyond the tolerance is an error. ``--precision auto`` compares noise first, and uses float32 if half
+precision fails: :func:`earmark.scoring.torch_scorer.fast_dtype`.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from earmark.device import supports_bf16
+from earmark.errors import first_line
 from earmark.models.forward import ModelForward, pads_exactly
 from earmark.models.frontend import Frontend
 from earmark.models.model_sessions import ModelSessions
@@ -115,7 +116,8 @@ class TorchScorer:
 def fast_dtype(scorer: TorchScorer) -> torch.dtype | None:
     """Return bfloat16 if the device multiplies it faster than float32 and computes the model correctly in it.
 
-    The model computes a second of generated noise in both. If they differ too much, a warning is logged.
+    The model computes a second of generated noise in both. If they differ too much, or the device lacks an operator in
+    bfloat16, a warning is logged. The first real clip is compared as well, when it is scored.
 
     Args:
         scorer: scorer of a model with float32 weights, which stay unchanged.
@@ -133,6 +135,13 @@ def fast_dtype(scorer: TorchScorer) -> torch.dtype | None:
     except HalfPrecisionError as exc:
         logger.warning("%s; computing in float32, which is slower", exc.difference)
         return None
+    except torch.OutOfMemoryError:  # float32 needs more memory
+        raise
+    except RuntimeError as exc:
+        reason = f"bfloat16 on {scorer.device}: this device cannot compute the model: {first_line(exc)}"
+        logger.warning("%s; computing in float32, which is slower", reason)
+        return None
+    scorer.model.forward.compared.discard((type(scorer.model), torch.bfloat16))
     return torch.bfloat16
 
 
