@@ -100,7 +100,10 @@ def require_training(what: str) -> None:
     missing = [module for module in _TRAINING if importlib.util.find_spec(module) is None]
     if missing:
         packages = ", ".join(_TRAINING[module] for module in missing)
-        raise MissingExtraError(f"{what} needs {packages}. Install what is missing: pip install 'earmark[train]'")
+        raise MissingExtraError(
+            f"{what} needs {packages}. Install what is missing: pip install 'earmark[train]'. Without a GPU, install "
+            "torch's smaller CPU build first: docs/install.md"
+        )
 
 
 def require(module: str) -> ModuleType:

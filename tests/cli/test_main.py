@@ -73,7 +73,7 @@ def test_version_names_what_a_bug_report_needs(capsys: pytest.CaptureFixture[str
     assert cli.main(["--version"]) == 0
     out = capsys.readouterr().out
     assert out.startswith("earmark ")
-    for name in ("Python 3.", "torch 2.", "transformers "):
+    for name in ("Python 3.", "numpy ", "onnxruntime ", "soundfile ", "soxr ", "torch 2.", "transformers "):
         assert name in out
 
 

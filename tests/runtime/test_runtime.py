@@ -148,9 +148,9 @@ commands = [
     ["quickstart", out],
 ]
 said = {}
-for words in commands:
+for words in [*commands, ["train", "--model_type", "tc_resnett"], ["search", "--seeed", "1"]]:
     with contextlib.redirect_stderr(io.StringIO()) as stderr:
-        said[words[0]] = main(words), stderr.getvalue()
+        said[" ".join(words[:3])] = main(words), stderr.getvalue()
 for name, call in {
     "earmark.train": lambda: earmark.train(clips, output_dir=out),
     "earmark.evaluate": lambda: earmark.evaluate(model, clips),
@@ -168,13 +168,45 @@ print(json.dumps(said))
     (model / "model.safetensors").touch()
     out = tmp_path / "out"
     said = without_training(code, model, written / "tc_resnet", written / "recordings", out)
-    assert len(said) == 14
+    assert len(said) == 16
     for name, (exit_code, text) in said.items():
         assert exit_code == 2, (name, text)
         assert text.count("\n") == 1, text
-        assert text.endswith("pip install 'earmark[train]'\n"), text
+        assert "pip install 'earmark[train]'. " in text
+        assert text.endswith(": docs/install.md\n"), text
     assert not out.exists()
-    assert said["train"][1].startswith("earmark: error: earmark train needs torch, transformers, accelerate")
+    assert said["train --model_type tc_resnett"][1].startswith(
+        "earmark: error: earmark train needs torch, transformers, accelerate"
+    )
+
+
+def test_an_export_refuses_what_needs_its_model(written: Path, tmp_path: Path) -> None:
+    """Each method raises an error of earmark, and the command prints one line."""
+    code = """
+import contextlib, io, earmark
+from earmark import runtime
+from earmark.cli.main import main
+export, clip, out = sys.argv[1:]
+classifier, said = runtime.load(export), {}
+for name, words in {"embed": [clip], "export": [out], "push": ["org/name"]}.items():
+    try:
+        getattr(classifier, name)(*words)
+    except earmark.EarmarkError as exc:
+        said[name] = str(exc)
+with contextlib.redirect_stderr(io.StringIO()) as stderr:
+    assert main(["predict", export, clip, "--profile", "--output", out + ".csv"]) == 2
+said["profile"] = stderr.getvalue()
+print(json.dumps(said))
+"""
+    out = tmp_path / "out"
+    said = without_training(code, written / "tc_resnet", recordings(written)[0], out)
+    assert sorted(said) == ["embed", "export", "profile", "push"]
+    assert "an export has no embeddings" in said["embed"]
+    assert "not a checkpoint folder, but an exported model" in said["export"]
+    assert said["push"] == said["export"]
+    assert "is an export, which torch does not run" in said["profile"]
+    assert said["profile"].count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_only_onnx_exports_are_loaded(written: Path, tmp_path: Path) -> None:

@@ -229,7 +229,7 @@ def version_line() -> str:
     from importlib import metadata  # imported here, because it takes as long as reading all settings
 
     parts = [f"earmark {_version()}", f"Python {platform.python_version()}"]
-    for package in ("torch", "torch_npu", "transformers", "accelerate"):
+    for package in ("numpy", "onnxruntime", "soundfile", "soxr", "torch", "torch_npu", "transformers", "accelerate"):
         try:
             parts.append(f"{package} {metadata.version(package)}")
         except metadata.PackageNotFoundError:
@@ -257,11 +257,11 @@ def _dispatch(words: Sequence[str]) -> None:
     if _asks_for_help(rest):
         print(help_page(command, everything="--help_all" in rest))
         return
+    if command.needs_training:
+        require_training(f"earmark {name}")
     settings, notes = command.read(rest)
     find_model_folder(settings)
     show(notes)
-    if command.needs_training:
-        require_training(f"earmark {name}")
     command.does(settings)
 
 

@@ -163,7 +163,7 @@ def read_description(folder: Path) -> ExportDescription:
         raise ModelError(f"{path}: not a description of an export ({exc}). Export the model again.") from exc
     if description.model_file != MODEL_FILES[description.format]:
         raise ModelError(
-            f"{path}: the file of a {description.format} export is {MODEL_FILES[description.format]}, not "
+            f"{path}: the model file of format {description.format} is {MODEL_FILES[description.format]}, not "
             f"{description.model_file!r}. Export the model again."
         )
     if not (folder / description.model_file).is_file():

@@ -131,15 +131,18 @@ def _profiled(options: PredictOptions, job: Job) -> AbstractContextManager[objec
     """
     if options.profile is None:
         return nullcontext()
-    from earmark.profiling.profiled_scoring import profiled_scoring
-    from earmark.scoring.torch_scorer import TorchScorer
+    from earmark.export.load_export import ExportedScorer
 
     scorer = job.classifier.scorer
-    if not isinstance(scorer, TorchScorer):
+    if isinstance(scorer, ExportedScorer):
         raise UsageError(
             f"--profile: {options.model_name_or_path} is an export, which torch does not run. Use the model that "
             "it was exported from."
         )
+    from earmark.profiling.profiled_scoring import profiled_scoring
+    from earmark.scoring.torch_scorer import TorchScorer
+
+    assert isinstance(scorer, TorchScorer)
     return profiled_scoring(scorer, options.profile, Path(f"{options.output}.profile"), workers="--num_workers")
 
 

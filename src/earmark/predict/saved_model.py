@@ -54,6 +54,7 @@ class SavedModel:
             OutputError: the folder is not empty or cannot be written.
             MissingExtraError: the packages of the format are not installed.
         """
+        self.source().folder()  # refuses an export, before torch is imported
         from earmark.export.export_model import export
 
         shape = fixed_shape if isinstance(fixed_shape, str) or fixed_shape is None else "{}x{}".format(*fixed_shape)

@@ -44,12 +44,12 @@ def push(options: PushOptions) -> Pushed:
         NetworkError: the hub cannot be reached, or the upload was interrupted. The commit comes last, so the hub never
             holds a partial upload.
     """
-    import huggingface_hub as hub
-
     folder, repo = folder_to_write(options.model_name_or_path or "", "push takes a run folder"), options.repo or ""
     check_checkpoint(folder)
     if not (folder / "README.md").is_file():
         raise ModelError(f"{folder}: no README.md, the model card that `earmark train` writes. Name a run folder.")
+    import huggingface_hub as hub
+
     token = options.token or hub.get_token()
     if not token:
         raise UsageError("there is no token for the hub. Run `hf auth login`, set HF_TOKEN, or pass --token.")
