@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -117,12 +118,16 @@ def test_a_run_that_is_too_short_says_so(data: Path, tmp_path: Path, capsys: pyt
         in capsys.readouterr().err
     )
     assert (run / "metrics.json").is_file()
+    assert not (run / "profile").exists()
 
 
-def test_a_run_that_ends_early_profiles_what_there_is(data: Path, tmp_path: Path) -> None:
+def test_a_run_that_ends_early_profiles_what_there_is(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = tmp_path / "run"
     assert main(train(data, run, "tc_resnet", "--max_steps", "5", "--profile")) == 0
     assert figures_in(run / "profile")["steps"] == 2
+    assert re.search(rf"^profile +{re.escape(str(run / 'profile' / 'profile.txt'))}$", capsys.readouterr().out, re.M)
 
 
 def test_without_the_flag_nothing_is_written(data: Path, tmp_path: Path) -> None:

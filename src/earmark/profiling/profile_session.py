@@ -116,8 +116,12 @@ class ProfileSession:
     def close(self) -> None:
         """Write what was profiled. If that fails, log a warning and let the run continue."""
         self.ranges.remove()
-        if not self.is_open:
-            return
+        if self.is_open:
+            self._end()
+        with suppress(OSError):
+            self.request.folder.rmdir()  # an empty folder: nothing was profiled
+
+    def _end(self) -> None:
         profiler, self._profiler = self._profiler, None
         profiled = self._done - self.request.warm_up
         with self._failures_logged():

@@ -11,6 +11,7 @@ from transformers.trainer_utils import SchedulerType
 
 from earmark.device import describe_device
 from earmark.io.atomic import writing
+from earmark.profiling.profile_session import TABLE
 from earmark.report.report_page import ReportFacts, ScoredSplit, write_report
 from earmark.runs.card import CardFacts, model_card
 from earmark.runs.environment import describe_environment
@@ -259,6 +260,8 @@ def _paths(folder: RunFolder, judged: Mapping[str, Judged]) -> list[str]:
         *([("report", folder.report)] if folder.report.exists() else []),
         ("settings", folder.config),
     ]
+    if (profile := folder.profile / TABLE).exists():
+        rows.append(("profile", profile))
     if folder.bad_audio.exists():
         rows.append(("left out", folder.bad_audio))
     width = max(len(name) for name, _ in rows)
