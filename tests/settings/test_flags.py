@@ -120,6 +120,13 @@ def test_a_flag_of_numbers_may_stand_alone(words: list[str], laps: int | None, o
     assert Laps(**given.values).laps == laps
 
 
+@pytest.mark.parametrize("word", ["1.5", "-3", "-.5", "+2.5"])
+def test_another_number_behind_such_a_flag_is_refused(word: str) -> None:
+    with pytest.raises(UsageError, match=rf"^--laps {re.escape(word)}: expected a whole number"):
+        Laps(**read_words(["song.wav", "--laps", word], declared_flags(Laps)).values)
+    assert read_words(["--laps", "2.wav"], declared_flags(Laps)).words == ["2.wav"]
+
+
 def test_a_word_behind_such_a_flag_is_its_number_where_no_other_words_mean_anything() -> None:
     with pytest.raises(UsageError, match="--laps many: expected a whole number"):
         read_words(["--laps", "many"], declared_flags(Laps), has_words=False)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import enum
 import numbers
 import os
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,9 @@ from earmark.settings.legacy import LEGACY_FLAGS, translate
 from earmark.text import suggestion
 
 T = TypeVar("T", bound=Settings)
+
+# After a flag with an optional number, such a word is its value, even if the flag then refuses it.
+_NUMBER = re.compile(r"[-+]?(\d+\.?|\d*\.\d+)(e[-+]?\d+)?", re.IGNORECASE)
 
 # Other names that people try for a flag. If two flags share one, the first flag that the command has is meant.
 _OTHER_NAMES = {
@@ -148,7 +152,7 @@ def _is_value(word: str, one: Flag, values: Sequence[str], has_words: bool) -> b
     if one.kind.base is bool:
         return not values and (is_bool_word(word) or not has_words)
     if one.bare:
-        return not values and (word.isdecimal() or not has_words)
+        return not values and (_NUMBER.fullmatch(word) is not None or not has_words)
     return not values or (one.kind.is_list and not one.repeated and not word.startswith("-"))
 
 
