@@ -178,8 +178,8 @@ def test_a_run_starts_from_another(run: earmark.Run, recordings: Path, tmp_path:
 def test_what_is_loaded_is_the_run_that_was_trained(run: earmark.Run, tmp_path: Path) -> None:
     assert earmark.load_run(str(run.folder)) == run
     assert run.runs == [run]
-    with pytest.raises(DataError, match="no such folder"):
-        earmark.load_run(tmp_path / "nowhere")
+    with pytest.raises(DataError, match=rf"no such folder; did you mean {run.folder.as_posix()}\?"):
+        earmark.load_run(f"{run.folder}x")
     with pytest.raises(DataError, match="not a run folder"):
         earmark.load_run(tmp_path)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from earmark.api.predictions_table import PredictionsTable
 from earmark.api.report_view import Report
 from earmark.errors import DataError, ModelError
+from earmark.io.nearby_names import path_suggestion
 from earmark.pages.tables import html_table
 from earmark.runs.folder import RunFolder, read_json
 
@@ -130,7 +131,7 @@ def load_run(folder: str | os.PathLike[str]) -> Run:
     """
     run = Run(Path(folder).expanduser())
     if not run.folder.is_dir():
-        raise DataError(f"{run.folder}: no such folder. Check the path.")
+        raise DataError(f"{run.folder}: no such folder{path_suggestion(run.folder, folders=True)}")
     if not RunFolder(run.folder).is_run():
         name = RunFolder(run.folder).config.name
         raise DataError(f"{run.folder}: not a run folder, because it has no {name}. Pass the output_dir of a training.")

@@ -16,6 +16,7 @@ import numpy as np
 
 from earmark.clips.clip import Clip
 from earmark.errors import DataError, UsageError
+from earmark.io.nearby_names import path_suggestion
 from earmark.report.verdict import p_text, p_title, verdict
 from earmark.runs.folder import RunFolder
 from earmark.runs.predictions import SPLITS, Predictions, read_predictions, splits_in
@@ -191,7 +192,7 @@ def _check_holds_run(folder: str) -> None:
     if not runs:
         if place.is_dir():
             raise DataError(f"{folder}: no predictions_SPLIT.csv in it. Run `earmark evaluate`, which writes the file.")
-        raise DataError(f"{folder}: no such folder. Check the path.")
+        raise DataError(f"{folder}: no such folder{path_suggestion(place, folders=True)}")
     of_seeds = " of several seeds" if any(place.glob("seed_*")) else ""
     more = " ..." if len(runs) > _NAMED else ""
     raise DataError(

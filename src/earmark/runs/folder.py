@@ -14,6 +14,7 @@ from typing import Any
 
 from earmark.errors import DataError, OutputError
 from earmark.io.atomic import writing
+from earmark.io.nearby_names import path_suggestion
 from earmark.io.os_errors import os_errors_as
 
 # Patterns of the files that a run writes. Only files in the folder itself that match are ever removed.
@@ -277,6 +278,6 @@ def _read(path: Path, parse: Callable[[str], Any]) -> Any:
             raise DataError(
                 f"{path.parent}: not a finished run, because it has no {path.name}. Name a run folder, or train again."
             ) from exc
-        raise DataError(f"{path.parent}: no such folder. Check the path.") from exc
+        raise DataError(f"{path.parent}: no such folder{path_suggestion(path.parent, folders=True)}") from exc
     except (OSError, ValueError) as exc:
         raise DataError(f"{path}: the file is damaged ({exc}). Train or evaluate again to replace it.") from exc
