@@ -86,8 +86,6 @@ def find_checkpoint(
     else:
         local = local_folder(name_or_path)
         if local is None:
-            if not name_or_path.startswith(HUB_SCHEME):
-                logger.info("%s: no such folder, so the hub is searched", name_or_path)
             folder = _download(name_or_path, revision, token, cache_dir, patterns)
         else:
             folder = local
@@ -228,14 +226,16 @@ def _download(
     import huggingface_hub as hub
     from huggingface_hub import constants
     from huggingface_hub import errors as hub_errors
+    from huggingface_hub.utils import validate_repo_id
 
     name = hub_name(name_or_path)
     only_hub = name != name_or_path
     not_here = "" if only_hub else f"not a folder here{_similar_model(name, _model_folders())} and "
     try:
-        hub.utils.validate_repo_id(name)
+        validate_repo_id(name)
     except hub_errors.HFValidationError as exc:
         raise ModelError(f"{name}: {not_here}not a valid name on the hub. Fix the name.") from exc
+    logger.info("looking for %s %s", name, "in the hub's cache" if constants.is_offline_mode() else f"on {endpoint()}")
     unreachable = "offline mode is on" if constants.is_offline_mode() else _ask_hub(name, revision, token, not_here)
     try:
         folder = hub.snapshot_download(
