@@ -247,3 +247,15 @@ def test_damaged_weights_and_a_missing_head_are_errors(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"no weights")
     with pytest.raises(ModelError, match="cannot be loaded"):
         load_trained(source(tmp_path))
+
+
+@pytest.mark.parametrize("kind", ["tc_resnet", "wav2vec2", "whisper"])
+def test_a_model_that_was_loaded_to_score_is_neither_saved_nor_trained(kind: str, tmp_path: Path) -> None:
+    audio, before = scored(saved(tmp_path / "model", kind))
+    assert isinstance(audio.model, PlainClassifier)
+    with pytest.raises(ModelError, match=r"cannot be saved\. Copy the folder that it was loaded from"):
+        audio.save(tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()
+    with pytest.raises(ModelError, match=rf"{kind}: this model was loaded to score\. Train with `earmark train`"):
+        audio.model.train()
+    np.testing.assert_array_equal(rows(audio.model, audio), before)

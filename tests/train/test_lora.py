@@ -221,6 +221,19 @@ def test_an_adapter_of_another_model_is_one_line(tmp_path: Path) -> None:
     assert not [name for name in weights if "original" in name or "base_layer" in name]
 
 
+def test_an_adapter_without_a_clip_length_is_one_line(tmp_path: Path) -> None:
+    build().save(tmp_path / "base")
+    audio = build()
+    adapters.attach(audio, 4, 8)
+    model = ModelArguments(model_name_or_path=str(tmp_path / "base"))
+    save_kept(audio, tmp_path, SimpleNamespace(lora=4, lora_save="separate"), model)
+    config = json.loads((tmp_path / "config.json").read_text())
+    for section, message in ((None, "does not state max_length_seconds"), ("text", "section 'earmark' .* is damaged")):
+        (tmp_path / "config.json").write_text(json.dumps({**config, "earmark": section}))
+        with pytest.raises(ModelError, match=message):
+            load_trained(ModelSource(name_or_path=str(tmp_path)))
+
+
 def test_an_adapter_names_its_base_as_it_was_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder beside the script by its path, a model of the hub without ``hf://``."""
     monkeypatch.chdir(tmp_path)

@@ -14,6 +14,8 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
+from earmark.errors import ModelError
+
 
 class PlainConfig:
     """The values of a ``config.json`` as attributes.
@@ -69,6 +71,26 @@ class PlainClassifier(nn.Module):
     def __init__(self, config: PlainConfig) -> None:
         super().__init__()
         self.config = config
+
+    def train(self, mode: bool = True) -> PlainClassifier:
+        """Set evaluation mode, the only one.
+
+        Raises:
+            ModelError: training mode is asked for.
+        """
+        if mode:
+            raise ModelError(f"{self.config.model_type}: this model was loaded to score. Train with `earmark train`.")
+        return super().train(mode)
+
+    def save_pretrained(self, folder: object) -> None:
+        """Refuse to save, because settings and weights that only training needs were not loaded.
+
+        Raises:
+            ModelError: always.
+        """
+        raise ModelError(
+            f"{folder}: a model that was loaded to score cannot be saved. Copy the folder that it was loaded from."
+        )
 
     @classmethod
     def fits(cls, config: PlainConfig) -> bool:

@@ -31,6 +31,7 @@ from earmark.models.extractor import load_extractor, unreadable_errors
 from earmark.models.freeze import head_parameters
 from earmark.models.head import Loaded
 from earmark.models.model_source import ModelSource
+from earmark.models.stated_task import saved_section
 from earmark.text import suggestion
 
 if TYPE_CHECKING:
@@ -188,6 +189,12 @@ def load_classifier(source: ModelSource, folder: Path) -> Any:
 
 def _load_adapted(source: ModelSource, folder: Path, config: PreTrainedConfig, family: Family) -> Any:
     """Return the base model of an adapter, cut to the adapter's clip length, with the adapter merged."""
+    length_s = saved_section(config, folder).get("max_length_seconds")
+    if length_s is None:
+        raise ModelError(
+            f"{folder}: config.json does not state max_length_seconds, which earmark saves with an adapter. Copy the "
+            "file again from the model's source."
+        )
     name, revision = adapters.adapter_base(folder)
     base = replace(source, name_or_path=name, revision=revision, _found={})
     try:
@@ -201,7 +208,7 @@ def _load_adapted(source: ModelSource, folder: Path, config: PreTrainedConfig, f
     family.restore_length(config, of_base)  # the weights have the base's positions, and are cut below
     model = load_weights(place, config, family, base, fresh_head=True).model
     extractor = load_extractor(base, place, of_base, family)
-    cut_to_length(model, family, extractor, config.earmark["max_length_seconds"])
+    cut_to_length(model, family, extractor, length_s)
     adapters.load_merged(model, family, folder)
     return model
 
