@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -20,6 +21,7 @@ from earmark.batch.side_by_side import side_by_side
 from earmark.device import choose_provider
 from earmark.errors import DeviceError, ModelError, first_line
 from earmark.export.description import ExportDescription, export_decision, is_export, read_description
+from earmark.export.signature import Signature, check_signature
 from earmark.extras import require, require_training
 from earmark.models.checkpoint import local_folder
 from earmark.models.model_source import ModelSource
@@ -80,7 +82,7 @@ class ExportedModel:
 
         Raises:
             DeviceError: there is no such device, or the installed runtime cannot use it.
-            ModelError: the model file is damaged.
+            ModelError: the model file is damaged, or ``export.json`` does not belong to it.
             MissingExtraError: a torch.export file, and torch is not installed.
         """
         path = self.folder / self.description.model_file
@@ -91,6 +93,7 @@ class ExportedModel:
             runner: Runner = ProgramRunner(path, device)
         else:
             runner = _SessionRunner(path, device)
+        check_signature(path, self.description, runner.signature)
         return ExportedScorer(self.description, runner)
 
 
@@ -120,10 +123,12 @@ class Runner(Protocol):
     Attributes:
         device: name of the device.
         on_cpu: whether the device is the CPU.
+        signature: inputs and output of the file.
     """
 
     device: str
     on_cpu: bool
+    signature: Signature
 
     def __call__(self, samples: np.ndarray, num_samples: np.ndarray | None) -> np.ndarray:
         """Return probabilities (B, C) float32 of samples (B, T) float32.
@@ -186,10 +191,9 @@ class _SessionRunner:
         settings.log_severity_level = 3  # errors only: it warns about operators that it runs on the CPU
         settings.intra_op_num_threads = planned_threads()
         providers = {provider: options, "CPUExecutionProvider": {}}
-        errors = runtime.capi.onnxruntime_pybind11_state
         try:
             self._session = runtime.InferenceSession(str(path), settings, providers=list(providers.items()))
-        except (errors.Fail, errors.InvalidProtobuf, errors.InvalidGraph, errors.NotImplemented) as exc:
+        except _errors(runtime) as exc:
             if too_new := _TOO_NEW.search(str(exc)):
                 raise ModelError(
                     f"{path}: ONNX Runtime {runtime.__version__} is too old for this file ({too_new[0]}). Update it: "
@@ -205,9 +209,19 @@ class _SessionRunner:
             )
         self.device = provider.removesuffix("ExecutionProvider").lower()
         self.on_cpu = provider == "CPUExecutionProvider"
+        inputs, output = self._session.get_inputs(), self._session.get_outputs()[0]
+        samples: list[object] = next((value.shape for value in inputs if value.name == "samples"), [])
+        recorded = self._session.get_modelmeta().custom_metadata_map.get("earmark", "")
+        self.signature = Signature([value.name for value in inputs], samples, output.shape, recorded)
 
     def __call__(self, samples: np.ndarray, num_samples: np.ndarray | None) -> np.ndarray:
         """See :class:`Runner`."""
         inputs = {"samples": samples} | ({} if num_samples is None else {"num_samples": num_samples})
         probabilities: np.ndarray = self._session.run(["probabilities"], inputs)[0]
         return probabilities
+
+
+def _errors(runtime: ModuleType) -> tuple[type[Exception], ...]:
+    """Return the exceptions of ONNX Runtime, which have no base class of their own."""
+    names = vars(runtime.capi.onnxruntime_pybind11_state).values()
+    return tuple(kind for kind in names if isinstance(kind, type) and issubclass(kind, Exception))

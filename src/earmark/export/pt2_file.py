@@ -15,6 +15,7 @@ from earmark.device import select_device
 from earmark.errors import ModelError, first_line
 from earmark.export.description import ExportDescription
 from earmark.export.graph import quiet_exporter
+from earmark.export.signature import Signature
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +34,8 @@ class ProgramRunner:
 
     def __init__(self, path: Path, device: str) -> None:
         self._device = select_device(device)
-        self._program: Any = _read_pt2(path, self._device)
+        self._program: Any
+        self._program, self.signature = _read_pt2(path, self._device)
         self.device = str(self._device)
         self.on_cpu = self._device.type == "cpu"
 
@@ -47,22 +49,31 @@ class ProgramRunner:
         return probabilities
 
 
-def _read_pt2(path: Path, device: torch.device) -> object:
-    """Load a torch.export file as a module on ``device`` that takes samples, and ``num_samples`` if it has that input.
+def _read_pt2(path: Path, device: torch.device) -> tuple[object, Signature]:
+    """Load a torch.export file as a module on ``device``, with its inputs and output.
 
     Raises:
         ModelError: the file is damaged, or this torch cannot read it.
     """
     try:
         with quiet_exporter():
-            program = torch.export.load(path)
+            recorded = {"earmark": ""}  # filled by torch
+            program = torch.export.load(path, extra_files=recorded)
+            signature = _signature(program, recorded["earmark"])
             if device.type != "cpu":
                 from torch.export.passes import move_to_device_pass
 
                 program = move_to_device_pass(program, device)
-            return program.module()
+            return program.module(), signature
     except (OSError, RuntimeError, ValueError, KeyError, AssertionError, zipfile.BadZipFile) as exc:
         raise ModelError(
             f"{path}: torch {torch.__version__} cannot load it ({first_line(exc)}). Export the model again "
             "with this torch."
         ) from exc
+
+
+def _signature(program: torch.export.ExportedProgram, recorded: str) -> Signature:
+    values = {node.name: node.meta.get("val") for node in program.graph.nodes}
+    inputs = [str(name) for name in program.graph_signature.user_inputs]
+    samples, output = (values[str(name)].shape for name in (inputs[0], program.graph_signature.user_outputs[0]))
+    return Signature(inputs, list(samples), list(output), recorded)
