@@ -7,6 +7,7 @@ from earmark.text import (
     in_columns,
     markdown_table,
     none_could,
+    with_article,
 )
 
 
@@ -22,6 +23,11 @@ def test_none_of_one_is_not_none_of_1() -> None:
         "the recording could not be read",
         "none of the 1,200 recordings could be read",
     ]
+
+
+def test_names_have_their_article() -> None:
+    names = ("onnx", "ASTForAudioClassification", "int", "pt2", "Wav2Vec2Model", "unispeech")
+    assert [with_article(name)[: -len(name)] for name in names] == ["an ", "an ", "an ", "a ", "a ", "a "]
 
 
 def test_verbs_and_pronouns_agree_with_a_number() -> None:

@@ -32,6 +32,11 @@ def every(number: int, noun: str) -> str:
     return f"{'the' if number == 1 else 'all'} {counted(number, noun)}"
 
 
+def with_article(noun: str) -> str:
+    """Return ``"an onnx"``, ``"a Wav2Vec2Model"`` or ``"a unispeech"``: a name of code with its article."""
+    return f"{'an' if noun.casefold().startswith(tuple('aeio')) else 'a'} {noun}"
+
+
 def none_could(number: int, noun: str) -> str:
     """Return ``"the recording could not"`` or ``"none of the 3 recordings could"``, the start of a sentence.
 

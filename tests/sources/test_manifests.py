@@ -124,7 +124,7 @@ def test_labels_of_the_wrong_type(label, said, tmp_path):
     [
         ('{"path": "a.wav", "label": "x"}\n{"path": \n', "row 2: not JSON"),
         ('{"path": "a.wav", "label": "x"}\n[1]\n', "row 2: contains a list"),
-        ("3", "contains a int"),
+        ("3", "contains an int"),
         ('{"path": "a.wav", "label": "x"}\n{"label": "x"}\n', "row 2: column 'path' has no path"),
     ],
 )

@@ -11,7 +11,7 @@ from earmark.errors import DataError, InputTypeError, UsageError
 from earmark.settings.data_flags import DataArguments
 from earmark.settings.flags import Scope, declared_flags, names_with
 from earmark.settings.model_flags import KNOWN_MODEL_TYPES, may_be_model_type
-from earmark.text import suggestion
+from earmark.text import suggestion, with_article
 
 if TYPE_CHECKING:
     from earmark.api.clip_table import Clips
@@ -39,7 +39,7 @@ def source_settings(data: Any, settings: Mapping[str, object]) -> dict[str, obje
         return {}
     if hasattr(data, "to_csv"):  # iterating over a data frame would yield the names of its columns
         raise InputTypeError(
-            f"data: a {type(data).__name__} is not read directly. Write it with to_csv, and pass the path."
+            f"data: {with_article(type(data).__name__)} is not read directly. Write it with to_csv, and pass the path."
         )
     several = not isinstance(data, (str, os.PathLike)) and isinstance(data, Iterable)
     paths = [_path(item) for item in (data if several else [data])]

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from earmark.errors import InputTypeError, UsageError, first_line
+from earmark.text import with_article
 
 _RATES = ("sampling_rate", "sample_rate", "sampling_rate_hz", "sr")
 _RNG = "rng"
@@ -44,7 +45,9 @@ class SampleFunction:
             UsageError: it has a parameter for which earmark has no value.
         """
         if not callable(function):
-            raise InputTypeError(f"augmentations: {function!r} is a {type(function).__name__}. Pass functions.")
+            raise InputTypeError(
+                f"augmentations: {function!r} is {with_article(type(function).__name__)}. Pass functions."
+            )
         name = getattr(function, "__name__", type(function).__name__)
         try:
             parameters = list(inspect.signature(function).parameters.values())

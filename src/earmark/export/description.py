@@ -19,7 +19,7 @@ from earmark.tasks import SINGLE_LABEL, find_task
 from earmark.tasks.decision import FILE_NAME as DECISION_FILE
 from earmark.tasks.decision import Decision, read_decision
 from earmark.tasks.task_registry import TASKS
-from earmark.text import and_more
+from earmark.text import and_more, with_article
 
 FILE_NAME = "export.json"
 MODEL_FILES = {"onnx": "model.onnx", "onnx-int8": "model.onnx", "pt2": "model.pt2"}
@@ -163,7 +163,7 @@ def read_description(folder: Path) -> ExportDescription:
         raise ModelError(f"{path}: not a description of an export ({exc}). Export the model again.") from exc
     if description.model_file != MODEL_FILES[description.format]:
         raise ModelError(
-            f"{path}: the model file of format {description.format} is {MODEL_FILES[description.format]}, not "
+            f"{path}: the file of {with_article(description.format)} export is {MODEL_FILES[description.format]}, not "
             f"{description.model_file!r}. Export the model again."
         )
     if not (folder / description.model_file).is_file():

@@ -13,6 +13,7 @@ from earmark.errors import DataError
 from earmark.formats.column_names import is_known_name
 from earmark.formats.sheet import Sheet
 from earmark.formats.text_encoding import decoded_text
+from earmark.text import with_article
 
 _Row = tuple[int, dict[str, Any]]
 _LONG_NUMBER = re.compile(r"\d{4000,}")
@@ -52,7 +53,7 @@ def _rows(whole: Any, sheet: Sheet, asked_for: set[str]) -> Iterator[_Row]:
     if isinstance(whole, Mapping):
         whole = _of_object(whole, sheet, asked_for)
     if not isinstance(whole, list):
-        raise DataError(f"{path}: contains a {type(whole).__name__}. Use {_FORMS}")
+        raise DataError(f"{path}: contains {with_article(type(whole).__name__)}. Use {_FORMS}")
     if whole and isinstance(whole[0], list):
         raise DataError(
             f"{path}: is a list of lists without column names, as pandas writes with orient='values'. Use {_FORMS}: "
@@ -143,5 +144,7 @@ def _parsed(text: str, where: str) -> object:
 
 def _object(row: object, where: str) -> dict[str, object]:
     if not isinstance(row, dict):
-        raise DataError(f"{where}: contains a {type(row).__name__}. Use an object with the keys of one clip")
+        raise DataError(
+            f"{where}: contains {with_article(type(row).__name__)}. Use an object with the keys of one clip"
+        )
     return row

@@ -22,6 +22,7 @@ from torch import nn
 from earmark.errors import ModelError, first_line
 from earmark.extras import require
 from earmark.models.freeze import encoder_layers, find_body, head_parameters
+from earmark.text import with_article
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -189,7 +190,7 @@ def _config_in(folder: Path) -> Any:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
         raise ModelError(f"{folder / CONFIG}: cannot be read ({first_line(exc)}). Copy the adapter again.") from exc
     if not isinstance(config, peft.LoraConfig):
-        raise ModelError(f"{folder / CONFIG}: this is a {config.peft_type} adapter. Use a LoRA adapter.")
+        raise ModelError(f"{folder / CONFIG}: this is {with_article(config.peft_type)} adapter. Use a LoRA adapter.")
     return config
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from earmark.errors import ModelError
+from earmark.text import with_article
 
 if TYPE_CHECKING:
     from earmark.families.family import Family
@@ -73,8 +74,8 @@ def freeze(audio: AudioModel, what: str | None) -> str:
     if what == "feature_encoder":
         if not family.freeze_feature_encoder(model):
             raise ModelError(
-                f"--freeze feature_encoder: earmark does not know the feature encoder of a {model.config.model_type}. "
-                "Use none, encoder or last-N."
+                f"--freeze feature_encoder: earmark does not know the feature encoder of "
+                f"{with_article(model.config.model_type)}. Use none, encoder or last-N."
             )
     elif what == "encoder":
         find_body(model, family).requires_grad_(False)

@@ -22,7 +22,7 @@ from earmark.errors import ModelError
 from earmark.models.freeze import find_body
 from earmark.models.stated_task import CONFIG_KEY
 from earmark.tasks import Task, task_of_config
-from earmark.text import and_more, counted
+from earmark.text import and_more, counted, with_article
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -44,7 +44,7 @@ def output_layer(model: PreTrainedModel, family: Family) -> nn.Linear:
     layers = [module for module in model.modules() if isinstance(module, nn.Linear) and id(module) not in in_body]
     if not layers or layers[-1].out_features != model.config.num_labels:
         raise ModelError(
-            f"the head of a {type(model).__name__} does not end in a linear layer of its classes. Use "
+            f"the head of {with_article(type(model).__name__)} does not end in a linear layer of its classes. Use "
             "another architecture."
         )
     return layers[-1]

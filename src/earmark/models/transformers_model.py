@@ -32,7 +32,7 @@ from earmark.models.freeze import head_parameters
 from earmark.models.head import Loaded
 from earmark.models.model_source import ModelSource
 from earmark.models.stated_task import saved_section
-from earmark.text import suggestion
+from earmark.text import suggestion, with_article
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -109,7 +109,7 @@ def _override(config: PreTrainedConfig, text: str) -> None:
             config.update_from_string(text)
     except unreadable_errors() as exc:
         raise ModelError(
-            f"--config_overrides: {first_line(exc)} in a {config.model_type} configuration. Write "
+            f"--config_overrides: {first_line(exc)} in {with_article(config.model_type)} configuration. Write "
             "name=value,name=value, "
             'or a JSON object {"name": value} if a value is a list.'
         ) from exc
@@ -125,7 +125,8 @@ def random_weights(config: PreTrainedConfig, source: ModelSource) -> Any:
         return AutoModelForAudioClassification.from_config(config, trust_remote_code=source.trust_remote_code)
     except Exception as exc:  # errors for sizes that do not match differ between architectures
         raise ModelError(
-            f"a {config.model_type} cannot be built with these settings ({first_line(exc)}). Fix --config_overrides."
+            f"{with_article(config.model_type)} cannot be built with these settings ({first_line(exc)}). Fix "
+            "--config_overrides."
         ) from exc
 
 

@@ -34,6 +34,7 @@ from earmark.audio.decode import stream_clip, to_mono_at_rate
 from earmark.audio.samples import is_channels_first
 from earmark.clips.clip import Clip
 from earmark.errors import AudioError, InputTypeError, UsageError, first_line
+from earmark.text import with_article
 
 _ACCEPTED = (
     "a path, the bytes of an audio file, an open binary file, an array of samples, (rate, samples), or a dict with "
@@ -101,8 +102,8 @@ def split_batch(audio: Audio | Iterable[Audio]) -> tuple[Iterator[tuple[str, obj
         batch. The items of an iterator are consumed one by one, when they are needed.
     """
     if hasattr(audio, "columns") and not isinstance(audio, Mapping) and (_holds_objects(audio) or not _is_array(audio)):
-        kind = type(audio).__name__
-        raise InputTypeError(f'audio: a {kind} is a table, not a batch of recordings. Pass one column, table["path"].')
+        kind = with_article(type(audio).__name__)
+        raise InputTypeError(f'audio: {kind} is a table, not a batch of recordings. Pass one column, table["path"].')
     if _is_batch(audio):
         return ((f"audio[{i}]", item) for i, item in enumerate(audio)), True
     return iter([("audio", audio)]), False
@@ -270,9 +271,9 @@ def as_samples(samples: object, where: str) -> np.ndarray:
     try:
         found = _to_numpy(samples)
     except (TypeError, ValueError, RuntimeError, OverflowError) as exc:
-        kind = type(samples).__name__
+        kind = with_article(type(samples).__name__)
         raise InputTypeError(
-            f"{where}: a {kind} cannot be read as samples ({first_line(exc)}). Pass a NumPy array of numbers."
+            f"{where}: {kind} cannot be read as samples ({first_line(exc)}). Pass a NumPy array of numbers."
         ) from exc
     if found.dtype.kind not in "fiu":
         raise InputTypeError(

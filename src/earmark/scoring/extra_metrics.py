@@ -17,6 +17,7 @@ import numpy as np
 from earmark.errors import InputTypeError, UsageError, first_line
 from earmark.scoring.metric_folder import run_metric_folder
 from earmark.tasks import Task
+from earmark.text import with_article
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +112,7 @@ def named_functions(metrics: Metrics) -> dict[str, MetricFunction]:
     functions: dict[str, MetricFunction] = {}
     for name, function in named:
         if not callable(function):
-            raise InputTypeError(f"metrics: {name!r} is a {type(function).__name__}. Pass functions.")
+            raise InputTypeError(f"metrics: {name!r} is {with_article(type(function).__name__)}. Pass functions.")
         if name in functions:
             raise UsageError(f"metrics: two functions have the name {name}. Pass {{name: function}} with other names.")
         _parameters(name, function)
@@ -122,7 +123,7 @@ def named_functions(metrics: Metrics) -> dict[str, MetricFunction]:
 def _own_name(function: object) -> str:
     name = getattr(function, "__name__", None)
     if name is None and not callable(function):
-        raise InputTypeError(f"metrics: {function!r} is a {type(function).__name__}. Pass functions.")
+        raise InputTypeError(f"metrics: {function!r} is {with_article(type(function).__name__)}. Pass functions.")
     if name is None or name == "<lambda>":
         raise UsageError(f"metrics: {function!r} has no name. Pass {{name: function}}.")
     return str(name)

@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Union, get_args, get_origin
 
+from earmark.text import with_article
+
 try:
     from types import UnionType  # X | Y
 except ImportError:  # pragma: no cover - Python 3.9
@@ -216,7 +218,7 @@ def kind_in_words(value: object) -> str:
         return "a mapping"
     if isinstance(value, (Sequence, set)):
         return "a list"
-    return f"a {type(value).__name__}"
+    return with_article(type(value).__name__)
 
 
 def shown(value: object) -> str:

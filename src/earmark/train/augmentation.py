@@ -15,6 +15,7 @@ from earmark.settings.augmentation_flags import AugmentArguments, Augmentation
 from earmark.settings.data_flags import DataArguments
 from earmark.sources.sounds import RESPONSES, Sounds, load_sounds
 from earmark.store.scan import BadClip
+from earmark.text import with_article
 
 logger = logging.getLogger(__name__)
 
@@ -105,8 +106,8 @@ def augmented(
     frontend = audio.frontend
     if "spec" in wanted.chances and not can_hide(frontend):
         raise UsageError(
-            f"--augment spec: SpecAugment does not support the inputs of a {type(frontend.extractor).__name__} with "
-            f"these settings. Leave spec out."
+            f"--augment spec: SpecAugment does not support the inputs of "
+            f"{with_article(type(frontend.extractor).__name__)} with these settings. Leave spec out."
         )
     if "gain" in wanted.chances and frontend.levels_out:
         logger.warning(

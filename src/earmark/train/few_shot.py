@@ -26,6 +26,7 @@ from earmark.store.usable import UsableClips
 from earmark.tasks import pool
 from earmark.tasks.linear_fits import FittedHead
 from earmark.tasks.task import LinearProblem
+from earmark.text import with_article
 
 if TYPE_CHECKING:
     from earmark.models.build_model import AudioModel
@@ -158,7 +159,7 @@ def _linear_part(audio: AudioModel) -> torch.nn.Linear:
     head = audio.family.last_layer(audio.model)
     if not isinstance(head, torch.nn.Linear):
         kind = type(audio.model).__name__
-        raise ModelError(f"--few_shot: the head of a {kind} is not linear. Train without --few_shot.")
+        raise ModelError(f"--few_shot: the head of {with_article(kind)} is not linear. Train without --few_shot.")
     return head
 
 

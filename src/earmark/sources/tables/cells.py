@@ -15,6 +15,7 @@ from earmark.clips.columns import Columns
 from earmark.errors import DataError
 from earmark.formats.cell_text import is_missing
 from earmark.formats.sheet import CellError
+from earmark.text import with_article
 
 _BRACKETS = {"[": "]", "(": ")", "{": "}"}
 _QUOTED = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""
@@ -187,7 +188,7 @@ def class_name(value: object, names: Sequence[str] | None = None) -> str:
     if is_missing(value):
         raise CellError("has no label")
     raise CellError(
-        f"the label is a {type(value).__name__} ({_short(value)})",
+        f"the label is {with_article(type(value).__name__)} ({_short(value)})",
         "Give each clip one class name, or add --task multi_label for several",
     )
 
