@@ -70,6 +70,13 @@ def test_mistakes_are_found_without_torch(place: Path) -> None:
         assert expected in line, words
 
 
+def test_a_name_on_the_hub_is_looked_up_without_torch(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    ((code, line),) = errors_without_torch(_RUN, [["predict", "org/tiny", "sounds"]], place)
+    assert code == 2
+    assert "org/tiny: not a folder here and not in the hub's cache, and offline mode is on." in line
+
+
 _CALLS = """
 import json, sys
 import earmark

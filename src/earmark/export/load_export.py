@@ -112,6 +112,7 @@ def load_any(source: ModelSource) -> AudioModel | ExportedModel:
             asked_task(source.task, find_task(description.task))
         return ExportedModel(folder, description, export_decision(folder, description))
     require_training(f"{source.name_or_path}: a trained model that is not an export")
+    source.find(str(source.name_or_path))  # asks the hub before torch is imported, which takes seconds
     from earmark.models.build_model import load_trained
 
     return load_trained(source)
