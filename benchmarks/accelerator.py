@@ -37,6 +37,9 @@ sys.path[:0] = [str(ROOT / "src"), str(ROOT)]
 from accelerator_steps import Machine, Outcome, Step, all_steps, preparations  # noqa: E402
 
 from earmark.doctor.selftest import only_card  # noqa: E402
+from earmark.errors import MissingExtraError, ModelError  # noqa: E402
+from earmark.extras import require_training  # noqa: E402
+from earmark.models.checkpoint import local_folder  # noqa: E402
 
 _PROBE_S = 120.0
 _PREPARE_S = 60.0
@@ -44,7 +47,7 @@ _GRACE_S = 5.0  # from SIGTERM to SIGKILL
 _RESERVE_S = 5.0  # of the time limit, kept for the end
 _TINY_PATIENCE = 5  # --tiny tries the steps on slow or busy machines
 _WRONG = "computes the model wrongly"  # said by earmark's own checks
-_KINDS = ("cuda", "npu", "xpu", "mps", "cpu")
+_DEVICE = re.compile(r"(cuda|npu|xpu|mps|cpu)(:\d+)?")
 
 
 @dataclass
@@ -97,7 +100,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """Return the settings."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        "accelerator.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument(
         "--device", required=True, help="cuda, npu, xpu or mps, or an index as in cuda:0; cpu to try this"
     )
@@ -107,11 +112,31 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--model", help="checkpoint to train on real recordings; with --data_dir")
     parser.add_argument("--data_dir", help="folder with train/CLASS/*.wav and validation/CLASS/*.wav; with --model")
     args = parser.parse_args(argv)
-    if args.device.partition(":")[0] not in _KINDS:
-        parser.error(f"--device {args.device}: not a device. Use cuda, npu, xpu, mps or cpu.")
-    if (args.model is None) != (args.data_dir is None):
-        parser.error("--model and --data_dir belong together. Give both, or leave both out.")
+    if wrong := mistake(args):
+        parser.error(wrong)
+    try:
+        require_training(parser.prog)
+    except MissingExtraError as exc:
+        parser.exit(2, f"{parser.prog}: error: {exc}\n")
     return args
+
+
+def mistake(args: argparse.Namespace) -> str | None:
+    """Return what is wrong with the settings, if anything is."""
+    if not _DEVICE.fullmatch(args.device):
+        return f"--device {args.device}: not a device. Use cuda, npu, xpu, mps or cpu, or an index as in npu:0."
+    if not args.limit_s > 0:
+        return f"--limit_s {args.limit_s:g}: not a time. Give a number of seconds above 0."
+    if (args.model is None) != (args.data_dir is None):
+        return "--model and --data_dir belong together. Give both, or leave both out."
+    if args.model is not None:
+        try:
+            local_folder(args.model)
+        except ModelError as exc:
+            return f"--model {exc}"
+        if not Path(args.data_dir).is_dir():
+            return f"--data_dir {args.data_dir}: no such folder. Fix the path."
+    return None
 
 
 class Bench:

@@ -4,7 +4,8 @@
     python benchmarks/start.py --before OTHER_CHECKOUT/src    # measures an earlier version in turn, in the same rounds
 
 Each command runs in a process of its own, from its start to its end. The first row imports torch alone: a command can
-cost no less. The models have random weights; wav2vec2 has the base geometry, Whisper is Whisper-tiny cut to 1 s.
+cost no less. The models have random weights; wav2vec2 has the base geometry, Whisper is Whisper-tiny cut to 1 s. Needs
+the extra ``train``, and ``serve`` for the rows of the server. Not on Windows.
 """
 
 from __future__ import annotations
@@ -12,15 +13,22 @@ from __future__ import annotations
 import argparse
 import os
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "src"))
+
+from earmark.errors import MissingExtraError  # noqa: E402
+from earmark.extras import require, require_training  # noqa: E402
+
 MODELS = {
     "tc_resnet": [],
     "wav2vec2": [],
@@ -48,47 +56,71 @@ class Cost:
     modules: int
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Parse the command line, measure, and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5, help="times that each command runs (default: %(default)s)")
-    parser.add_argument("--only", default="", help="part of the names of the rows to measure: predict, wav2vec2, ...")
-    parser.add_argument("--before", type=Path, help="the src folder of another version, measured in turn")
-    args = parser.parse_args()
+    args = parse(argv)
+    versions = [HERE.parent / "src", *([args.before] if args.before else [])]
     with tempfile.TemporaryDirectory() as folder:
-        commands = {
-            name: words for name, words in prepare(Path(folder)).items() if args.only in name or "torch" in name
-        }
-        versions = [HERE.parent / "src", *([args.before] if args.before else [])]
+        commands = rows(Path(folder), args.only)
+        prepare(Path(folder), [kind for kind in MODELS if any(name.endswith(kind) for name in commands)])
         costs: dict[tuple[str, Path], list[Cost]] = {}
         for _ in range(args.rounds):
             for name, words in commands.items():
                 for version in versions:
-                    costs.setdefault((name, version), []).append(measure(words, version))
+                    costs.setdefault((name, version), []).append(measure(name, words, version))
     show(list(commands), versions, costs)
 
 
-def prepare(folder: Path) -> dict[str, list[str]]:
-    """Make recordings and models; return the words of Python for each row of the table."""
-    make("make_clips.py", folder / "clips", "--clips", "16")
-    for kind, words in MODELS.items():
-        make("make_model.py", kind, folder / kind, *words)
-    clip = str(next((folder / "clips").rglob("*.wav")))
-    data = ["--data_dir", str(folder / "clips")]
-    rows = {"import torch": ["-c", _COUNT + "import torch"]}
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Return the settings."""
+    parser = argparse.ArgumentParser(
+        "start.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=5, help="times that each command runs (default: %(default)s)")
+    parser.add_argument("--only", default="", help="part of the names of the rows to measure: predict, wav2vec2, ...")
+    parser.add_argument("--before", type=Path, help="the src folder of another version, measured in turn")
+    args = parser.parse_args(argv)
+    chosen, known = rows(Path(), args.only), rows(Path(), "")
+    if args.rounds < 1:
+        parser.error(f"--rounds {args.rounds}: must be at least 1.")
+    if not any(args.only in name for name in known):
+        parser.error(f"--only {args.only}: no row has this in its name. The rows are: {'; '.join(known)}.")
+    if args.before and not (args.before / "earmark").is_dir():
+        parser.error(f"--before {args.before}: has no folder earmark. Give the src folder of another version.")
+    try:
+        require_training(parser.prog)
+        for package in ("fastapi", "uvicorn") if any("serve" in name for name in chosen) else ():
+            require(package)
+    except MissingExtraError as exc:
+        parser.exit(2, f"{parser.prog}: error: {exc}\n")
+    return args
+
+
+def rows(folder: Path, only: str) -> dict[str, list[str]]:
+    """Return the words behind ``python`` for ``import torch`` and for each other row with ``only`` in its name."""
+    clip, data = str(folder / "clip.wav"), ["--data_dir", str(folder / "clips")]
+    found = {"import torch": ["-c", _COUNT + "import torch"]}
     for kind in MODELS:
         model = str(folder / kind)
         run = ["-c", _COUNT + _MAIN]
-        rows |= {
+        few_shot = ["--few_shot", "--model_name_or_path", model, "--output_dir", str(folder / f"fitted_{kind}")]
+        found |= {
             f"predict, {kind}": [*run, "predict", model, clip],
             f"evaluate, {kind}": [*run, "evaluate", model, *data, "--output_dir", str(folder / f"evaluated_{kind}")],
             f"embed, {kind}": [*run, "embed", model, clip, "--output", str(folder / "rows.npy"), "--overwrite"],
             f"serve until it listens, {kind}": ["-c", "import sys; " + _SERVE, model],
             f"Classifier, {kind}": ["-c", _COUNT + _CLASS, model, clip],
+            f"train --few_shot, {kind}": [*run, "train", *few_shot, *data, "--overwrite_output_dir", "True"],
         }
-        few_shot = ["--few_shot", "--model_name_or_path", model, "--output_dir", str(folder / f"fitted_{kind}")]
-        rows[f"train --few_shot, {kind}"] = [*run, "train", *few_shot, *data, "--overwrite_output_dir", "True"]
-    return rows
+    return {name: words for name, words in found.items() if only in name or name == "import torch"}
+
+
+def prepare(folder: Path, kinds: Sequence[str]) -> None:
+    """Make recordings and models."""
+    make("make_clips.py", folder / "clips", "--clips", "16")
+    shutil.copy(next((folder / "clips").rglob("*.wav")), folder / "clip.wav")
+    for kind in kinds:
+        make("make_model.py", kind, folder / kind, *MODELS[kind])
 
 
 def make(script: str, *words: object) -> None:
@@ -102,14 +134,16 @@ def environment(version: Path) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(version.resolve())}
 
 
-def measure(words: list[str], version: Path) -> Cost:
-    """Run one process to its end."""
+def measure(name: str, words: list[str], version: Path) -> Cost:
+    """Run the process of one row to its end."""
     before, began_s = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     done = subprocess.run([sys.executable, *words], capture_output=True, text=True, env=environment(version))
     wall_s, after = time.perf_counter() - began_s, resource.getrusage(resource.RUSAGE_CHILDREN)
+    lines = done.stderr.strip().splitlines()
     if done.returncode != 0:
-        sys.exit(f"start.py: error: {' '.join(words[2:4])} failed: {done.stderr.strip().splitlines()[-1]}")
-    modules = [line.split()[1] for line in done.stderr.splitlines() if line.startswith("modules ")]
+        last = [line for line in lines if not line.startswith("modules ")][-1:] or [f"exit code {done.returncode}"]
+        sys.exit(f"start.py: error: {name} ({version}) failed: {last[0]}")
+    modules = [line.split()[1] for line in lines if line.startswith("modules ")]
     cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return Cost(cpu_s, wall_s, int(modules[-1]))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
 import os
 import re
@@ -172,8 +173,14 @@ def test_tiny_says_what_it_leaves_out(run: Any) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--device", "gpu"], "--device gpu: not a device. Use cuda, npu, xpu, mps or cpu."),
+        (["--device", "gpu"], "--device gpu: not a device. Use cuda, npu, xpu, mps or cpu, or an index as in npu:0."),
+        (["--device", "cuda:x"], "--device cuda:x: not a device. Use cuda"),
+        (["--device", "cuda:"], "--device cuda:: not a device. Use cuda"),
+        (["--device", "cpu", "--limit_s", "-5"], "--limit_s -5: not a time. Give a number of seconds above 0."),
+        (["--device", "cpu", "--limit_s", "nan"], "--limit_s nan: not a time"),
         (["--device", "cuda", "--model", "x"], "--model and --data_dir belong together"),
+        (["--device", "cpu", "--tiny", "--model", "gone", "--data_dir", "."], "--model gone: no such folder"),
+        (["--device", "cpu", "--model", ".", "--data_dir", "gone"], "--data_dir gone: no such folder. Fix the path."),
     ],
 )
 def test_words_that_cannot_work(
@@ -183,6 +190,20 @@ def test_words_that_cannot_work(
         modules("accelerator").main([*words, "--output", str(tmp_path / "results")])
     assert exit.value.code == 2
     assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_torch_the_install_command_is_one_line(
+    modules: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "torch" else find(name))
+    with pytest.raises(SystemExit) as exit:
+        modules("accelerator").main(["--device", "cuda", "--output", str(tmp_path / "results")])
+    assert exit.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("accelerator.py: error: accelerator.py needs torch. ")
+    assert "pip install 'earmark[train]'" in line
 
 
 def script(*words: str) -> subprocess.CompletedProcess[str]:
