@@ -78,8 +78,10 @@ def _address_space_is_free(root: Path = Path("/")) -> bool:
     Args:
         root: folder that contains ``/proc``.
     """
-    import resource  # not on Windows
-
+    try:
+        import resource
+    except ImportError:  # Windows
+        return False
     if any(
         resource.getrlimit(kind)[0] != resource.RLIM_INFINITY for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA)
     ):
@@ -95,6 +97,8 @@ def _use_huge_pages(libc: Any) -> None:
 
     The system gives huge pages to the memory that the heap has at this time, not to what is added when it grows.
     """
+    if not (hasattr(os, "sysconf") and hasattr(mmap, "MADV_HUGEPAGE")):
+        return
     memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     block = libc.malloc(min(_MOST_RESERVED_BYTES, int(_RESERVED_FRACTION * memory_bytes)))
     if block is None:  # the system refuses

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 def counted(number: int, noun: str) -> str:
     """Return ``"1 clip"``, ``"1,200 clips"`` or ``"2 classes"``; the last word of ``noun`` gets the plural ending."""
-    ending = "" if number == 1 else "es" if noun.endswith(("s", "ch")) else "s"
+    ending = "" if number == 1 else "es" if noun.endswith(("s", "tch")) else "s"  # batches, but epochs
     return f"{number:,} {noun}{ending}"
 
 

@@ -26,8 +26,8 @@ _LABEL = re.compile(rf"\b({'|'.join(generated_sounds.SOUNDS)})\b")
 
 
 def skeleton(line: str) -> str:
-    """A line without what depends on the model and the machine: numbers, labels, addresses, the width of columns."""
-    line = re.sub(r"/#\S+", "/#TOKEN", line)
+    """A line without what depends on the model and the machine: numbers, labels, addresses, precision, widths."""
+    line = re.sub(r"\b(bf16|fp32)\b", "PRECISION", re.sub(r"/#\S+", "/#TOKEN", line))
     line = _NUMBER.sub("0", _LABEL.sub("LABEL", line))
     return re.sub(r"-+", "-", re.sub(r"\s+", " ", line)).strip()
 

@@ -91,11 +91,18 @@ def check_all_ran_on_the_device(census: Census) -> None:
 
 
 @pytest.fixture(scope="module")
-def fp32_run(npu: Npu, data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A run on ``npu:0`` and what it said."""
+def fp32_started(npu: Npu, data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, Census]:
+    """A run on ``npu:0``, what it said, and what it did on the device."""
     run = tmp_path_factory.mktemp("fp32") / "run"
     npu.census()
-    return run, npu.earmark(*words(data, run, precision="fp32", device="npu:0"))
+    said = npu.earmark(*words(data, run, precision="fp32", device="npu:0"))
+    return run, said, npu.census()  # at once, before another test takes it
+
+
+@pytest.fixture(scope="module")
+def fp32_run(fp32_started: tuple[Path, str, Census]) -> tuple[Path, str]:
+    """A run on ``npu:0`` and what it said."""
+    return fp32_started[:2]
 
 
 @pytest.mark.skipif(IS_WHEEL, reason="the stubs have no profiler")
@@ -111,9 +118,9 @@ def test_a_profile(npu: Npu, data: Path, tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def fp32_census(fp32_run: tuple[Path, str], npu: Npu) -> Census:
+def fp32_census(fp32_started: tuple[Path, str, Census]) -> Census:
     """What that run did on the device."""
-    return npu.census()
+    return fp32_started[2]
 
 
 def test_fp32_trains_what_a_cpu_trains(fp32_run: tuple[Path, str], data: Path, tmp_path: Path) -> None:

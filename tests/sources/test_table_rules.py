@@ -375,5 +375,5 @@ def test_a_label_that_nobody_asked_for_is_explained(tmp_path: Path) -> None:
     clips = table(tmp_path, "fname,category,fold\n1.wav,dog,2\n")
     assert (clips[0].label, clips[0].fold) == ("dog", "2")
     assert [reason.text.split(": ", 1)[1] for reason in clips.reasons if not reason.is_obvious] == [
-        "column `category` was read as the label because of its name; no column is called label"
+        "column `category` was read as the label because of its name, and no column is called label"
     ]

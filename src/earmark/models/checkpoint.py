@@ -10,7 +10,8 @@ import logging
 import os
 import threading
 from collections.abc import Sequence
-from concurrent import futures
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout  # another class before Python 3.11
 from pathlib import Path
 
 from earmark.errors import ModelError, NetworkError, first_line
@@ -270,7 +271,7 @@ def _ask_hub(name: str, revision: str, token: str | None, not_here: str) -> str:
     import huggingface_hub as hub
     from huggingface_hub import errors as hub_errors
 
-    asked: futures.Future[object] = futures.Future()
+    asked: Future[object] = Future()
 
     def ask() -> None:
         try:
@@ -291,7 +292,7 @@ def _ask_hub(name: str, revision: str, token: str | None, not_here: str) -> str:
         ) from exc
     except hub_errors.RevisionNotFoundError as exc:
         raise ModelError(f"{name}: the hub has no revision {revision!r} of this model. Fix the revision.") from exc
-    except (futures.TimeoutError, OSError, hub_errors.HTTPError) as exc:
+    except (FutureTimeout, OSError, hub_errors.HTTPError) as exc:
         why = first_line(exc) if asked.done() else f"no answer within {_HUB_ANSWERS_WITHIN_S} s"
         unreachable = f"{endpoint()} cannot be reached ({why})"
         logger.info("hub: %s, so the cache is searched for %s", unreachable, name)
