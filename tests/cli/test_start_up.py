@@ -55,6 +55,7 @@ def test_commands_import_what_they_use(
 ) -> None:
     audio = build_varied(kind)
     audio.model.config.id2label = dict(enumerate(("high", "low", "mid")))
+    audio.model.config.label2id = {name: index for index, name in audio.model.config.id2label.items()}
     audio.save(model := tmp_path / "model")
     started = run(command, model, sounds, tmp_path)
     added = started.modules - only_torch.modules

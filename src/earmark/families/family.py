@@ -29,6 +29,10 @@ _MEL_WINDOW_S, MEL_HOP_S = 0.025, 0.010  # the same for all mel spectrograms her
 _LAYERS = re.compile(r"(^|\.)(layers|layer|blocks)$")
 
 
+def _is_rate(value: object) -> bool:
+    return value is None or (isinstance(value, int | float) and 0 <= value <= 1)
+
+
 @dataclass(frozen=True)
 class Recipe:
     """Settings that are known to train a model well with AdamW.
@@ -145,6 +149,7 @@ class Family:
         """Return the name of a setting with which the model can be built but not run; ``None`` if there is none."""
         counts = ("num_attention_heads", "num_hidden_layers")
         invalid = [name for name in counts if not is_size(getattr(config, name, 1))]
+        invalid += [name for name, value in vars(config).items() if name.endswith("dropout") and not _is_rate(value)]
         strides = getattr(config, "conv_stride", [1])
         return next(iter(invalid), None if all(map(is_size, strides)) else "conv_stride")
 
