@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from earmark.families.cpu_batches import longest_cpu_batch_s
 from earmark.families.frontend_settings import Extractor, FrontendSettings, WaveformSettings
 from earmark.families.model_parts import StepPart, part_by_name
-from earmark.io.json_values import is_size
+from earmark.io.json_values import is_fraction, is_size
 
 if TYPE_CHECKING:
     import torch
@@ -27,10 +27,6 @@ if TYPE_CHECKING:
 
 _MEL_WINDOW_S, MEL_HOP_S = 0.025, 0.010  # the same for all mel spectrograms here
 _LAYERS = re.compile(r"(^|\.)(layers|layer|blocks)$")
-
-
-def _is_rate(value: object) -> bool:
-    return value is None or (isinstance(value, int | float) and 0 <= value <= 1)
 
 
 @dataclass(frozen=True)
@@ -149,7 +145,8 @@ class Family:
         """Return the name of a setting with which the model can be built but not run; ``None`` if there is none."""
         counts = ("num_attention_heads", "num_hidden_layers")
         invalid = [name for name in counts if not is_size(getattr(config, name, 1))]
-        invalid += [name for name, value in vars(config).items() if name.endswith("dropout") and not _is_rate(value)]
+        rates = {name: value for name, value in vars(config).items() if name.endswith("dropout") and value is not None}
+        invalid += [name for name, value in rates.items() if not is_fraction(value)]
         strides = getattr(config, "conv_stride", [1])
         return next(iter(invalid), None if all(map(is_size, strides)) else "conv_stride")
 
