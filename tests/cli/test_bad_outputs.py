@@ -16,7 +16,7 @@ def test_output_folders(tones: Path, trained: Path, model: Path, tmp_path: Path,
     one_line(refusal(*train("--data_dir", tones, to=tmp_path / "file")), tmp_path / "file", "a file is in the way")
     below = tmp_path / "file" / "run"
     one_line(refusal(*train("--data_dir", tones, to=below)), below, "cannot write")
-    for place in (model, trained):  # the model to start from is never removed, whatever is told
+    for place in (model, trained):  # the model to start from is never removed, even with the flag
         words = ["--data_dir", tones, "--model_name_or_path", place, *QUICK, "--output_dir", place, "--device", "cpu"]
         one_line(refusal("train", *words, "--overwrite_output_dir"), place, "--output_dir")
     assert (model / "model.safetensors").is_file()

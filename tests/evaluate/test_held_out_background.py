@@ -1,4 +1,4 @@
-"""Silence and background clips, which are cut anew from recordings, stay held out too."""
+"""Silence and background clips, which each run cuts from recordings again, stay held out, too."""
 
 from __future__ import annotations
 

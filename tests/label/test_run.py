@@ -132,7 +132,7 @@ def test_wrong_labels_come_first(model: Path, tmp_path: Path) -> None:
     assert first["given_label"] == "bird"
     assert "a class that the model does not have" in first["why"]
     assert all("agrees" in row["why"] for row in others)
-    manifest = rows_in(out / "labels.csv")  # all of them, to be trained on with whatever is put right
+    manifest = rows_in(out / "labels.csv")  # all rows, so that corrected labels can be trained on with them
     assert len(manifest) == 6
     assert {row["checked"] for row in manifest} == {""}
 

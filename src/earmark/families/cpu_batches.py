@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-# A batch reads all weights of the transformer once, so a batch of 8 s is 11 % faster than one of 4 s. Larger ones
-# gain little and need padding and memory: with unpacked weights, 6.5 MB per second after the first convolution.
+# Each batch reads all weights of the transformer once, so very short batches are slow. Batches above 8 s gain little
+# and need padding and memory: with unpacked weights, 6.5 MB per second after the first convolution.
 _LONGEST_S = dict.fromkeys(("wav2vec2", "hubert", "unispeech", "unispeech-sat", "data2vec-audio", "wavlm"), 8.0)
 
 
