@@ -184,12 +184,12 @@ class Flag:
     kind: Kind
     default: Any
     help: str
-    check: Check | None
-    scope: Scope
-    page: str | None
-    metavar: str | None
-    aliases: tuple[str, ...]
-    repeated: bool
+    check: Check | None = None
+    scope: Scope = Scope.NONE
+    page: str | None = None
+    metavar: str | None = None
+    aliases: tuple[str, ...] = ()
+    repeated: bool = False
     only: tuple[str, ...] = ()
     bare: str = ""
 

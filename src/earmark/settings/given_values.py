@@ -9,7 +9,7 @@ import enum
 import numbers
 import os
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from earmark.errors import UsageError
 from earmark.settings.config_files import GIVEN
 from earmark.settings.flags import Flag, Scope, Settings, declared_flags, flag
-from earmark.settings.kinds import is_bool_word, kind_in_words, shown
+from earmark.settings.kinds import Kind, is_bool_word, kind_in_words, shown
 from earmark.settings.legacy import LEGACY_FLAGS, translate
 from earmark.text import suggestion
 
@@ -86,28 +86,43 @@ def read_words(
     """
     words = list(words)
     at = words.index("--") if "--" in words else len(words)
-    given = Given()
-    flag_words = words[:at]
-    if takes_old_flags:
-        flag_words, given.notes = translate(flag_words)
+    others: list[str] = []
     spelled = {alias: one for one in flags.values() for alias in (one.name, *one.aliases)}
-    texts: dict[str, list[str]] = {}
-    known = {*spelled, *(LEGACY_FLAGS if takes_old_flags else ())}
-    for written, name, values in _grouped(flag_words, spelled, given.words, has_words):
+    if takes_old_flags:
+        spelled = {**{name: _old_flag(name) for name in LEGACY_FLAGS}, **spelled}
+    texts: list[tuple[Flag, list[str]]] = []
+    for written, name, values in _grouped(words[:at], spelled, others, has_words):
         if name not in spelled:
-            raise UsageError(f"unknown flag {written}{_advice(name.strip('_'), known, takes_old_flags)}")
-        one = spelled[name]
-        if one.name in texts and not one.repeated and texts[one.name] != values:
-            change = f", {' '.join(values)}, replaces {' '.join(texts[one.name])}"
+            raise UsageError(f"unknown flag {written}{_advice(name.strip('_'), spelled, takes_old_flags)}")
+        texts.append((spelled[name], values))
+    given = _read_texts(texts, flags, takes_old_flags)
+    given.words = [*others, *words[at + 1 :]]
+    return given
+
+
+def _old_flag(name: str) -> Flag:
+    """Return a flag that Transformers has dropped, whose value may be a token, for :func:`_read_texts`."""
+    return Flag(name, Kind(str, or_bool=True), None, "", scope=Scope.SECRET)
+
+
+def _read_texts(texts: Iterable[tuple[Flag, list[str]]], flags: Mapping[str, Flag], takes_old_flags: bool) -> Given:
+    """Read flags with their values, both as the user gave them; the last value counts, unless a flag is repeated."""
+    given = Given()
+    last: dict[str, list[str]] = {}
+    for one, values in texts:
+        if one.name in last and not one.repeated and last[one.name] != values:
+            change = f", {' '.join(values)}, replaces {' '.join(last[one.name])}"
             change = " is used" if Scope.SECRET in one.scope else change
             given.notes.append(f"--{one.name} is given twice; the last value{change}")
-        texts[one.name] = [*(texts.get(one.name, []) if one.repeated else []), *values]
-    for name, values in texts.items():
+        last[one.name] = [*(last.get(one.name, []) if one.repeated else []), *values]
+    if takes_old_flags:
+        last, notes = translate(last)
+        given.notes += notes
+    for name, values in last.items():
         one = flags[name]
         several = one.kind.is_list and not (one.kind.single_as_text and len(values) == 1)
         given.values[name] = one.read(values if several else values[0])
-    given.typed = set(texts)
-    given.words += words[at + 1 :]
+    given.typed = set(given.values)
     return given
 
 
@@ -240,7 +255,7 @@ def read_file(
 def read_values(values: Mapping[str, object], flags: Mapping[str, Flag], *, takes_old_flags: bool = False) -> Given:
     """Read a mapping from settings to values, from a file or from Python keywords.
 
-    Single values go through the words of a command line, so that old flags are translated together with the others.
+    Single values are read as the words of a command line, so that old flags are translated together with the others.
 
     Args:
         values: value of each setting.
@@ -250,7 +265,7 @@ def read_values(values: Mapping[str, object], flags: Mapping[str, Flag], *, take
     Raises:
         UsageError: a name is unknown (the message suggests the nearest one), or a value is wrong.
     """
-    words: list[str] = []
+    texts: list[tuple[Flag, list[str]]] = []
     direct: dict[str, Any] = {}
     for key, given_value in values.items():
         name = key.replace("-", "_")
@@ -260,14 +275,14 @@ def read_values(values: Mapping[str, object], flags: Mapping[str, Flag], *, take
         if name in flags and not is_single:
             direct[name] = flags[name].read(value)
         elif (name in flags or is_old) and is_single:
-            words.append(f"--{name}={shown(value)}")
+            texts.append((flags.get(name) or _old_flag(name), [shown(value)]))
         elif is_old and value is not None:  # null: not set
             raise UsageError(f"--{name} {shown(value)}: expected one value, found {kind_in_words(value)}")
         elif not is_old and isinstance(value, Mapping):
             raise UsageError(f"unknown flag --{key}: settings are not nested. Write them without {key}:.")
         elif not is_old:
             raise UsageError(f"unknown flag --{key}{nearest_flag(name, flags)}")
-    read = read_words(words, flags, takes_old_flags=takes_old_flags)
+    read = _read_texts(texts, flags, takes_old_flags)
     read.values.update(direct)
     read.typed = set(read.values)
     return read

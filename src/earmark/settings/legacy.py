@@ -1,15 +1,15 @@
 """Translate flags that Transformers or its audio example has dropped.
 
-It works on the words of a command line, before they are parsed. Each flag that is changed or left out adds a note, so
-that an old script keeps running and its owner knows what has changed.
+Values are still text, from a command line or a file. Each flag that is changed or left out adds a note, so that an old
+script keeps running and its owner knows what has changed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 
 from earmark.errors import UsageError
+from earmark.settings.kinds import is_true
 
 _RENAMED = {
     "evaluation_strategy": "eval_strategy",
@@ -27,12 +27,11 @@ _DROPPED = {
     "half_precision_backend": _NATIVE,
     "loss_scale": "torch's GradScaler finds and adapts the scale itself",
     "use_mps_device": "--device finds the accelerator",
-    "use_ipex": "Transformers has dropped it",
-    "jit_mode_eval": "Transformers has dropped it",
     **dict.fromkeys(
         (
             *("include_inputs_for_metrics", "include_tokens_per_second", "past_index", "ray_scope", "torchdynamo"),
             *("dispatch_batches", "split_batches", "xpu_backend", "tpu_num_cores", "mp_parameters", "sharded_ddp"),
+            *("use_ipex", "jit_mode_eval"),
         ),
         "Transformers has dropped it",
     ),
@@ -40,194 +39,150 @@ _DROPPED = {
 
 
 # switch -> the flag that replaces it if it is on, and the notes for on and off
-_SWITCHES: dict[str, tuple[list[str], str, str]] = {
-    "adafactor": (["--optim=adafactor"], "is now --optim adafactor and was read as that", ""),
-    "freeze_base_model": (["--freeze=encoder"], "is now --freeze encoder, the feature encoder included", ""),
-    "group_by_length": ([], "is not needed: --bucket_waste makes batches of clips of similar length", ""),
+_SWITCHES: dict[str, tuple[tuple[str, str] | None, str, str]] = {
+    "adafactor": (("optim", "adafactor"), "is now --optim adafactor and was read as that", ""),
+    "freeze_base_model": (("freeze", "encoder"), "is now --freeze encoder, the feature encoder included", ""),
+    "group_by_length": (None, "is not needed: --bucket_waste makes batches of clips of similar length", ""),
     "save_safetensors": (
-        [],
+        None,
         "is not needed: weights are always saved as safetensors",
         "is not possible: weights are always saved as safetensors",
     ),
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class _Given:
-    """One flag of a command line: its name with underscores, its values, and the words as written."""
-
-    name: str
-    values: list[str]
-    words: list[str]
-
-    @property
-    def value(self) -> str:
-        return " ".join(self.values)
-
-    def is_true(self) -> bool:
-        """Read the value as ``HfArgumentParser`` reads a boolean; a bare flag is true."""
-        word = self.value.lower()
-        if word in ("", "yes", "true", "t", "y", "1"):
-            return True
-        if word in ("no", "false", "f", "n", "0"):
-            return False
-        raise UsageError(f"--{self.name} {self.value}: expected true or false")
+# The current flag with its value, None if the old flag is left out; and the line to show, which may be empty.
+_Translation = tuple[tuple[str, str] | None, str]
 
 
-# The translation of a flag: current words (none if it is left out), and the line to show (may be empty).
-_Translation = tuple[list[str], str]
-
-
-def translate(tokens: Sequence[str]) -> tuple[list[str], list[str]]:
+def translate(given: Mapping[str, Sequence[str]]) -> tuple[dict[str, list[str]], list[str]]:
     """Replace dropped flags by current ones.
 
     Args:
-        tokens: words of a command line without the program's name; ``--flag value`` or ``--flag=value``.
+        given: the words after each flag, by its name with underscores; a bare switch has ``true``.
 
     Returns:
-        The words to parse, and one line for each flag that was changed or left out.
+        The same for current flags, and one line for each flag that was changed or left out.
 
     Raises:
         UsageError: a value is unusable, or an old flag contradicts a current one.
     """
-    flags = _settle_freeze(_settle_warmup(_group(tokens)))
-    given = {flag.name: flag for flag in flags}
-    words: list[str] = []
+    words = {name: list(values) for name, values in given.items()}
+    _settle_warmup(words)
+    _settle_freeze(words)
+    current = {name: values for name, values in words.items() if name not in _TRANSLATORS}
     notes: list[str] = []
-    for flag in flags:
-        if flag.name not in _TRANSLATORS:
-            words += flag.words
+    for name, values in words.items():
+        if name not in _TRANSLATORS:
             continue
-        replacement, note = _TRANSLATORS[flag.name](flag)
-        is_last = given[flag.name] is flag
-        if replacement != flag.words:
-            if not is_last:
-                continue
-            if replacement and any(one.name == flag.name and one.value != flag.value for one in flags):
-                note += "; it is given more than once, and the last value is used"
-            for word in replacement:
-                _refuse_contradiction(flag, word, given)
-        words += replacement
-        notes += [note] if note and is_last else []
-    return words, notes
+        value = " ".join(values)
+        replacement, note = _TRANSLATORS[name](name, value)
+        if replacement is not None:
+            new, new_value = replacement
+            known = current.setdefault(new, [new_value])
+            if known != [new_value]:  # the message has no values, because some are tokens
+                raise UsageError(f"--{name} and --{new} contradict each other. Keep --{new}.")
+        notes += [note] if note else []
+    return current, notes
 
 
-def _group(tokens: Sequence[str]) -> list[_Given]:
-    """Split a command line into flags with their values; words before the first flag get the name ``""``."""
-    flags: list[_Given] = []
-    for token in tokens:
-        if token.startswith("--") and len(token) > 2:
-            name, equals, value = token[2:].partition("=")
-            flags.append(_Given(name.replace("-", "_"), [value] if equals else [], [token]))
-        elif flags:
-            flags[-1].values.append(token)
-            flags[-1].words.append(token)
-        else:
-            flags.append(_Given("", [token], [token]))
-    return flags
-
-
-def _settle_warmup(flags: list[_Given]) -> list[_Given]:
+def _settle_warmup(words: dict[str, list[str]]) -> None:
     """Drop ``--warmup_ratio`` or ``--warmup_steps`` if it is 0, which meant "not set" in Transformers 4."""
-    both = {"warmup_ratio", "warmup_steps"}
-    if not both <= {flag.name for flag in flags}:
-        return flags
-    kept = [flag for flag in flags if flag.name not in both or _number(flag) != 0]
-    left = {flag.name for flag in kept} & both
-    if left == both:
+    both = ("warmup_ratio", "warmup_steps")
+    if not all(name in words for name in both):
+        return
+    unset = [name for name in both if _number(name, " ".join(words[name])) == 0]
+    if not unset:
         raise UsageError("--warmup_ratio and --warmup_steps contradict each other. Keep one of them.")
-    return kept if left else [flag for flag in flags if flag.name != "warmup_ratio"]
+    del words[unset[0]]
 
 
-def _settle_freeze(flags: list[_Given]) -> list[_Given]:
+def _settle_freeze(words: dict[str, list[str]]) -> None:
     """Drop the feature encoder's flags if the whole base model, which contains it, is frozen."""
-    if not any(flag.name == "freeze_base_model" and flag.is_true() for flag in flags):
-        return flags
-    return [flag for flag in flags if _TRANSLATORS.get(flag.name) is not _freeze_feature_encoder]
+    if "freeze_base_model" in words and _is_true("freeze_base_model", " ".join(words["freeze_base_model"])):
+        for name in _FEATURE_ENCODER_FLAGS:
+            words.pop(name, None)
 
 
-def _refuse_contradiction(old: _Given, word: str, given: dict[str, _Given]) -> None:
-    name, _, value = word[2:].partition("=")
-    new = given.get(name)
-    if new is not None and name != old.name and (new.value or "true") != value:
-        raise UsageError(f"--{old.name} {old.value} and --{name} {new.value} contradict each other. Keep --{name}.")
-
-
-def _number(flag: _Given) -> float:
+def _number(name: str, value: str) -> float:
     try:
-        return float(flag.value)
+        return float(value)
     except ValueError:
-        raise UsageError(f"--{flag.name} {flag.value}: expected a number") from None
+        raise UsageError(f"--{name} {value}: expected a number") from None
 
 
-def _renamed(flag: _Given) -> _Translation:
-    new = _RENAMED[flag.name]
-    return [f"--{new}={flag.value or 'true'}"], f"--{flag.name} is now --{new} and was read as that"
+def _is_true(name: str, value: str) -> bool:
+    try:
+        return is_true(value)
+    except ValueError as exc:
+        raise UsageError(f"--{name} {value}: expected {exc}") from None
 
 
-def _dropped(flag: _Given) -> _Translation:
-    return [], f"{_as_written(flag)} is not used: {_DROPPED[flag.name]}"
+def _as_written(name: str, value: str) -> str:
+    return f"--{name}" if value == "true" else f"--{name} {value}"
 
 
-def _switch(flag: _Given) -> _Translation:
-    words, on, off = _SWITCHES[flag.name]
-    note = on if flag.is_true() else off
-    return words if flag.is_true() else [], f"{_as_written(flag)} {note}" if note else ""
+def _renamed(name: str, value: str) -> _Translation:
+    new = _RENAMED[name]
+    return (new, value), f"--{name} is now --{new} and was read as that"
 
 
-def _as_written(flag: _Given) -> str:
-    return f"--{flag.name} {flag.value}".rstrip()
+def _dropped(name: str, value: str) -> _Translation:
+    return None, f"{_as_written(name, value)} is not used: {_DROPPED[name]}"
 
 
-def _warmup_ratio(flag: _Given) -> _Translation:
-    if not 0 <= _number(flag) < 1:
-        raise UsageError(f"--warmup_ratio {flag.value}: expected a fraction of all steps, from 0 to below 1")
-    steps = f"--warmup_steps {flag.value}"
-    return [f"--warmup_steps={flag.value}"], f"--warmup_ratio is now {steps} (below 1: a fraction of all steps)"
+def _switch(name: str, value: str) -> _Translation:
+    replacement, on, off = _SWITCHES[name]
+    is_on = _is_true(name, value)
+    note = on if is_on else off
+    return replacement if is_on else None, f"{_as_written(name, value)} {note}" if note else ""
 
 
-def _freeze_feature_encoder(flag: _Given) -> _Translation:
-    freeze = flag.is_true() and not flag.name.startswith("no_")
+def _warmup_ratio(name: str, value: str) -> _Translation:
+    if not 0 <= _number(name, value) < 1:
+        raise UsageError(f"--{name} {value}: expected a fraction of all steps, from 0 to below 1")
+    return ("warmup_steps", value), f"--{name} is now --warmup_steps {value} (below 1: a fraction of all steps)"
+
+
+def _freeze_feature_encoder(name: str, value: str) -> _Translation:
+    freeze = _is_true(name, value) and not name.startswith("no_")
     part = "feature_encoder" if freeze else "none"
-    return [f"--freeze={part}"], f"{_as_written(flag)} is now --freeze {part} and was read as that"
+    return ("freeze", part), f"{_as_written(name, value)} is now --freeze {part} and was read as that"
 
 
-def _use_auth_token(flag: _Given) -> _Translation:
-    if flag.value.lower() in ("", "true"):
-        return [], "--use_auth_token is not needed: the token of `hf auth login` is used automatically"
-    if flag.value.lower() == "false":
-        return [], "--use_auth_token False is not used: set HF_HUB_DISABLE_IMPLICIT_TOKEN=1 to send no token"
-    return [f"--token={flag.value}"], "--use_auth_token is now --token and was read as that"
+def _use_auth_token(_name: str, value: str) -> _Translation:
+    if value.lower() in ("", "true"):
+        return None, "--use_auth_token is not needed: the token of `hf auth login` is used automatically"
+    if value.lower() == "false":
+        return None, "--use_auth_token False is not used: set HF_HUB_DISABLE_IMPLICIT_TOKEN=1 to send no token"
+    return ("token", value), "--use_auth_token is now --token and was read as that"
 
 
-def _optim(flag: _Given) -> _Translation:
-    if flag.value != "adamw_hf":
-        return flag.words, ""
-    return ["--optim=adamw_torch"], "--optim adamw_hf is now --optim adamw_torch and was read as that"
+def _optim(name: str, value: str) -> _Translation:
+    if value != "adamw_hf":
+        return (name, value), ""
+    return (name, "adamw_torch"), "--optim adamw_hf is now --optim adamw_torch and was read as that"
 
 
-def _organization(flag: _Given) -> _Translation:
-    raise UsageError(
-        f"--push_to_hub_organization no longer exists in Transformers. Use --hub_model_id {flag.value}/NAME."
-    )
+def _organization(_name: str, value: str) -> _Translation:
+    raise UsageError(f"--push_to_hub_organization no longer exists in Transformers. Use --hub_model_id {value}/NAME.")
 
 
-def _overwrite_output_dir(flag: _Given) -> _Translation:
-    note = "--overwrite_output_dir: a run that is already in the output folder is replaced, unless --resume is given"
-    return flag.words, note if flag.is_true() else ""
+def _overwrite_output_dir(name: str, value: str) -> _Translation:
+    note = f"--{name}: a run that is already in the output folder is replaced, unless --resume is given"
+    return (name, value), note if _is_true(name, value) else ""
 
 
-def _logging_dir(flag: _Given) -> _Translation:
-    return flag.words, f"--logging_dir: TensorBoard events go to {flag.value}, with --report_to tensorboard"
+def _logging_dir(name: str, value: str) -> _Translation:
+    return (name, value), f"--{name}: TensorBoard events go to {value}, with --report_to tensorboard"
 
 
-_TRANSLATORS: dict[str, Callable[[_Given], _Translation]] = {
+_FEATURE_ENCODER_FLAGS = ("freeze_feature_encoder", "freeze_feature_extractor", "no_freeze_feature_encoder")
+_TRANSLATORS: dict[str, Callable[[str, str], _Translation]] = {
     **dict.fromkeys(_RENAMED, _renamed),
     **dict.fromkeys(_DROPPED, _dropped),
     **dict.fromkeys(_SWITCHES, _switch),
-    "freeze_feature_encoder": _freeze_feature_encoder,
-    "freeze_feature_extractor": _freeze_feature_encoder,
-    "no_freeze_feature_encoder": _freeze_feature_encoder,
+    **dict.fromkeys(_FEATURE_ENCODER_FLAGS, _freeze_feature_encoder),
     "logging_dir": _logging_dir,
     "optim": _optim,
     "overwrite_output_dir": _overwrite_output_dir,
