@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from earmark.cli.command import Command, HelpPage
-from earmark.errors import UsageError
 from earmark.settings.flags import Settings, declared_flags, flag
 from earmark.settings.given_values import ConfigFile
 
@@ -15,13 +14,10 @@ from earmark.settings.given_values import ConfigFile
 class CompletionOptions(Settings):
     """``earmark completion``: the shell."""
 
-    shell: Literal["bash", "zsh", "fish"] | None = flag(None, "Shell: bash, zsh or fish.")
+    REQUIRED = ("shell",)
+    MISSING = "no shell. Name one: earmark completion bash|zsh|fish."
 
-    def validate(self) -> None:
-        """Check that a shell is named."""
-        super().validate()
-        if self.shell is None:
-            raise UsageError("no shell. Name one: earmark completion bash|zsh|fish.")
+    shell: Literal["bash", "zsh", "fish"] | None = flag(None, "Shell: bash, zsh or fish.")
 
 
 _Values = dict[str, tuple[str, ...]]  # flag with dashes -> its only possible values, if any

@@ -6,13 +6,18 @@ from dataclasses import dataclass
 from typing import Literal
 
 from earmark.cli.command import Command, HelpPage
-from earmark.errors import UsageError
 from earmark.settings.flags import Settings, flag
 
 
 @dataclass
 class PrepareOptions(Settings):
     """Settings of ``earmark prepare``: a public data set, its location, and the folder for its manifests."""
+
+    REQUIRED = ("name", "source", "output")
+    MISSING = (
+        "a data set, its source or the folder for manifests is missing. "
+        "Use earmark prepare NAME FOLDER_OR_ARCHIVE --output DIR."
+    )
 
     name: str | None = flag(None, "Name of the data set.")
     source: str | None = flag(None, "Its folder or archive.")
@@ -26,28 +31,13 @@ class PrepareOptions(Settings):
     )
     overwrite: bool = flag(False, "Replace manifests that exist.")
 
-    def validate(self) -> None:
-        """Check that data set, source and output are named."""
-        super().validate()
-        if self.name:
-            from earmark.sources.corpora.prepare_corpus import find_corpus
-
-            find_corpus(self.name)
-        if not (self.name and self.source and self.output):
-            raise UsageError(
-                "a data set, its source or the folder for manifests is missing. "
-                "Use earmark prepare NAME FOLDER_OR_ARCHIVE --output DIR."
-            )
-
 
 def _prepare(options: PrepareOptions) -> None:
     from earmark.sources.corpora.prepare_corpus import prepare
 
+    name, source, output = str(options.name), str(options.source), str(options.output)
     skip = options.on_missing == "skip"
-    assert options.name is not None
-    assert options.source is not None
-    assert options.output is not None
-    prepared = prepare(options.name, options.source, options.output, skip_missing=skip, overwrite=options.overwrite)
+    prepared = prepare(name, source, output, skip_missing=skip, overwrite=options.overwrite)
     print("\n".join(prepared.lines))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from earmark.cli.command import Command, HelpPage
-from earmark.errors import UsageError
 from earmark.settings.flags import Settings, flag
 
 
@@ -13,13 +12,10 @@ from earmark.settings.flags import Settings, flag
 class ResultsOptions(Settings):
     """``earmark results``: the run folders."""
 
-    runs: list[str] = flag([], "Run folders, or folders of them.")
+    REQUIRED = ("runs",)
+    MISSING = "no run folders. Name them: earmark results RUN..."
 
-    def validate(self) -> None:
-        """Check that a folder is named."""
-        super().validate()
-        if not self.runs:
-            raise UsageError("no run folders. Name them: earmark results RUN...")
+    runs: list[str] = flag([], "Run folders, or folders of them.")
 
 
 def _results(options: ResultsOptions) -> None:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from earmark.cli.command import Command, HelpPage
-from earmark.errors import UsageError
 from earmark.settings.flags import COUNT, Settings, flag
 
 
@@ -14,15 +13,12 @@ from earmark.settings.flags import COUNT, Settings, flag
 class SynthOptions(Settings):
     """``earmark synth``: the folder and size of the corpus."""
 
+    REQUIRED = ("folder",)
+    MISSING = "no folder for the corpus. Name one: earmark synth DIR."
+
     folder: str | None = flag(None, "Folder of the corpus.")
     utterances: int = flag(3000, "Spoken words to synthesise, over all splits.", check=COUNT)
     seed: int = flag(0, "Seed of voices, rates, pitches and noises; the same seed gives the same corpus.")
-
-    def validate(self) -> None:
-        """Check that a folder is named."""
-        super().validate()
-        if not self.folder:
-            raise UsageError("no folder for the corpus. Name one: earmark synth DIR.")
 
 
 def _synth(options: SynthOptions) -> None:

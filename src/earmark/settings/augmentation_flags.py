@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from typing import ClassVar
 
 from earmark.errors import UsageError
 from earmark.settings.data_flags import DataArguments
@@ -188,7 +187,10 @@ class AugmentPreviewOptions(AugmentArguments, NetworkArguments, DataArguments, p
         UsageError: no augmentation or no folder is given, or a number is out of range.
     """
 
-    UNUSED: ClassVar[tuple[str, ...]] = ("max_eval_samples",)  # only training clips are shown
+    REQUIRED = ("output_dir",)
+    MISSING = "no output folder. Add --output_dir FOLDER."
+
+    UNUSED = ("max_eval_samples",)  # only training clips are shown
 
     output_dir: str | None = flag(None, "Folder for preview.html, spectrograms.svg and the wav files (required).")
     num_clips: int = flag(
@@ -205,10 +207,8 @@ class AugmentPreviewOptions(AugmentArguments, NetworkArguments, DataArguments, p
     seed: int = flag(42, "Seed; give the seed of a training run to see the clips that it trains on.", check=SEED)
 
     def validate(self) -> None:
-        """Check that an augmentation and a folder are given."""
+        """Check that an augmentation is given, and one sampling rate."""
         super().validate()
-        if not self.output_dir:
-            raise UsageError("no output folder. Add --output_dir FOLDER.")
         if self.augmentation() is None:
             raise UsageError(f"nothing to show. Add --augment with some of {', '.join(KINDS)}.")
         if self.sampling_rate is not None and self.names_a_model:

@@ -22,6 +22,9 @@ class BenchOptions(NetworkArguments, page="measurement"):
         UsageError: no job or no model is named, a flag belongs to another job, or a number is out of range.
     """
 
+    REQUIRED = ("work",)
+    MISSING = "nothing to measure. Name a job: earmark bench data, train or infer."
+
     work: Literal["data", "train", "infer"] | None = flag(None, "What to measure.")
     data_dir: str | None = flag(None, "Folder of recordings, as for `earmark train`; its training clips are used.")
     lengths: str = flag(
@@ -72,11 +75,9 @@ class BenchOptions(NetworkArguments, page="measurement"):
         return Path(f"{self.json}.profile")
 
     def validate(self) -> None:
-        """Check that the job is known, that it has a model if it needs one, and that every flag has an effect."""
+        """Check that the job has a model if it needs one, and that every flag has an effect."""
         super().validate()
-        if self.work is None:
-            raise UsageError("nothing to measure. Name a job: earmark bench data, train or infer.")
-        self.reject_without([self.work], lambda one: self._misplaced(one.name, one.only))
+        self.reject_without([str(self.work)], lambda one: self._misplaced(one.name, one.only))
         for name in declared_flags(NetworkArguments):
             if self.work == "data" and self.is_set(name):
                 raise UsageError(self._misplaced(name, ("train", "infer")))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 from earmark.errors import UsageError
 from earmark.settings.data_flags import DataArguments
@@ -21,8 +21,10 @@ class EvaluateOptions(TrainedModelArguments, DataArguments, page="evaluation"):
         UsageError: no checkpoint is named, or a number is out of range.
     """
 
-    UNUSED: ClassVar[tuple[str, ...]] = ("max_train_samples", "shots")  # training clips are not scored
-    NO_MODEL: ClassVar[str] = "no model. Name its folder first: earmark evaluate MODEL --data_dir DIR."
+    REQUIRED = ("model_name_or_path",)
+    MISSING = "no model. Name its folder first: earmark evaluate MODEL --data_dir DIR."
+
+    UNUSED = ("max_train_samples", "shots")  # training clips are not scored
 
     split: Literal["validation", "test", "unseen"] = flag(
         "validation",
@@ -40,12 +42,6 @@ class EvaluateOptions(TrainedModelArguments, DataArguments, page="evaluation"):
     )
     report: bool = flag(True, "Write report.html, a page with figures, charts and audio.")
 
-    def validate(self) -> None:
-        """Check that a model is named."""
-        super().validate()
-        if not self.model_name_or_path:
-            raise UsageError(self.NO_MODEL)
-
 
 @dataclass
 class CalibrateOptions(DecisionArguments, EvaluateOptions, page="decision"):
@@ -55,8 +51,9 @@ class CalibrateOptions(DecisionArguments, EvaluateOptions, page="decision"):
         UsageError: no model, nothing to fit, or a number out of range.
     """
 
-    UNUSED: ClassVar[tuple[str, ...]] = ("output_dir", "metric", "report")  # decision.json goes into the model's folder
-    NO_MODEL: ClassVar[str] = "no model. Name its folder first: earmark calibrate RUN --data_dir DIR."
+    MISSING = "no model. Name its folder first: earmark calibrate RUN --data_dir DIR."
+
+    UNUSED = ("output_dir", "metric", "report")  # decision.json goes into the model's folder
 
     calibrate: bool = flag(
         True,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from earmark.errors import UsageError
 from earmark.settings.flags import COUNT, Scope, Settings, flag, matching
 from earmark.settings.model_flags import TrainedModelArguments
 
@@ -17,6 +16,9 @@ class ExportOptions(TrainedModelArguments, page="export"):
     Raises:
         UsageError: no checkpoint or no output is named, or a value is invalid.
     """
+
+    REQUIRED = ("model_name_or_path", "output")
+    MISSING = "no model or no folder. Name both: earmark export MODEL --output FOLDER."
 
     format: Literal["onnx", "onnx-int8", "pt2"] = flag(
         "onnx", "onnx; onnx-int8: the same with weights of matrix products in 8 bits; pt2: torch.export."
@@ -36,12 +38,6 @@ class ExportOptions(TrainedModelArguments, page="export"):
     )
     soc_version: str = flag("Ascend310P3", "Chip in the atc line that is printed for a fixed shape (npu-smi info).")
 
-    def validate(self) -> None:
-        """Check that a model and a folder are named."""
-        super().validate()
-        if not self.model_name_or_path or not self.output:
-            raise UsageError("no model or no folder. Name both: earmark export MODEL --output FOLDER.")
-
     @property
     def batch_and_seconds(self) -> tuple[int, float] | None:
         """Batch size and seconds of ``fixed_shape``."""
@@ -59,6 +55,9 @@ class PushOptions(Settings, page="upload"):
         UsageError: the folder or the name is missing.
     """
 
+    REQUIRED = ("model_name_or_path", "repo")
+    MISSING = "no run folder or no name on the hub. Name both: earmark push RUN ORG/NAME."
+
     model_name_or_path: str | None = flag(None, "Run folder.")
     repo: str | None = flag(None, "Name on the hub: ORG/NAME, or NAME for your own.")
     private: bool = flag(False, "Make a new repository private to you and your organisation.")
@@ -67,9 +66,3 @@ class PushOptions(Settings, page="upload"):
     token: str | None = flag(
         None, "Access token that may write (default: HF_TOKEN, or the token of `hf auth login`).", scope=Scope.SECRET
     )
-
-    def validate(self) -> None:
-        """Check that a folder and a name are given."""
-        super().validate()
-        if not self.model_name_or_path or not self.repo:
-            raise UsageError("no run folder or no name on the hub. Name both: earmark push RUN ORG/NAME.")

@@ -283,12 +283,15 @@ class Settings:
         given: names of the settings that the user gave, even if with their default value.
 
     Raises:
-        UsageError: a value is of the wrong type or out of range, or two settings contradict each other.
+        UsageError: a value is of the wrong type or out of range, a required one is missing, or two settings contradict
+            each other.
     """
 
     PAGE: ClassVar[str] = "settings"
     SCOPE: ClassVar[Scope] = Scope.NONE
     UNUSED: ClassVar[tuple[str, ...]] = ()  # flags of base classes that would have no effect here, so they do not exist
+    REQUIRED: ClassVar[tuple[str, ...]] = ()  # settings that must have a value
+    MISSING: ClassVar[str] = ""  # the message if one of them has none
 
     given: frozenset[str] = field(default=frozenset(), repr=False, compare=False, kw_only=True)
 
@@ -313,6 +316,8 @@ class Settings:
 
     def validate(self) -> None:
         """Check settings against each other. Classes with such checks call ``super().validate()`` first."""
+        if not all(getattr(self, name) for name in self.REQUIRED):
+            raise UsageError(self.MISSING)
 
     def is_set(self, name: str) -> bool:
         """Return whether a setting was given, or differs from its default."""

@@ -20,6 +20,9 @@ class LabelOptions(TrainedModelArguments, page="labelling"):
         UsageError: no recordings or no model are named, or a number is out of range.
     """
 
+    REQUIRED = ("model_name_or_path", "inputs")
+    MISSING = "no recordings or no model. Name both: earmark label FOLDER --model RUN."
+
     inputs: list[str] = flag([], "Recordings and folders of recordings.", metavar="FILE_OR_FOLDER")
     model_name_or_path: str | None = flag(None, "Run folder, model folder or hub name (required).", aliases=("model",))
     output_dir: str = flag("labels", "Folder for proposals.csv and labels.csv; an existing folder is continued.")
@@ -62,10 +65,8 @@ class LabelOptions(TrainedModelArguments, page="labelling"):
     device: str = flag("auto", f"Device: {DEVICE_HELP}")
 
     def validate(self) -> None:
-        """Check that recordings and a model are named, and choose the default order."""
+        """Choose the default order, and check that it fits the recordings."""
         super().validate()
-        if not self.model_name_or_path or not self.inputs:
-            raise UsageError("no recordings or no model. Name both: earmark label FOLDER --model RUN.")
         if self.order is None:
             self.order = "suspicious" if self.check else "diverse"
         if self.order == "suspicious" and not self.check:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 from earmark.errors import UsageError
 from earmark.formats.format import Writer
@@ -37,7 +37,7 @@ _WITH_FILES = _named(lambda writer: writer.table_ending)  # a file for each reco
 class InferenceOptions(PretrainedArguments, page="inference"):
     """Recordings, and how a model scores them."""
 
-    USAGE: ClassVar[str] = ""
+    REQUIRED = ("model_name_or_path", "inputs")
 
     inputs: list[str] = flag([], "Recordings and folders of recordings.", metavar="FILE_OR_FOLDER")
     output: str | None = flag(None, "File to write.", metavar="FILE")
@@ -61,12 +61,6 @@ class InferenceOptions(PretrainedArguments, page="inference"):
         "skip", "Unreadable recordings: skip lists the reason beside the output, fail stops at the first."
     )
 
-    def validate(self) -> None:
-        """Check that a model and recordings are named."""
-        super().validate()
-        if not self.model_name_or_path or not self.inputs:
-            raise UsageError(self.USAGE)
-
 
 @dataclass
 class PredictOptions(TrainedModelArguments, InferenceOptions, page="prediction"):
@@ -78,7 +72,7 @@ class PredictOptions(TrainedModelArguments, InferenceOptions, page="prediction")
         UsageError: no checkpoint or no inputs are named, a number is out of range, or a setting has no effect.
     """
 
-    USAGE: ClassVar[str] = "name a model and recordings: earmark predict MODEL FILES_OR_FOLDERS..."
+    MISSING = "name a model and recordings: earmark predict MODEL FILES_OR_FOLDERS..."
 
     output: str | None = flag(
         None,
@@ -240,7 +234,8 @@ class EmbedOptions(InferenceOptions, page="embeddings"):
         UsageError: no checkpoint, no inputs or no output are named, or a number is out of range.
     """
 
-    USAGE: ClassVar[str] = "name a model, recordings and a file: earmark embed MODEL FILES_OR_FOLDERS... --output FILE"
+    REQUIRED = ("model_name_or_path", "inputs", "output")
+    MISSING = "name a model, recordings and a file: earmark embed MODEL FILES_OR_FOLDERS... --output FILE"
 
     output: str | None = flag(
         None,
@@ -257,9 +252,7 @@ class EmbedOptions(InferenceOptions, page="embeddings"):
     def validate(self) -> None:
         """Check the output file."""
         super().validate()
-        if not self.output:
-            raise UsageError(self.USAGE)
-        if Path(self.output).suffix.lower() not in EMBEDDING_SUFFIXES:
+        if Path(str(self.output)).suffix.lower() not in EMBEDDING_SUFFIXES:
             raise UsageError(
                 f"--output {self.output}: unknown file format. End it in {alternatives(EMBEDDING_SUFFIXES)}"
             )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from earmark.errors import UsageError
 from earmark.settings.flags import COUNT, above, flag, within
 from earmark.settings.model_flags import TrainedModelArguments
 from earmark.settings.run_flags import DEVICE_HELP
@@ -21,6 +20,9 @@ class ServeOptions(TrainedModelArguments, page="serving"):
     Raises:
         UsageError: no checkpoint is named, or a number is out of range.
     """
+
+    REQUIRED = ("model_name_or_path",)
+    MISSING = "no model. Name its folder first: earmark serve MODEL."
 
     host: str = flag("127.0.0.1", "Address to listen on; one that other machines can reach needs a token.")
     port: int = flag(8000, "Port to listen on; 0 takes a free one, which the first log line names.", check=PORT)
@@ -75,9 +77,3 @@ class ServeOptions(TrainedModelArguments, page="serving"):
     drain_timeout_seconds: float = flag(
         30.0, "How long requests in progress may take to finish after SIGTERM, in seconds.", check=_SECONDS
     )
-
-    def validate(self) -> None:
-        """Check that a model is named."""
-        super().validate()
-        if not self.model_name_or_path:
-            raise UsageError("no model. Name its folder first: earmark serve MODEL.")
