@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from earmark.cli.command import MODEL_SETTINGS, Command, HelpPage
+from earmark.cli.command import Command, HelpPage
 from earmark.settings.augmentation_flags import AugmentPreviewOptions
 
 
@@ -27,7 +27,6 @@ RUN/run_config.yaml.""",
 earmark augment-preview recordings --augment noise --augment_noise rain --output_dir preview
 earmark augment-preview recordings --augment speed --model_name_or_path whisper --output_dir preview""",
 )
-# keeps: the model whose training is previewed
 COMMAND = Command(
     "augment-preview",
     _preview,
@@ -35,6 +34,6 @@ COMMAND = Command(
     _PAGE,
     words=("data_dir",),
     training_file=True,
-    keeps=MODEL_SETTINGS,
+    trained_model=True,
     needs_training=True,
 )

@@ -18,8 +18,6 @@ from earmark.settings.model_flags import NetworkArguments, PretrainedArguments
 from earmark.settings.train_settings import TRAIN_CLASSES
 from earmark.text import counted
 
-# settings of the model in the file of a training run, for commands that show the clips of the run
-MODEL_SETTINGS = frozenset({"model_name_or_path", "model_revision"})
 Parse = Callable[[Sequence[str]], Any]
 
 
@@ -55,7 +53,7 @@ class Command:
         page: its help page.
         words: settings that words without a flag set, in order; a list takes all remaining words.
         training_file: whether ``--config`` also takes the file of a training run, whose other settings are left out.
-        keeps: training settings to read from such a file nevertheless.
+        trained_model: whether the model that the run started from is read from such a file nevertheless.
         parse: reads the command line instead of this class.
         needs_files: whether ``--config`` is a flag.
         needs_training: whether it needs the packages of the extra ``train``, whatever model it is given.
@@ -67,7 +65,7 @@ class Command:
     page: HelpPage
     words: tuple[str, ...] = ()
     training_file: bool = False
-    keeps: frozenset[str] = frozenset()
+    trained_model: bool = False
     parse: Parse | None = None
     needs_files: bool = True
     needs_training: bool = False
@@ -117,7 +115,8 @@ class Command:
         unused = {name for name in settings if name not in own and (name in trained or name in LEGACY_FLAGS)}
         if not unused:
             return read_file(path, settings, own)
-        unused |= {name for name in settings if name in trained and Scope.TRAINING in trained[name].scope} - self.keeps
+        if not self.trained_model:
+            unused |= {name for name in settings if name in trained and Scope.TRAINING in trained[name].scope}
         given = read_file(path, {name: value for name, value in settings.items() if name not in unused}, own)
         given.notes.append(f"{path}: a training configuration; {counted(len(unused), 'setting')} not used here")
         return given

@@ -2,49 +2,32 @@
 
 from __future__ import annotations
 
-from earmark.cli import (
-    augment_preview_command,
-    bench_command,
-    calibrate_command,
-    completion_command,
-    doctor_command,
-    embed_command,
-    evaluate_command,
-    export_command,
-    inspect_command,
-    label_command,
-    predict_command,
-    prepare_command,
-    push_command,
-    quickstart_command,
-    report_command,
-    results_command,
-    search_command,
-    serve_command,
-    synth_command,
-    train_command,
-)
+from importlib import import_module
 
-_MODULES = (
-    quickstart_command,
-    inspect_command,
-    augment_preview_command,
-    prepare_command,
-    train_command,
-    search_command,
-    evaluate_command,
-    calibrate_command,
-    predict_command,
-    export_command,
-    embed_command,
-    label_command,
-    push_command,
-    serve_command,
-    results_command,
-    report_command,
-    synth_command,
-    bench_command,
-    doctor_command,
-    completion_command,
+from earmark.cli.command import Command
+
+_NAMES = (
+    "quickstart",
+    "inspect",
+    "augment-preview",
+    "prepare",
+    "train",
+    "search",
+    "evaluate",
+    "calibrate",
+    "predict",
+    "export",
+    "embed",
+    "label",
+    "push",
+    "serve",
+    "results",
+    "report",
+    "synth",
+    "bench",
+    "doctor",
+    "completion",
 )
-COMMANDS = {module.COMMAND.name: module.COMMAND for module in _MODULES}
+COMMANDS: dict[str, Command] = {
+    name: import_module(f"earmark.cli.{name.replace('-', '_')}_command").COMMAND for name in _NAMES
+}

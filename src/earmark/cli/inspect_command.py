@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from earmark.cli.command import MODEL_SETTINGS, Command, HelpPage
+from earmark.cli.command import Command, HelpPage
 from earmark.settings.evaluation_flags import InspectOptions
 from earmark.text import counted
 
@@ -43,6 +43,4 @@ earmark inspect recordings --output_dir inspection        # and a page with play
 earmark inspect tapes --unlabelled                        # recordings without labels, in folders or not
 earmark inspect recordings --strict true                  # exit code 2 if training would refuse it""",
 )
-COMMAND = Command(
-    "inspect", _inspect, (InspectOptions,), _PAGE, words=("data_dir",), training_file=True, keeps=MODEL_SETTINGS
-)
+COMMAND = Command("inspect", _inspect, (InspectOptions,), _PAGE, words=("data_dir",), training_file=True)
