@@ -10,14 +10,10 @@ import numbers
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import UnionType  # X | Y
 from typing import Any, Literal, Union, get_args, get_origin
 
 from earmark.text import with_article
-
-try:
-    from types import UnionType  # X | Y
-except ImportError:  # pragma: no cover - Python 3.9
-    UnionType = None  # type: ignore[assignment,misc]
 
 _TRUE, _FALSE = ("true", "yes", "t", "y", "1"), ("false", "no", "f", "n", "0")
 _EXPECTED: dict[type, str] = {
