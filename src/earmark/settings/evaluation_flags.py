@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from earmark.errors import UsageError
 from earmark.settings.data_flags import DataArguments
@@ -24,7 +24,7 @@ class EvaluateOptions(TrainedModelArguments, DataArguments, page="evaluation"):
     REQUIRED = ("model_name_or_path",)
     MISSING = "no model. Name its folder first: earmark evaluate MODEL --data_dir DIR."
 
-    UNUSED = ("max_train_samples", "shots")  # training clips are not scored
+    UNUSED: ClassVar[tuple[str, ...]] = ("max_train_samples", "shots")  # training clips are not scored
 
     split: Literal["validation", "test", "unseen"] = flag(
         "validation",

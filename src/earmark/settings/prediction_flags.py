@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from earmark.errors import UsageError
 from earmark.formats.format import Writer
@@ -37,7 +37,7 @@ _WITH_FILES = _named(lambda writer: writer.table_ending)  # a file for each reco
 class InferenceOptions(PretrainedArguments, page="inference"):
     """Recordings, and how a model scores them."""
 
-    REQUIRED = ("model_name_or_path", "inputs")
+    REQUIRED: ClassVar[tuple[str, ...]] = ("model_name_or_path", "inputs")
 
     inputs: list[str] = flag([], "Recordings and folders of recordings.", metavar="FILE_OR_FOLDER")
     output: str | None = flag(None, "File to write.", metavar="FILE")
