@@ -1,7 +1,7 @@
 """The interface of a family of architectures; its defaults fit most waveform encoders.
 
 A new architecture is one file with a subclass of :class:`Family`, and a line in
-:mod:`earmark.families.family_registry`. An architecture that no family names uses the base class.
+:mod:`earmark.families.family_registry`. An architecture that belongs to no family uses the base class.
 
 Shapes: B batch, T samples, F frames, D width, C classes.
 """
@@ -116,8 +116,8 @@ class Family:
     imported_by_users: str | None = None
     takes_float32 = False
     normalizes_clips = True
-    # Transformers' audio classification example with wav2vec2-base on SUPERB KS reaches 0.9826 after 2,000 steps; 1,200
-    # are enough (earmark.scoring.diagnosis).
+    # Transformers' audio classification example with wav2vec2-base on SUPERB KS reaches an accuracy of 0.9826 after
+    # 2,000 steps; 1,200 steps are enough (earmark.scoring.diagnosis).
     pretrained = Recipe(3e-5, 128, 1200)
     from_scratch = Recipe(3e-4, 32, 2000, ema=0.99)
 
@@ -135,7 +135,7 @@ class Family:
         return length_s
 
     def cut(self, model: PreTrainedModel, extractor: Extractor, length_s: float) -> Extractor:
-        """Cut the encoder to a possible length of ``length_s``, and return the extractor for that length."""
+        """Cut the encoder to ``length_s``, a possible length, and return the extractor for that length."""
         return extractor
 
     def restore_length(self, config: PreTrainedConfig, other: object) -> None:
@@ -210,7 +210,7 @@ class Family:
         return max(stacks, key=len, default=None)
 
     def part(self, name: str, module: nn.Module) -> StepPart | None:
-        """Return the part of a profile that a module of the model belongs to; ``None`` if it only holds others."""
+        """Return the part of a profile that a module of the model belongs to; ``None`` if it only holds modules."""
         return part_by_name(name, module, self.feature_encoder)
 
     def activated_linears(self, model: Any) -> list[tuple[Any, Any]]:
@@ -218,7 +218,7 @@ class Family:
         return []
 
     def parts_behind_layers(self, config: PreTrainedConfig) -> tuple[str, ...]:
-        """Return the names of modules in the body after its layers; others outside the layers come before."""
+        """Return the names of the modules that run after the layers of the body; its other modules run before them."""
         return ("adapter",)
 
     def freezes_by_default(self, model: PreTrainedModel) -> bool:

@@ -76,7 +76,7 @@ def normalized(values: torch.Tensor, valid: torch.Tensor, count: torch.Tensor, *
         values: samples or frames.
         valid: valid positions, bool, in a shape that broadcasts to ``values``.
         count: number of valid positions of each clip.
-        lost_degrees: subtracted from the count in the variance.
+        lost_degrees: degrees of freedom to subtract from the count in the variance.
     """
     values = values - values.narrow(1, 0, 1)  # makes the mean of equal values (digital silence) exact
     mean = (values * valid).sum(dim=1, keepdim=True) / count

@@ -39,7 +39,7 @@ class FrontendSettings:
 
     Attributes:
         sampling_rate: rate of the samples, in hertz.
-        feature_size: width of a feature; only stored if the frontend does not need it.
+        feature_size: width of a feature. Frontends that do not need it store it unchanged.
         padding_side: side on which clips are padded; tensor code supports only ``"right"``.
         padding_value: value of the padding.
         return_attention_mask: whether models get a mask of the padded samples.

@@ -20,23 +20,23 @@ class Packing(Protocol):
     """Packed weights of a model on a CPU."""
 
     def takes(self, module: nn.Module, values: torch.Tensor) -> bool:
-        """Return whether ``values`` can be computed with packed weights of ``module``."""
+        """Return whether packed weights of ``module`` can be applied to ``values``."""
 
     def product(self, module: Any, rows: torch.Tensor, matrix: torch.Tensor, *, gelu: bool) -> torch.Tensor:
-        """Return rows (F, K) times matrix (N, K), the output of ``module``, then GELU if asked."""
+        """Return rows (F, K) times matrix (N, K), the output of ``module``, then GELU if ``gelu``."""
 
     def linear(self, module: Any, rows: torch.Tensor, *, gelu: bool) -> torch.Tensor:
-        """Apply an ``nn.Linear`` to (..., K), then GELU if asked."""
+        """Apply an ``nn.Linear`` to (..., K), then GELU if ``gelu``."""
 
     def over_frames(self, module: Any, frames: torch.Tensor, *, gelu: bool) -> torch.Tensor:
-        """Apply an ``nn.Conv1d`` without padding, dilation and groups to (F, C), then GELU if asked."""
+        """Apply an ``nn.Conv1d`` without padding, dilation and groups to (F, C), then GELU if ``gelu``."""
 
     def convolution(self, module: Any, frames: torch.Tensor, *, gelu: bool) -> torch.Tensor:
-        """Apply any ``nn.Conv1d`` with zero padding to (B, F, C), then GELU if asked."""
+        """Apply any ``nn.Conv1d`` with zero padding to (B, F, C), then GELU if ``gelu``."""
 
 
 def packing_for(module: nn.Module, values: torch.Tensor) -> Packing | None:
-    """Return the packed weights to compute ``values`` with; ``None`` to call the module."""
+    """Return the packed weights to apply to ``values``; ``None`` to call the module."""
     packing: Packing | None = vars(module).get("packing")
     return packing if packing is not None and packing.takes(module, values) else None
 

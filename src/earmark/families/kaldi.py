@@ -1,6 +1,6 @@
 """Compute Kaldi's filter banks, the input of AST and Wav2Vec2-BERT.
 
-Shapes: B batch, T samples, F frames, W samples of a frame, M mel bins.
+Shapes: B batch, T samples, F frames, W samples per frame, M mel bins.
 """
 
 from __future__ import annotations

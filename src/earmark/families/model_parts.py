@@ -1,4 +1,4 @@
-"""The parts of a training or prediction step in a profile, and which part a module of a model is."""
+"""The parts of a training or prediction step in a profile, and the part that a module of a model belongs to."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ _make_range: Callable[[StepPart], AbstractContextManager[object]] | None = None
 
 
 def set_ranges(make: Callable[[StepPart], AbstractContextManager[object]] | None) -> None:
-    """Set what :func:`part_range` returns while a profiler runs; ``None`` for nothing."""
+    """Set the function whose contexts :func:`part_range` returns while a profiler runs; ``None`` afterwards."""
     global _make_range
     _make_range = make
 
 
 def part_range(part: StepPart) -> AbstractContextManager[object]:
-    """Return a context that counts code as a part whose modules it does not call; does nothing without a profiler."""
+    """Return a context whose code counts as ``part`` in a profile, for code that does not call the part's modules."""
     return _NO_RANGE if _make_range is None else _make_range(part)
 
 
@@ -71,7 +71,7 @@ def part_by_name(name: str, module: nn.Module, feature_encoder: Collection[str] 
     Norms and activations are parts of their own, wherever they are.
 
     Args:
-        name: name of the module in the model: ``wav2vec2.encoder.layers.0.attention.q_proj``.
+        name: name of the module in the model, such as ``wav2vec2.encoder.layers.0.attention.q_proj``.
         module: the module.
         feature_encoder: names, in the body, of the modules of the feature encoder.
     """

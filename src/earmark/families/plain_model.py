@@ -1,8 +1,8 @@
 """Classifiers that consist of torch modules only and load in a fraction of the time that importing Transformers takes.
 
-A family offers one with :meth:`earmark.families.family.Family.plain_class`. It gives the logits of Transformers' class
-and names its parameters in the same way, so :mod:`earmark.models.plain_checkpoint` loads the same files into it. It is
-for scoring; training, and checkpoints that it does not fit exactly, use Transformers.
+A family offers such a class with :meth:`earmark.families.family.Family.plain_class`. It gives the logits of
+Transformers' class and names its parameters in the same way, so :mod:`earmark.models.plain_checkpoint` loads the same
+files into it. It is only for scoring. Training and checkpoints that do not fit it exactly use Transformers.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ class PlainClassifier(nn.Module):
     Attributes:
         config: its configuration.
         library_classes: the classes of Transformers with the same weights, as ``architectures`` in ``config.json``.
-        settings: names of the settings that the class and its family read to score, which ``config.json`` must have,
-            and for each a function that returns whether it supports a value.
+        settings: names of the settings that the class and its family read to score, which ``config.json`` must have.
+            Each name maps to a function that returns whether the class supports a value.
     """
 
     library_classes: ClassVar[tuple[str, ...]]
@@ -76,7 +76,7 @@ class PlainClassifier(nn.Module):
         """Set evaluation mode, the only one.
 
         Raises:
-            ModelError: training mode is asked for.
+            ModelError: ``mode`` is true.
         """
         if mode:
             raise ModelError(f"{self.config.model_type}: this model was loaded to score. Train with `earmark train`.")

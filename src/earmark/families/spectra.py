@@ -3,7 +3,7 @@
 Products with a Fourier basis need neither complex numbers nor float64, which some accelerators lack, nor an FFT, which
 cannot be exported.
 
-Shapes: B batch, T samples, F frames, W samples of a frame.
+Shapes: B batch, T samples, F frames, W samples per frame.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ def overlapping_frames(samples: torch.Tensor, window: int, hop: int) -> torch.Te
     """Return whole frames (B, F, W) of samples (B, T), ``hop`` apart: a view normally, a gather in an export."""
     if not torch.compiler.is_compiling():
         return samples.unfold(-1, window, hop)
-    # torch.export cannot trace `unfold`: whether its overlapping rows are contiguous depends on T. In ONNX it is a
-    # loop. Indexing becomes one gather.
+    # torch.export cannot trace `unfold`, because T decides whether its overlapping rows are contiguous, and in ONNX
+    # `unfold` is a loop. Indexing becomes one gather.
     count = (samples.shape[-1] - window) // hop + 1
     starts = torch.arange(count, device=samples.device)[:, None] * hop
     return samples[:, starts + torch.arange(window, device=samples.device)]

@@ -1,6 +1,7 @@
 """AST, the audio spectrogram transformer: built for 10.24 s, and cut to the length of the clips.
 
-It learns a position embedding for each patch, so a shorter model is the same model with the first columns of the table.
+AST has a learned position embedding for each patch. Cutting the model keeps the first columns of the table of
+positions, and all other weights.
 """
 
 from __future__ import annotations
@@ -73,14 +74,15 @@ class SpectrogramFeatures(KaldiFeatures):
 
 
 class SpectrogramTransformer(Family):
-    """Patches of a mel spectrogram; a clip has at least one."""
+    """AST, whose input is patches of a mel spectrogram. A clip has at least one patch."""
 
     model_types = ("audio-spectrogram-transformer",)
     frontend = SpectrogramSettings
     takes_one_length = True
     masks_padding = True
     feature_encoder = ("embeddings.patch_embeddings",)
-    # Higher than the authors' rate for ESC-50 and AudioSet (Gong et al. 2021, arXiv:2104.01778, 1e-5), for a new head.
+    # Higher than the authors' rate for ESC-50 and AudioSet (Gong et al. 2021, arXiv:2104.01778, 1e-5), because the head
+    # is new.
     pretrained = Recipe(5e-5, 32, 800)
 
     def native_length_s(self, config: PreTrainedConfig, extractor: object) -> float | None:

@@ -54,7 +54,7 @@ class LogMel(nn.Module):
         self.to_spectrum, self.to_mel = Product(), Product()
 
     def compute_matrices(self, config: Any) -> None:
-        """Compute both matrices, for a model that was built without values."""
+        """Compute both matrices, for a model that was built on the meta device, without values."""
         self.fourier.copy_(torch.from_numpy(_fourier_matrix(config.window_samples)))
         self.filters.copy_(torch.from_numpy(_mel_filters(config)))
 
@@ -122,10 +122,10 @@ def _masked(hidden: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
 class TemporalBody(nn.Module):
     """Maps waveforms to frame features.
 
-    The log-mel is split into its mean over time, the colour, and the changes around it. The colour depends on the voice
-    and the microphone, so words are learned better from the changes only (accuracy 0.93 instead of 0.89 on unseen
-    synthetic voices), but a steady sound has no changes. So both are inputs, and training removes the colour of most
-    clips.
+    The log-mel is split into its mean over time, called the colour, and the changes around this mean. The colour
+    depends on the voice and the microphone, so words are learned better from the changes only (accuracy 0.93 instead
+    of 0.89 on unseen synthetic voices), but a steady sound has no changes. So both are inputs, and training removes the
+    colour of most clips.
 
     Attributes:
         config: settings, named as in :class:`earmark.models.tc_resnet.TCResNetConfig`.
@@ -161,7 +161,7 @@ class TemporalBody(nn.Module):
             mask = (torch.arange(features.shape[1], device=features.device) < valid).to(features.dtype)[:, None]
         changes, colour = _split_colour(features.transpose(1, 2), mask)  # (B, M, F), (B, M, 1)
         if self.training:
-            changes, colour = self._hide(changes), self._sometimes(colour)
+            changes, colour = self._hide(changes), self._drop_colour(colour)
         hidden = torch.cat([changes, colour.expand_as(changes)], dim=1)  # (B, 2 M, F)
         hidden = hidden.to(next(self.stem.parameters()).dtype)  # the log-mel is always float32
         mask = mask.to(hidden.dtype) if mask is not None else None
@@ -181,7 +181,7 @@ class TemporalBody(nn.Module):
         where = torch.arange(samples, device=waveform.device) + offsets  # (B, T) into the padded clip
         return F.pad(waveform, (reach, reach)).gather(1, where)
 
-    def _sometimes(self, colour: torch.Tensor) -> torch.Tensor:
+    def _drop_colour(self, colour: torch.Tensor) -> torch.Tensor:
         """Remove the colour (B, M, 1) of a random fraction of the clips."""
         kept = torch.rand(len(colour), 1, 1, device=colour.device) >= self.config.colour_dropout
         return colour * kept

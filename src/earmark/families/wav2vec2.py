@@ -95,8 +95,9 @@ class Sew(Family):
     def example_samples(self, config: PreTrainedConfig, length: int) -> int:
         """See the base class.
 
-        A Python branch pads frames that pooling dropped from an incomplete last group. Tracing with such a group
-        includes the padding in the graph, where it has no effect on other lengths.
+        Transformers pads the output if pooling has dropped an incomplete last group of frames, in a branch that tracing
+        cannot follow. Tracing a clip with such a group puts the padding into the graph, where it does not affect other
+        lengths.
         """
         while config.squeeze_factor > 1 and _num_frames(config, length) % config.squeeze_factor == 0:
             length += 1

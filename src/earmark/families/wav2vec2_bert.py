@@ -72,7 +72,7 @@ class StackedMelFeatures(KaldiFeatures):
         log_mel = F.pad(log_mel, (0, 0, 0, frames - log_mel.shape[1]), value=self.padding_value)
         frames -= frames % self.stride
         stacked = log_mel[:, :frames].unflatten(1, (-1, self.stride)).flatten(2)
-        # A stacked frame is valid if its second half is. For a stride of 1, the extractor returns an empty mask.
+        # A stacked frame is valid if its second mel frame is. For a stride of 1, the extractor returns an empty mask.
         mask = is_valid(count, frames)[:, 1 :: self.stride] if self.stride > 1 else valid[:, :0, 0]
         return {"input_features": stacked, "attention_mask": mask.long()}
 

@@ -239,7 +239,7 @@ def _positions(embedding: Any, hidden: torch.Tensor, valid: torch.Tensor | None)
             positions: torch.Tensor = embedding(hidden)
             return positions
         with part_range(StepPart.POSITIONS):
-            # A kernel of even width gives one frame more, which the library drops.
+            # A kernel of even width gives one extra frame, which the library drops.
             return packing.convolution(conv, hidden, gelu=True)[:, :frames]
     # data2vec-audio has five convolutions in a row: without masking, each would see the output of the last on padding
     within = None if valid is None else valid[:, None]  # (B, 1, F)

@@ -100,7 +100,7 @@ class _FeatureEncoder(nn.Module):
 
 
 class _Convolution(nn.Module):
-    """Has a group norm in the first layer only, a layer norm in each layer, or none."""
+    """A convolution with its norm: a layer norm in each layer, or a group norm in the first layer only."""
 
     def __init__(self, config: PlainConfig, index: int) -> None:
         super().__init__()
@@ -124,7 +124,7 @@ class _FeatureProjection(nn.Module):
 
 
 class _Encoder(nn.Module):
-    """Normalizes the output of each layer; :class:`_EncoderStableLayerNorm` normalizes its input."""
+    """Normalizes the output of each layer; :class:`_EncoderStableLayerNorm` normalizes the input of each layer."""
 
     def __init__(self, config: PlainConfig) -> None:
         super().__init__()
@@ -150,7 +150,7 @@ class _Positions(nn.Module):
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         """Return positions (B, F, D) of ``hidden`` (B, F, D)."""
-        frames = hidden.shape[1]  # an even kernel makes one frame more
+        frames = hidden.shape[1]  # an even kernel gives one extra frame
         positions: torch.Tensor = self.activation(self.conv(hidden.transpose(1, 2))[..., :frames]).transpose(1, 2)
         return positions
 

@@ -1,7 +1,7 @@
 """Whisper's encoder: built for 30 s, and cut to the length of the clips.
 
-Each position has a fixed embedding, so a shorter model is the same model with the first positions of the table. A clip
-of 1 s then costs 1/30 of the full length.
+Each position has a fixed embedding. Cutting the model keeps the first rows of the table of positions, and all other
+weights. A clip of 1 s then costs 1/30 of the full length.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _FRAMES_PER_POSITION = 2  # the second convolution has stride 2
 _FRAMES_PER_SECOND = 100
-_HIGHEST_HZ = 8000.0  # upper edge of its mel filters, at any sampling rate
+_HIGHEST_HZ = 8000.0  # upper edge of Whisper's mel filters, at any sampling rate
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class WhisperSettings(FrontendSettings):
         feature_size: number of mel bins.
         chunk_length: length of the padded clip, in whole seconds.
         hop_length: samples between frames.
-        n_fft: samples of a frame.
+        n_fft: samples per frame.
         dither: level of added noise; tensor code supports only 0.
     """
 

@@ -19,7 +19,7 @@ from earmark.io.json_values import is_size
 
 
 class PlainWhisper(PlainClassifier):
-    """The classifier: projects each position, and averages."""
+    """The classifier, which projects each position and then averages over the positions."""
 
     library_classes = ("WhisperForAudioClassification",)
     settings: ClassVar[Mapping[str, Callable[[object], bool]]] = {
@@ -57,7 +57,7 @@ class _Encoder(nn.Module):
         width = config.d_model
         self.conv1 = nn.Conv1d(config.num_mel_bins, width, 3, padding=1)
         self.conv2 = nn.Conv1d(width, width, 3, stride=2, padding=1)
-        # from_pretrained, because drawing random embeddings without memory imports torch's compiler
+        # from_pretrained, because drawing random embeddings on the meta device imports torch's compiler
         self.embed_positions = nn.Embedding.from_pretrained(torch.empty(config.max_source_positions, width))
         self.layers = nn.ModuleList(_Layer(config) for _ in range(config.encoder_layers))
         self.layer_norm = nn.LayerNorm(width)

@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 ALL_LINEAR = "all-linear"
 _NAME = "default"  # peft's name for a single adapter
-_OF_BASE = "base_fingerprint"  # in the metadata of the weights, which peft ignores
-_SAMPLED = 1024  # numbers of each tensor that go into a fingerprint
-_PREFIX = "base_model.model."  # prefix of weights in peft's files
+_OF_BASE = "base_fingerprint"  # a key in the metadata of the weights file; peft ignores it
+_SAMPLED = 1024  # values of a large tensor that enter a fingerprint, at least
+_PREFIX = "base_model.model."  # prefix of the names of weights in peft's files
 _ADVICE = "Train the whole model, or a part with --freeze."
 
 
@@ -55,7 +55,7 @@ def attach(audio: AudioModel, rank: int, alpha: float, targets: str | None = Non
             and values.
 
     Returns:
-        The names of the kinds of layers that were adapted.
+        The last parts of the names of the adapted layers, such as ``q_proj``.
 
     Raises:
         ModelError: no layer can be adapted, or no layer has a given name.
@@ -166,7 +166,7 @@ def load_merged(model: PreTrainedModel, family: Family, folder: Path) -> None:
         if wanted != weights.keys():
             odd = min(wanted ^ weights.keys())
             raise ModelError(
-                f"{folder}: the adapter was trained for another architecture than its base model ({odd}). Fix "
+                f"{folder}: the adapter does not fit the architecture of its base model (at {odd}). Fix "
                 f"base_model_name_or_path in {CONFIG}."
             )
         if own != of_base:

@@ -49,7 +49,7 @@ class AudioModel:
         model: classifier of Transformers, or a :class:`earmark.families.plain_model.PlainClassifier` that was loaded to
             score; ``model(**frontend(waveforms)).logits`` is (B, C) float32.
         family: family of its architecture.
-        frontend: waveforms to model inputs.
+        frontend: converts waveforms to model inputs.
         labels: class names in the order of the logits.
         decision: how to turn probabilities into predictions; the forward of ``model`` applies its temperature.
     """
@@ -102,16 +102,16 @@ def build_for_training(
 
     Args:
         source: checkpoint or architecture.
-        labels: class names, or the name of the number for a regression. Classes that the checkpoint also has keep
-            their rows of its head (see :mod:`earmark.models.head`).
-        length_s: requested clip length in seconds; ``None`` for the length of the longest training clip, or the longest
-            that the architecture allows.
+        labels: class names, or the name of the number for a regression. :mod:`earmark.models.head` decides which
+            rows of the checkpoint's head are reused.
+        length_s: requested clip length in seconds; ``None`` for ``longest_s``, or the architecture's limit if that is
+            shorter.
         longest_s: duration of the longest training clip, in seconds.
         task: task of the model.
         unit: mean and standard deviation of the numbers to learn, for a regression.
 
     Raises:
-        ModelError: weights of the body are missing; or see :func:`earmark.models.transformers_model.load_config` and
+        ModelError: weights of the body are missing. See also :func:`earmark.models.transformers_model.load_config` and
             :mod:`earmark.models.checkpoint`.
     """
     from earmark.models.saved_names import accept_saved_names
@@ -156,11 +156,11 @@ def load_trained(source: ModelSource, *, decided: bool = True) -> AudioModel:
 
     Args:
         source: folder or name of the model.
-        decided: whether to use fitted temperature and thresholds; ``False`` for the uncalibrated probabilities.
+        decided: whether to use the fitted temperature and thresholds; ``False`` for uncalibrated probabilities.
 
     Raises:
-        ModelError: this is not an audio classifier, weights such as the head are missing, or ``decision.json`` cannot
-            be used.
+        ModelError: this is not an audio classifier, weights (for example of the head) are missing, or
+            ``decision.json`` cannot be used.
         UsageError: the task of the model is not ``source.task``.
     """
     assert source.name_or_path is not None, "a trained model has a folder or a name"
@@ -204,7 +204,7 @@ class ModelDescription(NamedTuple):
     extractor: Extractor
 
     def limits(self, length_s: float) -> tuple[int, int]:
-        """Return the shortest and longest clip, in samples, if clips have at most ``length_s``."""
+        """Return the shortest and longest input, in samples, for clips of at most ``length_s`` seconds."""
         rate_hz = int(self.extractor.sampling_rate)
         return self.family.min_samples(self.config, rate_hz), max(1, round(length_s * rate_hz))
 

@@ -32,7 +32,7 @@ _NAMED = 4  # maximum number of folders named in a message
 _WHAT_TO_GIVE = "Give a folder with weights, or a name on the hub such as facebook/wav2vec2-base."
 _SCHEMES = (HUB_SCHEME, modelscope.SCHEME)
 _HUB_ANSWERS_WITHIN_S = 10  # including the DNS lookup, to which timeouts of HTTP clients do not apply
-_WELL_KNOWN = (  # suggested for a similar name
+_WELL_KNOWN = (  # suggested if the user gives a similar name
     "facebook/data2vec-audio-base",
     "facebook/hubert-base-ls960",
     "facebook/hubert-large-ll60k",
@@ -64,9 +64,8 @@ def find_checkpoint(
     """Return the local folder of a checkpoint, and download it first if it is on a hub.
 
     Args:
-        name_or_path: folder, ``org/name`` or ``hf://org/name`` on the hub, or ``modelscope://org/name``. As in the
-            original recipe, a folder ``name`` in the working directory is used for ``org/name`` if it holds a model,
-            which is logged.
+        name_or_path: folder, ``org/name`` or ``hf://org/name`` on the hub, or ``modelscope://org/name``. If the working
+            directory has a folder ``name`` that holds a model, it is used for ``org/name``, and this is logged.
         revision: branch, tag or commit on the hub.
         token: access token for gated models.
         cache_dir: folder for downloads; ``None`` for the hub library's cache.
@@ -204,7 +203,7 @@ def check_checkpoint(folder: Path, *, allow_pickle: bool = False) -> None:
 
 
 def _folder_hint(folder: Path) -> str:
-    """Return the end of an error about a folder without a model: it is an export, or has models in subfolders."""
+    """Return the end of an error about a folder without a model, if it is an export or has models in subfolders."""
     if (folder / _EXPORT).is_file():
         return (
             ", but an exported model. Use it with predict, evaluate and serve, and the original run for anything else."

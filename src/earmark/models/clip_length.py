@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 def length_for_training_s(
     config: PreTrainedConfig, family: Family, extractor: Extractor, length_s: float | None, longest_s: float
 ) -> float:
-    """Return the longest clip of a model to train, in seconds.
+    """Return the maximum clip length of a model to train, in seconds.
 
     Args:
-        config: configuration of the model, at the clip length of its checkpoint.
+        config: configuration of the model, with the clip length of its checkpoint.
         family: its family.
         extractor: its feature extractor.
-        length_s: requested length in seconds; ``None`` for the longest clip, or the longest that the encoder takes.
+        length_s: requested length in seconds; ``None`` for ``longest_s``, or the encoder's limit if that is shorter.
         longest_s: duration of the longest clip, in seconds.
 
     Returns:
@@ -48,7 +48,7 @@ def cut_to_length(model: PreTrainedModel, family: Family, extractor: Extractor, 
     """Cut an encoder that takes only one length to the clip length; leave other models unchanged.
 
     Args:
-        model: classifier, at the clip length of its checkpoint.
+        model: classifier, with the clip length of its checkpoint.
         family: its family.
         extractor: its feature extractor.
         length_s: clip length in seconds, returned by :func:`length_for_training_s`.

@@ -1,15 +1,15 @@
-"""Check half-precision convolutions on a CPU against float32, and run wrong ones in float32.
+"""Compare half-precision convolutions on a CPU with float32, and run those with wrong results in float32.
 
 oneDNN, which computes torch's convolutions on a CPU, has kernels that return garbage for some shapes. In torch 2.13.0
 on an Intel Xeon with AMX, bfloat16 convolutions with 2 to 24 input channels per group and a kernel width of 8, 16 or
 128 have relative errors of 40 to 130 %; all others have 0.2 %. Observations:
 
-* Only forward passes of ``Conv1d`` and ``Conv2d`` return wrong values, dense and grouped. The gradients of their
-  inputs and weights are correct. A transposed convolution has a wrong gradient of its input, because that gradient is a
+* Only forward passes of dense and grouped ``Conv1d`` and ``Conv2d`` return wrong values. The gradients of their inputs
+  and weights are correct. The gradient of a transposed convolution's input is wrong, because computing it is a
   convolution. Depthwise and dilated convolutions, linear layers, matrix products, norms, attention and activations are
   correct. The memory layout does not matter.
-* Errors depend on the length, with a period of 8 samples (kernel 8, stride 8: five lengths of eight are wrong, and all
-  are correct below 5 output frames), and rarely on the batch size.
+* Errors depend on the length, with a period of 8 samples, and rarely on the batch size. With kernel 8 and stride 8, for
+  example, five of eight lengths are wrong, and all lengths below 5 output frames are correct.
 
 So every distinct convolution of a model is run once per process on small seeded inputs of :data:`_NUM_LENGTHS`
 consecutive lengths, forward and, for training, backward. If one error exceeds :data:`TOLERANCE`, the layer runs in
@@ -43,7 +43,7 @@ _HALF = (torch.bfloat16, torch.float16)
 
 @dataclass(frozen=True)
 class Geometry:
-    """The settings of a convolution that determine the kernel.
+    """The settings of a convolution that determine which oneDNN kernel computes it.
 
     Attributes:
         dims: 1, 2 or 3.
@@ -73,7 +73,7 @@ class Geometry:
         settings = {name: getattr(self, name) for name in (*names, "padding_mode")}
         kind = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[self.dims - 1]
         # On the meta device, the usual initialization does not change the random generator of training.
-        # nn.utils.skip_init does the same, and imports sympy.
+        # nn.utils.skip_init would do the same, but imports sympy.
         module: Any = kind(bias=self.has_bias, device="meta", **settings)
         generator = torch.Generator().manual_seed(0)
         for name, parameter in list(module.named_parameters()):
@@ -108,7 +108,7 @@ def probe(
         dtype: a half-precision type.
         backward: also compare the gradients of input, weight and bias.
         device: where to compute both results.
-        run: computes the result in ``dtype`` of a module and its input; ``None`` to call the module.
+        run: takes the module in ``dtype`` and its input, and returns the output; ``None`` to call the module.
 
     Returns:
         The largest error; infinity if a value is not finite.
@@ -151,8 +151,8 @@ class CheckedConvolutions:
     """The convolutions of a model, which run in float32 if this CPU computes them wrongly in half precision.
 
     Args:
-        model: model whose convolutions get a ``_conv_forward`` that uses this object. It works with cast weights and
-            under autocast, and changes nothing in float32 and on accelerators.
+        model: model whose convolutions get a ``_conv_forward`` that uses this object. The method works with cast
+            weights and under autocast. It changes nothing in float32 and on accelerators.
 
     Attributes:
         in_float32: names of layers that run in float32, by half-precision type; a type is missing until it is probed.

@@ -1,7 +1,7 @@
 """Load the preprocessor of a model: from its checkpoint, from another model, or the default of its architecture.
 
-Its file is read as JSON into earmark's settings. Custom code and other feature extractors are loaded and called through
-Transformers.
+The preprocessor's file is read as JSON into earmark's settings. Custom code, and feature extractors that earmark cannot
+compute, are loaded and called through Transformers.
 """
 
 from __future__ import annotations
@@ -148,8 +148,8 @@ def _warn_of_assumed(source: ModelSource, place: Path | None, extractor: Extract
         return
     source.warned.add(place)
     logger.warning(
-        "%s: the preprocessor is not saved with the model, so earmark assumes %s. If it was trained with other "
-        "settings, its predictions are wrong. Copy its %s into the folder.",
+        "%s: the model is saved without some settings of its preprocessor, so earmark assumes %s. If the model was "
+        "trained with other settings, its predictions are wrong. Copy its original %s into the folder.",
         place,
         ", ".join(values),
         _PREPROCESSOR,

@@ -15,7 +15,7 @@ _PATTERNS = (
 
 
 def model_sha256(folder: Path) -> str:
-    """Return the SHA-256 of a model folder's files, in hex, which does not depend on its path.
+    """Return the SHA-256 of a model folder's files, in hex, independent of the folder's path.
 
     Args:
         folder: a checkpoint or an export.

@@ -35,12 +35,12 @@ class ModelForward:
     """Replaces ``model.forward``; see :func:`install_forward`.
 
     Attributes:
-        compared: kinds of scoring, with their types, that were compared with float32; see
-            :mod:`earmark.scoring.checked_scoring`.
+        compared: the class that scored (classifier or embedding model) and the dtype of each comparison with float32
+            so far; see :mod:`earmark.scoring.checked_scoring`.
         convolutions: the convolutions of the model, checked before they run in half precision on a CPU.
         family: family of the architecture.
-        scoring_weights: weights by name that evaluation mode uses in place of the model's weights, during a pass of a
-            session, which casts them once for many batches.
+        scoring_weights: weights by name that replace the model's weights in evaluation mode during a pass of a session.
+            The session casts them once for many batches.
         sessions: the scoring sessions of the model.
         static: earmark's forward, which ignores padding; ``None`` to use the library's.
         temperature: divisor of the logits; see :mod:`earmark.tasks.decision`. 1 in training.
@@ -129,10 +129,10 @@ class ModelForward:
         else:
             outputs = self._outputs(logits=self.static.logits(given["input_values"], num_samples))
         if hasattr(outputs, "logits"):
-            outputs.logits = self._answered(outputs.logits.float())
+            outputs.logits = self._scaled(outputs.logits.float())
         return outputs
 
-    def _answered(self, logits: torch.Tensor) -> torch.Tensor:
+    def _scaled(self, logits: torch.Tensor) -> torch.Tensor:
         if self.unit is not None:
             mean, deviation = self.unit
             return logits * deviation + mean
@@ -182,7 +182,7 @@ def install_forward(model: PreTrainedModel, family: Family) -> Any:
 
 
 def pads_exactly(model: PreTrainedModel) -> bool:
-    """Whether a clip's logits stay the same when it is padded to the length of another, given an attention mask."""
+    """Return whether padding a clip to the length of another does not change its logits, given an attention mask."""
     forward = _own_forward(model)
     return forward.family.masks_padding or forward.static is not None
 

@@ -26,7 +26,7 @@ def find_body(model: nn.Module, family: Family) -> nn.Module:
     body: nn.Module = family.body(model)
     if body is model:
         raise ModelError(
-            f"{type(model).__name__}: earmark does not know which part of it is the head. Leave --freeze out."
+            f"{type(model).__name__}: earmark does not know which part of it is the head. Use another architecture."
         )
     return body
 
@@ -47,7 +47,10 @@ def encoder_layers(model: nn.Module, family: Family) -> nn.ModuleList:
     """Return the stack of equal layers in the body, first to last."""
     layers = family.layers(model)
     if layers is None:
-        raise ModelError(f"{type(model).__name__}: no stack of layers to freeze. Use none, feature_encoder or encoder.")
+        raise ModelError(
+            f"{type(model).__name__}: this model has no stack of layers. Leave out flags that need one, such as "
+            "--freeze last-N."
+        )
     return layers
 
 
@@ -56,8 +59,8 @@ def freeze(audio: AudioModel, what: str | None) -> str:
 
     Args:
         audio: an audio classifier.
-        what: one of the choices above. ``None`` freezes the convolutional waveform encoder if there is one, as
-            Transformers' example does.
+        what: ``none``, ``feature_encoder``, ``encoder`` or ``last-N``. ``None`` freezes the convolutional waveform
+            encoder if there is one, as Transformers' example does.
 
     Returns:
         The choice that was applied.

@@ -1,7 +1,8 @@
 """Match the rows of a checkpoint's output layer with classes by name, not by position.
 
-A checkpoint to fine-tune may list the same classes in another order, only some of them, or other classes. Rows of
-classes that the recordings also have are reused; the other rows start from random weights.
+A checkpoint to fine-tune may list the classes of the recordings in another order, only some of them, or other classes.
+If both have the same classes, all rows are reused. If not, all rows start from random weights, unless ``--keep_head``
+keeps the rows of the classes that both have.
 
 Shapes: C classes, D inputs of the output layer.
 """
@@ -141,7 +142,7 @@ def place_rows(
         labels: classes of the recordings in the order of the outputs.
         task: the task to train.
         unit: mean and standard deviation of the numbers to learn, for a regression.
-        keep: whether to reuse the rows of classes in both.
+        keep: whether to reuse the rows of classes that both have.
 
     Returns:
         One line for the log.
@@ -161,10 +162,10 @@ def place_rows(
     dropped = [label for label in saved.labels if label not in set(labels)]
     if (added or dropped) and not keep:
         _start_afresh(loaded)
-        others = ", ".join(filter(None, [_named("new", added), _named("gone", dropped)]))
+        others = "; ".join(filter(None, [_named("new", added), _named("missing", dropped)]))
         return (
-            f"head: new, because {saved.place} has other classes ({others}); "
-            f"--keep_head reuses the rows of the {counted(len(common), 'class')} in both"
+            f"head: new, because the recordings and {saved.place} have different classes ({others}). "
+            f"--keep_head reuses the rows of the {counted(len(common), 'class')} that both have"
         )
     if list(labels) != list(saved.labels) or unit != saved.unit:
         _copy_rows(loaded, saved, labels, unit)
@@ -206,7 +207,7 @@ def _start_afresh(loaded: Loaded) -> None:
 
 def _copy_rows(loaded: Loaded, saved: SavedHead, labels: Sequence[str], unit: tuple[float, float] | None) -> None:
     weight, bias = saved.load()
-    weight, bias = weight.clone(), bias.clone()  # they may be the weights that are changed below
+    weight, bias = weight.clone(), bias.clone()  # load() may return the weights that are changed below
     if any(label not in saved.labels for label in labels):
         _start_afresh(loaded)
     rows_by_label = {label: i for i, label in enumerate(saved.labels)}

@@ -1,4 +1,4 @@
-"""Apply SpecAugment to the output of any frontend: mask spans of time and bands of frequency.
+"""Apply SpecAugment to the output of a frontend: mask spans of time and bands of frequency.
 
 Park et al. 2019 (arXiv:1904.08779) mask two time spans and two frequency bands of a log-mel spectrogram. Here the
 widths are fractions of the clip's length (after Park et al. 2020, arXiv:1912.05533, section 3) and of the mel bins, so
@@ -6,7 +6,7 @@ that short and long clips lose the same fraction. Masked values become the mean 
 waveforms, time spans are spans of samples, and bands are removed by a band-stop filter of the same width on the mel
 scale.
 
-This is independent of the masks in models of the wav2vec2 family and in TC-ResNet.
+These masks are independent of those in models of the wav2vec2 family and in TC-ResNet.
 
 Shapes: B batch, T samples, F frames, M mel bins, S spans or bands of a clip.
 """
@@ -61,7 +61,7 @@ def hide_bins(
 
     Args:
         values: (B, F, stride * M), with ``stride`` frames concatenated.
-        count: number of valid frames of each clip, int64 (B,); the others are not changed.
+        count: number of valid frames of each clip, int64 (B,); other frames are not changed.
         stretches: start and width of each time span, as fractions of the valid frames, (B, S, 2).
         bands: start and width of each band, as fractions of the mel bins, (B, S, 2).
         stride: number of concatenated frames.
@@ -80,10 +80,12 @@ def hide_bins(
 def within(spans: torch.Tensor, count: torch.Tensor, length: int) -> torch.Tensor:
     """Return which positions are in any span, bool (B, length).
 
+    Widths are rounded down to whole positions, and spans end before ``count``.
+
     Args:
         spans: start, as a fraction of the possible starts, and width, as a fraction of ``count``, (B, S, 2).
         count: number of positions that can be in a span, int64 (B,).
-        length: positions of the batch. Widths are rounded down to whole positions, and spans end before ``count``.
+        length: number of positions in the batch.
     """
     width = (spans[..., 1] * count[:, None]).floor()  # (B, S)
     start = (spans[..., 0] * (count[:, None] - width + 1)).floor()
@@ -105,8 +107,8 @@ def _hide_in_waveform(
 def _without_band(samples: torch.Tensor, band: torch.Tensor, sampling_rate_hz: int) -> torch.Tensor:
     """Remove a band from each waveform (B, T), with start and width (B, 2) on the mel scale; width 0 removes nothing.
 
-    A windowed-sinc filter, computed as a batched product of overlapping pieces of the waveform with the filter's
-    Toeplitz matrix, which is faster than a grouped convolution of that many taps.
+    The filter is a windowed sinc. It is computed as a batched product of overlapping pieces of the waveform with the
+    filter's Toeplitz matrix, which is faster than a grouped convolution with as many taps.
     """
     top_mel = math.log10(1 + sampling_rate_hz / 2 / _LOG_FLOOR_HZ)
     low = band[:, 0] * (1 - band[:, 1])

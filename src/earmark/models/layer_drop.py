@@ -1,6 +1,6 @@
 """LayerDrop that computes every layer and selects its output or its input (Fan et al. 2019, arXiv:1909.11556).
 
-The library does not call a dropped layer. A learned sum of layers (``use_weighted_layer_sum``) needs the output of all
+Transformers does not call a dropped layer. A learned sum of layers (``use_weighted_layer_sum``) needs the output of all
 layers, so training would fail with an error about shapes.
 """
 
@@ -64,8 +64,8 @@ class SelectedLayers:
                 setattr(place, name, value)
 
     def _select(self, layer: Any, args: tuple[Any, ...], output: Any) -> Any:
-        # With gradient checkpointing, a layer runs again in the backward pass, outside `used`, in training mode, with
-        # gradients, and with the random numbers of the first time.
+        # With gradient checkpointing, a layer runs again in the backward pass: outside `used`, in training mode, with
+        # gradients, and with the same random numbers as in the forward pass.
         if not layer.training or not (self._active or torch.is_grad_enabled()):
             return output
         hidden = output[0] if isinstance(output, tuple) else output

@@ -28,10 +28,10 @@ class ModelSessions:
     model, run alone.
 
     Args:
-        forward: forward of the model. A copy of a model has no open session.
+        forward: forward of the model.
 
     Attributes:
-        keeps_packs: whether packed weights are kept after the last session, because nobody changes the weights.
+        keeps_packs: whether packed weights are kept after the last session, because the weights do not change.
         packed: the packed weights of the open sessions; ``None`` if they pack nothing.
     """
 
@@ -45,7 +45,7 @@ class ModelSessions:
         self._cast: dict[torch.dtype, dict[str, torch.Tensor]] = {}
         self._packs: Packs = {}
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[Any, ...]:  # a copy of a model starts without open sessions
         return ModelSessions, (self._forward,)
 
     @contextmanager

@@ -45,7 +45,7 @@ class ModelSource:
     warned: set[Path] = field(default_factory=set, repr=False)
 
     def folder(self) -> Path | None:
-        """The local folder of the checkpoint; ``None`` for random weights."""
+        """Return the local folder of the checkpoint; ``None`` for random weights."""
         return self.find(self.name_or_path) if self.name_or_path else None
 
     def find(self, name: str) -> Path:
@@ -66,7 +66,7 @@ class ModelSource:
 
 
 def model_source(flags: PretrainedArguments) -> ModelSource:
-    """Return the model source that flags describe; the flags of training have more settings than others."""
+    """Return the model source that flags describe. Only some commands have all of these flags."""
     source = ModelSource(
         name_or_path=flags.model_name_or_path,
         revision=flags.model_revision,

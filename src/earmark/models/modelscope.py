@@ -56,7 +56,7 @@ def download(name: str, *, revision: str, token: str | None, cache_dir: str | No
         raise ModelError(f"{name}: ModelScope denies access ({first_line(exc)}). Pass --token.") from exc
     except (hub.HubError, OSError) as exc:
         where = os.environ.get("MODELSCOPE_ENDPOINT", "ModelScope")
-        why = "offline mode is on and it is not in the cache" if offline else first_line(exc)
+        why = "offline mode is on, and the model is not in the cache" if offline else first_line(exc)
         raise NetworkError(
             f"{name}: cannot be downloaded from {where} ({why}). Check the network, or name a local folder."
         ) from exc

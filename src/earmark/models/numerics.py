@@ -1,8 +1,9 @@
 """Compare the results of a model in two precisions, or on two devices.
 
-A kernel that returns garbage raises no error: the loss looks plausible, and the model learns little. So real clips are
-computed both ways before training (:mod:`earmark.train.checked_precision`) and before scoring
-(:mod:`earmark.scoring.checked_scoring`), and the first layer, in order of execution, whose output differs is named.
+A kernel that returns garbage raises no error: the loss looks plausible, and the model learns little. So earmark
+computes real clips both ways before training (:mod:`earmark.train.checked_precision`) and before scoring
+(:mod:`earmark.scoring.checked_scoring`). If the results differ, it names the first layer, in order of execution, whose
+output differs.
 
 The model computes in evaluation mode, without dropout, masks and LayerDrop, which are random. Afterwards its mode,
 buffers, gradients and all random generators are restored, so the comparison does not change the result of a run.
@@ -32,7 +33,7 @@ from earmark.models.embedding import EmbeddingModel
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-# Relative errors (docs/performance.md): right kernels are below a quarter of these, wrong ones above.
+# Largest accepted relative errors. docs/training.md lists the errors of correct and of wrong kernels.
 LOGITS_TOLERANCE = 0.15
 LOSS_TOLERANCE = 0.15
 GRADIENT_TOLERANCE = 0.7
@@ -51,7 +52,7 @@ class Way:
     """One way to compute a model.
 
     Attributes:
-        device: device.
+        device: device to compute on.
         dtype: type to compute in.
         autocast: whether to use autocast instead of casting the weights.
     """
@@ -178,7 +179,7 @@ def logits_error(logits: torch.Tensor, exact: Computed) -> float:
 def gradient_errors(half: dict[str, torch.Tensor], exact: dict[str, torch.Tensor]) -> dict[str, float]:
     """Return the relative error of the gradient of each weight, by name, in the order of the model.
 
-    A gradient that is zero in exact arithmetic, such as that of a key's bias or of a weight before a norm, is only
+    A gradient that is zero in exact arithmetic, such as that of a key's bias or of a weight before a norm, consists of
     rounding errors in any precision. So each error is divided by the norm of the gradient or by a tenth of the root
     mean square over all weights, whichever is larger.
     """
@@ -217,7 +218,7 @@ def first_different_layer(half: Computed, exact: Computed, model: PreTrainedMode
 
 
 def wrong_float32(device: torch.device, different: Difference) -> DeviceError:
-    """Return the error for a device whose float32 is beyond tolerance of the CPU."""
+    """Return the error for a device whose results in float32 differ from the CPU's by more than the tolerance."""
     return DeviceError(
         f"{device}: this device computes the model wrongly in float32: compared with the CPU, {different}. "
         "Run `earmark doctor --selftest`, or choose another device with --device."
@@ -225,7 +226,7 @@ def wrong_float32(device: torch.device, different: Difference) -> DeviceError:
 
 
 def copy_on_cpu(model: PreTrainedModel) -> object:
-    """Return a copy of ``model`` on the CPU without a second copy on its device."""
+    """Return a copy of ``model`` on the CPU, without making a second copy on its device."""
     if isinstance(model, EmbeddingModel):
         return EmbeddingModel(copy_on_cpu(model.model))
     memo: dict[int, Any] = {}
@@ -302,7 +303,7 @@ def _gradients(model: PreTrainedModel, value: torch.Tensor, dtype: torch.dtype) 
 
 @contextmanager
 def _noting_head(model: PreTrainedModel) -> Iterator[list[float]]:
-    """Yield a list that gets the logit size of a random head whose weights and inputs are as large as this head's."""
+    """Yield a list for the typical size of logits of a random head with weights and inputs as large as this head's."""
     noted: list[float] = []
     head = model.forward.family.last_layer(model)
     if not isinstance(head, nn.Linear):
@@ -322,10 +323,10 @@ def _noting_head(model: PreTrainedModel) -> Iterator[list[float]]:
 
 
 def _scale(logits: torch.Tensor, by_chance: list[float]) -> float:
-    """Return the spread of the logits of a clip, but at least the size of random logits, for a new head.
+    """Return the spread of the logits, or the typical size of a random head's logits if that is larger.
 
     A head with inputs ``x`` and unrelated weights ``w`` gives logits of about ``norm(x) * rms(w)``. Rounding errors are
-    proportional to this size, even if the logits are nearly equal.
+    proportional to this size, even if the logits are nearly equal, as those of a new head are.
     """
     return max([float(_centred(logits).square().mean().sqrt()), *by_chance])
 

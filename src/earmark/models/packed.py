@@ -41,7 +41,7 @@ def can_pack(device: torch.device) -> bool:
 
 @contextmanager
 def replaced_forwards(forwards: Mapping[nn.Module, Callable[..., torch.Tensor]]) -> Iterator[None]:
-    """Replace the forward of modules in this context. A forward that is set inside stays."""
+    """Replace the forward of modules in this context. A forward that other code sets meanwhile stays."""
     for module, forward in forwards.items():
         module.forward = forward
     try:
@@ -73,8 +73,8 @@ def _packable_dtypes() -> set[torch.dtype]:
 class PackedProducts:
     """The products of linear layers, of :class:`Product` and of one-dimensional convolutions.
 
-    Weights are packed at first use. A weight is packed again if torch counts its change (``_version``), which in-place
-    changes through ``.data`` and fused optimizers avoid. With gradients, autocast or other types than float32 and
+    Weights are packed at first use, and again after a change that torch counts (``_version``). torch does not count
+    in-place changes through ``.data`` or by fused optimizers. With gradients, autocast or types other than float32 and
     bfloat16, the modules compute as usual, and so do modules whose ``forward`` was replaced.
     :mod:`earmark.families.fused` calls the methods that compute more than a module does.
 

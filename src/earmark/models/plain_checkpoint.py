@@ -1,7 +1,7 @@
 """Load a checkpoint into a classifier that consists of torch modules only (:mod:`earmark.families.plain_model`).
 
-Only checkpoints that fit exactly are loaded: the class, every setting that it reads, and the name and shape of every
-weight. Transformers loads all others, because it knows defaults and older names, and reports damage.
+A checkpoint is loaded only if it fits exactly: its class, every setting that the class reads, and the name and shape of
+every weight. Transformers loads all others, because it knows defaults and older names, and reports damage.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ def load_plain(source: ModelSource, folder: Path) -> PlainClassifier | None:
     """Return a trained classifier with float32 weights, in evaluation mode; ``None`` if Transformers has to load it.
 
     Args:
-        source: how to load it.
-        folder: its folder.
+        source: source of the model, with the settings for loading it.
+        folder: local folder of the model.
     """
     if source.config_name or source.config_overrides or not (folder / _WEIGHTS).is_file():
         return None

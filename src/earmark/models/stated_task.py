@@ -64,7 +64,7 @@ def settle_task(config: PreTrainedConfig, asked: str | None, name: str) -> None:
         name: name of the model, for messages.
 
     Raises:
-        UsageError: there is no such task, or the model does not have its outputs.
+        UsageError: there is no such task, or it needs another number of outputs.
         OtherTaskError: the configuration states another task.
     """
     stated = stated_task(config)
@@ -73,7 +73,7 @@ def settle_task(config: PreTrainedConfig, asked: str | None, name: str) -> None:
     if asked is not None:
         task = asked_task(asked, stated)
         if not task.has_classes and config.num_labels != 1:
-            raise UsageError(f"--task {asked}: {name} has {config.num_labels} outputs, but a number needs one. "
+            raise UsageError(f"--task {asked}: {name} has {config.num_labels} outputs, but a regression needs one. "
                              "Use --task single_label or --task multi_label.")  # fmt: skip
         if stated is None and not task.has_one_class:
             write_task(config, task)

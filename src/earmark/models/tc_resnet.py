@@ -27,7 +27,7 @@ from earmark.families.temporal_layers import LogMel, PlainTCResNet, TemporalBody
 
 
 class TCResNetConfig(PreTrainedConfig):
-    """Configuration of :class:`TCResNetForAudioClassification`; the defaults are the 1 M parameter model.
+    """Configuration of :class:`TCResNetForAudioClassification`; the defaults give the model with 1 M parameters.
 
     Args:
         sampling_rate: sampling rate of the waveforms, in hertz.
@@ -36,8 +36,8 @@ class TCResNetConfig(PreTrainedConfig):
         num_mel_bins: mel filters between ``min_frequency`` and half the sampling rate.
         min_frequency: lower edge of the first mel filter, in hertz.
         stem_channels: output channels of the first convolution, which has a kernel of 3.
-        channels: output channels of each residual block; a block with more channels than the last halves the frame
-            rate.
+        channels: output channels of each residual block; a block with more channels than the one before it halves the
+            frame rate.
         kernel_size: kernel of the convolutions in a block, in frames.
         dropout: dropout before the classifier, in training.
         time_shift_ms: largest shift of a clip in either direction, in training.
@@ -63,7 +63,7 @@ class TCResNetConfig(PreTrainedConfig):
     colour_dropout: float = 0.7
 
     def __post_init__(self, **kwargs: Any) -> None:
-        self.channels = list(self.channels)  # as a saved configuration has them
+        self.channels = list(self.channels)  # a list, as in a saved configuration
         for name, supports in PlainTCResNet.settings.items():
             if not supports(getattr(self, name)):
                 raise ValueError(f"{name} has the invalid value {getattr(self, name)!r}")

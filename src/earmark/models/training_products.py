@@ -24,8 +24,8 @@ from earmark.models.packed import can_pack, replaced_forwards
 class TrainingProducts:
     """Replaces the forward of linear layers and convolutions during a training step.
 
-    Modules compute as usual without gradients, in other types than bfloat16, and where oneDNN cannot be used, and so do
-    modules whose ``forward`` was replaced.
+    Modules compute as usual without gradients and in types other than bfloat16, and so do modules whose ``forward`` was
+    replaced.
 
     Args:
         model: the model to search for modules.
@@ -71,7 +71,7 @@ def _linear(module: nn.Linear, values: torch.Tensor) -> torch.Tensor:
 def _product(values: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
     """Return values (..., K) times a weight (N, K), plus a bias (N,)."""
     rows: torch.Tensor = _Product.apply(values.reshape(-1, values.shape[-1]), weight, bias)
-    # Not inside the function: models write into the product, and torch forbids that for a view made inside.
+    # Models write into the product, which torch forbids if an autograd function returns a view.
     return rows.view(*values.shape[:-1], -1)
 
 

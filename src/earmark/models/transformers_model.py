@@ -97,7 +97,7 @@ def _config_of_type(model_type: str | None) -> Any:
 
 
 def _override(config: PreTrainedConfig, text: str) -> None:
-    """Apply ``name=value,...`` or a JSON object to ``config``, with each value in the type of the old one."""
+    """Apply ``name=value,...``, with each value in the type of the old one, or a JSON object to ``config``."""
     try:
         if text.lstrip().startswith("{"):
             values = json.loads(text)
@@ -125,7 +125,7 @@ def random_weights(config: PreTrainedConfig, source: ModelSource) -> Any:
         return AutoModelForAudioClassification.from_config(config, trust_remote_code=source.trust_remote_code)
     except Exception as exc:  # errors for sizes that do not match differ between architectures
         raise ModelError(
-            f"{with_article(config.model_type)} cannot be built with these settings ({first_line(exc)}). Fix "
+            f"{with_article(config.model_type)} model cannot be built with these settings ({first_line(exc)}). Fix "
             "--config_overrides."
         ) from exc
 
@@ -136,7 +136,7 @@ def load_weights(
     """Load the weights of a checkpoint into a classifier.
 
     Raises:
-        ModelError: weights of the body are missing; or of the head, unless ``fresh_head``.
+        ModelError: weights of the body are missing, or of the head without ``fresh_head``.
     """
     try:
         with _quiet_transformers():
@@ -174,7 +174,7 @@ def load_classifier(source: ModelSource, folder: Path) -> Any:
     """Return a trained classifier with its head, in evaluation mode. Adapters are merged.
 
     Raises:
-        ModelError: this is not an audio classifier, or weights such as the head are missing.
+        ModelError: this is not an audio classifier, or weights are missing, for example those of the head.
     """
     config = load_config(source, folder)
     family = find_family(config)
@@ -206,7 +206,7 @@ def _load_adapted(source: ModelSource, folder: Path, config: PreTrainedConfig, f
             "adapter_config.json."
         ) from exc
     of_base = load_config(base, place)
-    family.restore_length(config, of_base)  # the weights have the base's positions, and are cut below
+    family.restore_length(config, of_base)  # the weights have the base model's positions, and are cut below
     model = load_weights(place, config, family, base, fresh_head=True).model
     extractor = load_extractor(base, place, of_base, family)
     cut_to_length(model, family, extractor, length_s)
