@@ -109,7 +109,7 @@ def test_cards_that_torch_sees_or_does_not() -> None:
     assert (found.status, found.seen) == ("ok", "npu:0 Ascend910B2")
     (found,) = check_seen(ended(0, torch="2.12.0", npu=[]), "npu", 8, asked=True)
     assert found.status == "problem"
-    assert found.seen == "torch sees no npu device, but the driver shows 8"
+    assert found.seen == "torch sees no npu device, but the driver shows 8 cards"
     assert check_seen(ended(0, torch="2.12.0", cuda=[]), "cuda", 0, asked=False) == []
     warned = ["CUDA initialization: The NVIDIA driver on your system is too old (found version 12080)."]
     (found,) = check_seen(ended(0, torch="2.12.0", cuda=[], cuda_warnings=warned), "cuda", 1, asked=False)
@@ -201,7 +201,7 @@ def test_convolutions_that_are_wrong(name: str, says: str) -> None:
 @pytest.mark.slow
 def test_a_group_of_processes() -> None:
     found = check_group(Machine(), ["cpu", "cpu"])
-    assert (found.name, found.status, found.seen) == ("cpu group", "ok", "all-reduce over 2 processes, one a device")
+    assert (found.name, found.status, found.seen) == ("cpu group", "ok", "all-reduce over 2 processes, one per device")
 
 
 def test_hccl_that_times_out_is_explained() -> None:

@@ -15,6 +15,7 @@ from earmark.doctor.findings import Finding, ok, problem, skipped, warning
 from earmark.doctor.machine import Machine
 from earmark.doctor.vendor_tool import ask_tool, tool_failed
 from earmark.faults import explain
+from earmark.text import counted
 
 LIBRARIES = ("libhccl", "libascendcl", "libacl_op_compiler", "libge_runner", "libgraph", "libacl_tdt_channel")
 DRIVER_LIBRARY = "libascend_hal"
@@ -96,8 +97,8 @@ def check_driver(machine: Machine) -> Finding:
             name,
             f"{installed}there is no /dev/davinci0",
             "no Ascend card can be used: there is none, its driver is not loaded, or this container has no access",
-            "on the host: npu-smi info, else install the driver; containers: --device /dev/davinci0 --device "
-            "/dev/davinci_manager --device /dev/devmm_svm --device /dev/hisi_hdc",
+            "on the host: run npu-smi info, and install the driver if that fails; containers: --device /dev/davinci0 "
+            "--device /dev/davinci_manager --device /dev/devmm_svm --device /dev/hisi_hdc",
         )
     seen = f"cards {_listed(cards)}" + (f", driver {version}" if version else "")
     missing = [node for node in _MANAGERS if not os.path.exists(machine.path(node))]
@@ -112,7 +113,7 @@ def check_driver(machine: Machine) -> Finding:
     if closed:
         return problem(
             name,
-            f"{seen}; {', '.join(closed)} not open to this user",
+            f"{seen}, but this user cannot open {', '.join(closed)}",
             "torch_npu will find no card, or fail when it opens one",
             "sudo usermod -aG HwHiAiUser $USER, then log in again",
         )
@@ -139,7 +140,7 @@ def check_visible(machine: Machine) -> list[Finding]:
     return [
         problem(
             "npu choice",
-            f"ASCEND_RT_VISIBLE_DEVICES={asked}, but there are {len(cards)} cards",
+            f"ASCEND_RT_VISIBLE_DEVICES={asked}, but this machine has {counted(len(cards), 'card')}",
             "torch_npu sees no card, or fewer than expected",
             f"export ASCEND_RT_VISIBLE_DEVICES={','.join(known)}, or unset it",
         )
@@ -149,7 +150,7 @@ def check_visible(machine: Machine) -> list[Finding]:
 def check_npu_smi(machine: Machine) -> Finding:
     """Check the cards with the vendor's tool."""
     name = "npu-smi"
-    source = "it comes with the driver (/usr/local/bin/npu-smi); containers: mount it with /usr/local/dcmi"
+    source = "it comes with the driver (/usr/local/bin/npu-smi); containers: mount the command and /usr/local/dcmi"
     answer = ask_tool(machine, name, ["info"], source)
     if isinstance(answer, Finding):
         return answer
@@ -165,7 +166,8 @@ def check_npu_smi(machine: Machine) -> Finding:
             f"npu-smi info -t health -i {sick[0].split()[0]} shows it; restart the machine, or have the card repaired",
         )
     if not chips:
-        return problem(name, "lists no card", "the driver found none", "dmesg | grep -i davinci; reinstall the driver")
+        fix = "check dmesg | grep -i davinci, and reinstall the driver"
+        return problem(name, "lists no card", "the driver found none", fix)
     kinds = sorted({chip for _, chip, _ in chips})
     return ok(name, f"{len(chips)} x {', '.join(kinds)}, healthy")
 
@@ -179,8 +181,8 @@ def check_cann(machine: Machine) -> Finding:
             "cann",
             f"ASCEND_HOME_PATH={wrong}: no such folder" if wrong else "not found under /usr/local/Ascend or ~/Ascend",
             "torch_npu needs CANN; without it even `import torch` fails",
-            "install Ascend-cann-toolkit and the operators of your chip, in the version of docs/doctor.md, then source "
-            "its set_env.sh",
+            "install Ascend-cann-toolkit and the operators of your chip, in a version that docs/doctor.md lists, then "
+            "source its set_env.sh",
         )
     seen = f"{cann.version or 'version unknown'} in {machine.shown(cann.home)}"
     if cann.is_set:
@@ -222,7 +224,7 @@ def check_operators(machine: Machine, cann: Cann | None) -> list[Finding]:
     return [
         warning(
             "cann operators",
-            f"{machine.shown(folder)}, no compiled operators in it",
+            f"{machine.shown(folder)} has no compiled operators",
             "every operator is compiled on first use, which takes minutes, or is not found (error 561003)",
             "install Ascend-cann-kernels-<chip> (CANN up to 8.3) or Ascend-cann-<chip>-ops (8.5 and later)",
         )
@@ -294,5 +296,5 @@ def check_settings(machine: Machine) -> list[Finding]:
 
 
 def nothing_here() -> Finding:
-    """Return the finding for a machine without Ascend, unless the user asked for it."""
+    """Return the finding for a machine without an Ascend card."""
     return skipped("npu", "no Ascend card, driver or torch_npu here")

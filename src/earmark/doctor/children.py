@@ -25,7 +25,7 @@ class Probe:
     """A finished probe.
 
     Attributes:
-        results: results from all stages that it completed.
+        results: results of all stages that the probe completed.
         answer: exit code, and other output.
     """
 
@@ -55,7 +55,7 @@ class Probe:
         told = explain(self.answer.text)
         if self.answer.code is None:
             means = "it hangs, for example because a driver does not respond or another process uses the card"
-            fix = "npu-smi info or nvidia-smi shows what runs on the cards; end it, or restart the machine"
+            fix = "npu-smi info or nvidia-smi shows the processes on the cards; end them, or restart the machine"
         return problem(name, self.failure, told.means if told else means, told.fix if told else fix)
 
 
@@ -76,7 +76,7 @@ def run_module(machine: Machine, module: str, *arguments: str, timeout_s: float,
     """Run any module that reports results with :func:`earmark.doctor.probes.emit`."""
     here = str(Path(earmark.__file__).parents[1])
     path = os.pathsep.join([*filter(None, [machine.environment.get("PYTHONPATH")]), here])
-    # PYTHONSAFEPATH, because other commands would not import a torch.py from the working directory
+    # Without PYTHONSAFEPATH, a torch.py in the working directory would break this process, but not earmark itself.
     changes = {"PYTHONPATH": path, "PYTHONSAFEPATH": "1", **environment}
     answer = machine.run([sys.executable, "-m", module, *arguments], timeout_s, **changes)
     results: dict[str, Any] = {}

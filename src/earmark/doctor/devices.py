@@ -12,11 +12,12 @@ from earmark.doctor.children import Probe, run_probe
 from earmark.doctor.findings import Finding, ok, problem, skipped, warning
 from earmark.doctor.machine import Machine
 from earmark.faults import explain
+from earmark.text import counted
 
 IMPORT_TIMEOUT_S = 180.0  # enough for a first import from a network disk, with CANN's libraries
 DEVICE_TIMEOUT_S = 300.0  # the first operators on a card are compiled
 
-_INSTALL = "pip install 'torch>=2.6' 'earmark[train]', torch in the build for your card: docs/install.md"
+_INSTALL = "pip install 'torch>=2.6' 'earmark[train]'; docs/install.md names the torch build for each card"
 # largest deviation from float64, relative to the largest element; cards may compute float32 with 10-bit mantissas
 # (TF32)
 _PRODUCT_TOLERANCE = {"matmul_error": 2e-3, "bf16_error": 3e-2}
@@ -35,7 +36,7 @@ def check_import(machine: Machine, probe: Probe, *, asked: bool = False) -> list
     version = machine.version("torch")
     if version is None:
         report = problem if asked else warning
-        means = "earmark runs ONNX exports, and can neither train nor run other models"
+        means = "earmark can only run ONNX exports; it cannot train or run other models"
         return [report("import torch", "torch is not installed", means, _INSTALL)]
     if "torch" in probe.results:
         loaded = ", torch_npu loaded with it" if probe.results["npu_loaded"] else ""
@@ -59,7 +60,7 @@ def _check_without_plugin(machine: Machine) -> Finding:
     return warning(
         "torch alone",
         f"torch {alone.results['torch']} imports with TORCH_DEVICE_BACKEND_AUTOLOAD=0",
-        "torch works, torch_npu does not; the variable does not help, because transformers imports torch_npu itself",
+        "torch works, but torch_npu does not; setting the variable is no fix, because Transformers imports torch_npu",
         "repair torch_npu as described above, or, to use the CPU only: pip uninstall torch_npu",
     )
 
@@ -106,7 +107,7 @@ def check_seen(probe: Probe, kind: str, number_here: int, *, asked: bool) -> lis
     return [
         problem(
             f"{kind} cards",
-            line + (f", but the driver shows {number_here}" if number_here else ""),
+            line + (f", but the driver shows {counted(number_here, 'card')}" if number_here else ""),
             told.means if told else f"--device {kind} would stop with this error",
             told.fix if told else "fix the findings above",
         )
@@ -119,7 +120,7 @@ def check_device(machine: Machine, name: str) -> list[Finding]:
 
 
 def judge_device(name: str, probe: Probe) -> list[Finding]:
-    """Return the findings of a device probe, stage by stage. The stage in which it died is the problem."""
+    """Return the findings of a device probe, stage by stage. The stage in which a probe died becomes a problem."""
     results, found = probe.results, []
     if "matmul_error" in results:
         found.append(_judge_product(f"{name} matmul", results["matmul_error"], "matmul_error"))
@@ -154,7 +155,7 @@ def _judge_convolutions(name: str, title: str, errors: dict[str, float]) -> Find
     wrong = [shape for shape, error in errors.items() if not error <= _CONVOLUTION_TOLERANCE]
     worst = max(errors.values())
     check = f"{name} {title} conv"
-    accepted = f"relative error up to {worst:.2g}, at most {_CONVOLUTION_TOLERANCE:g} is accepted"
+    accepted = f"relative error up to {worst:.2g}, tolerance {_CONVOLUTION_TOLERANCE:g}"
     if not wrong:
         return ok(check, f"{len(errors)} shapes, forward and backward: {accepted}")
     seen = f"{len(wrong)} of {len(errors)} shapes are wrong ({accepted}), such as {max(wrong, key=errors.__getitem__)}"
@@ -168,8 +169,8 @@ def _judge_convolutions(name: str, title: str, errors: dict[str, float]) -> Find
     return warning(
         check,
         seen,
-        f"earmark compares each model with float32 before it trains or scores in {title}: it stops if a flag asked for "
-        f"{title}, and trains in float32 otherwise",
+        f"earmark compares each model with float32 before it trains or scores in {title}. If they differ, it stops if "
+        f"a flag asked for {title}, and uses float32 otherwise",
         "update driver and libraries, or use --precision fp32",
     )
 
@@ -191,11 +192,11 @@ def check_group(machine: Machine, names: Sequence[str]) -> Finding:
         return first.finding(
             name,
             f"{len(failed)} of {len(names)} processes failed; training on several devices will fail, too",
-            "use fewer of them (ASCEND_RT_VISIBLE_DEVICES or CUDA_VISIBLE_DEVICES) to find the faulty one",
+            "use fewer cards (ASCEND_RT_VISIBLE_DEVICES or CUDA_VISIBLE_DEVICES) to find the faulty one",
         )
     sums = {probe.results["collective"] for probe in ranks}
     if sums == {float(len(names))}:
-        return ok(name, f"all-reduce over {len(names)} processes, one a device")
+        return ok(name, f"all-reduce over {len(names)} processes, one per device")
     return problem(
         name,
         f"an all-reduce of ones over {len(names)} processes gave {', '.join(map(str, sorted(sums)))}",

@@ -46,12 +46,12 @@ def ok(name: str, seen: str) -> Finding:
 
 
 def warning(name: str, seen: str, means: str, fix: str) -> Finding:
-    """Return a finding that works, with a drawback."""
+    """Return a finding about something that works, with a drawback."""
     return Finding(name, "warning", seen, means, fix)
 
 
 def problem(name: str, seen: str, means: str, fix: str) -> Finding:
-    """Return a finding that must be fixed."""
+    """Return a finding about a problem that must be fixed."""
     return Finding(name, "problem", seen, means, fix)
 
 
@@ -67,7 +67,7 @@ def count_by_status(findings: Sequence[Finding]) -> dict[str, int]:
 
 
 def render(findings: Sequence[Finding]) -> str:
-    """Return one line per finding, with consequence and fix if it is not fine, and a summary."""
+    """Return a line for each finding, followed by consequence and fix if it is not fine, and a summary at the end."""
     lines = [line for finding in findings for line in _lines(finding)]
     return "\n".join([*lines, "", summary_line(findings)])
 

@@ -26,7 +26,7 @@ class Answer:
         code: its exit code, below 0 for a signal; ``None`` if it was stopped after the timeout.
         output: its standard output.
         errors: its standard error.
-        seconds: its timeout, if it was stopped after it.
+        seconds: its timeout, if the command was stopped after that time.
     """
 
     code: int | None

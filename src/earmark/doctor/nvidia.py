@@ -35,7 +35,7 @@ def check_driver(machine: Machine) -> Finding:
             name,
             f"{installed}there is no /dev/nvidia0",
             "no NVIDIA card can be used: there is none, the driver is not loaded, or this container has no access",
-            "on the host: nvidia-smi, or install the driver; containers: --gpus all",
+            "on the host: run nvidia-smi, and install the driver if that fails; containers: --gpus all",
         )
     return ok(name, f"cards {', '.join(map(str, cards))}" + (f", driver {version}" if version else ""))
 
@@ -92,5 +92,5 @@ def check_torch_build(machine: Machine, built_for: str | None, *, imported: bool
 
 
 def nothing_here() -> Finding:
-    """Return the finding for a machine without NVIDIA, unless the user asked for it."""
+    """Return the finding for a machine without an NVIDIA card."""
     return skipped("nvidia", "no NVIDIA card or driver here")

@@ -1,7 +1,7 @@
 """Tests that run in a separate process, because they can crash, hang or fail to import.
 
 ``python -m earmark.doctor.probes NAME [ARGUMENT...]`` prints a line of JSON after :data:`MARK` for every completed
-stage, so that results before a crash are known. :mod:`earmark.doctor.children` starts it and reads the lines.
+stage, so that results before a crash are known. :mod:`earmark.doctor.children` starts this module and reads the lines.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def _count(kind: str) -> int:
 
 
 def probe_trainer() -> None:
-    """Import what training needs. A broken torch_npu can break this even if torch itself imports."""
+    """Import what training needs. A broken torch_npu can make this fail even if torch itself can be imported."""
     import accelerate
     import transformers
 
@@ -134,7 +134,7 @@ def probe_convolutions(name: str) -> None:
 
 
 def _make_current(device: torch.device) -> None:
-    """Make torch use this device by default, as optimizers and collective operations do."""
+    """Make this the current device, which optimizers and collective operations use."""
     import torch
 
     setter = getattr(getattr(torch, device.type), "set_device", None)
@@ -216,7 +216,7 @@ def _sum_over_ranks(device: torch.device, store: Any, rank: int, world_size: int
 
 
 def probe_codecs() -> None:
-    """Write a short tone in each format and read it like training."""
+    """Write a short tone in each format, and read it as training does."""
     import numpy as np
     import soundfile
 

@@ -23,7 +23,7 @@ from earmark.text import in_columns
 
 logger = logging.getLogger(__name__)
 
-# Float32 on one CPU with different numbers of threads: 0 and 5e-7. Everything in bfloat16: 5e-4 and 5e-3.
+# Differences of losses and weights: 0 and 5e-7 in float32 with other numbers of CPU threads, 5e-4 and 5e-3 in bfloat16.
 LOSS_TOLERANCE = 3e-4  # largest difference of a step's loss; losses start near 1.1
 WEIGHT_TOLERANCE = 2e-3  # distance of the weights, as a fraction of how far training moved them
 
@@ -38,7 +38,7 @@ class SelftestRow:
     """One training run of the self-test.
 
     Attributes:
-        device: ``npu:0``.
+        device: such as ``npu:0``.
         name: name of the device.
         precision: ``fp32``, ``bf16`` or ``fp16``.
         verdict: ``reference``, ``as the CPU``, ``finite``, or an error.
@@ -124,7 +124,7 @@ def _train(machine: Machine, kind: str, folder: Path, environment: Mapping[str, 
 
 
 def only_card(card: str, environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the variable that makes only this card visible, numbered among the visible cards."""
+    """Return the variable that makes only this card visible. The card's number counts the visible cards."""
     kind, _, index = card.partition(":")
     variable = _VISIBLE.get(kind)
     if variable is None or not index:

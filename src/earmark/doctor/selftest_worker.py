@@ -99,7 +99,7 @@ def train_once(device: torch.device, precision: str, folder: Path) -> tuple[dict
         folder: folder for the trainer.
 
     Returns:
-        ``(figures, weights)``: losses and seconds; and how far each weight has moved, float32.
+        ``(results, changes)``: losses and seconds; and how far each weight has moved, float32.
 
     Raises:
         DeviceError: the trainer chooses another device.

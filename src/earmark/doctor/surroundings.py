@@ -180,7 +180,10 @@ def check_codecs(probe: Probe) -> list[Finding]:
         )
     elif "av_error" in results:
         found.append(
-            skipped("video codecs", "PyAV is not installed: m4a, aac, webm, mp4 (pip install 'earmark[video]')")
+            skipped(
+                "video codecs",
+                "PyAV is not installed, so m4a, aac, webm and mp4 cannot be read (pip install 'earmark[video]')",
+            )
         )
     return found
 
@@ -211,12 +214,12 @@ def check_hub(probe: Probe, *, timeout_s: float = HUB_TIMEOUT_S) -> Finding:
         name,
         f"{endpoint}: {reason}",
         "models and data sets cannot be downloaded; local ones work",
-        _hub_mend(reason),
+        _hub_fix(reason),
     )
 
 
 def _reach(endpoint: str, timeout_s: float) -> str | None:
-    """Request a nonexistent model from the hub. Return ``None`` if it responds sensibly, else the error."""
+    """Request the list of models from the hub. Return ``None`` if it responds, else the reason why not."""
     request = urllib.request.Request(f"{endpoint}/api/models?limit=1", headers={"User-Agent": "earmark-doctor"})
     if not request.type.startswith("http"):
         raise ValueError(f"unknown url type: {request.type}")
@@ -231,7 +234,7 @@ def _reach(endpoint: str, timeout_s: float) -> str | None:
         return f"no response ({exc or type(exc).__name__})"
 
 
-def _hub_mend(reason: str) -> str:
+def _hub_fix(reason: str) -> str:
     if "CERTIFICATE" in reason.upper():
         return "export SSL_CERT_FILE=<your organisation's certificates>"
     if "407" in reason:

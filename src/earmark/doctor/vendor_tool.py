@@ -16,7 +16,7 @@ def ask_tool(machine: Machine, name: str, words: list[str], source: str) -> Answ
         machine: machine to check.
         name: name of the tool.
         words: its arguments.
-        source: where to get it if it is missing.
+        source: where to get the tool if it is missing.
 
     Returns:
         Its output, or a finding if it cannot be used.

@@ -72,7 +72,7 @@ def check_python(machine: Machine) -> Finding:
 
 
 def check_requirements(machine: Machine) -> Finding:
-    """Check that earmark's requirements are installed in accepted versions: those for training only beside torch."""
+    """Check the versions of earmark's requirements; those for training are checked only if torch is installed."""
     if not machine.requirements:
         return skipped("packages", "earmark runs from a checkout without metadata, so its requirements are unknown")
     try:
@@ -96,7 +96,8 @@ def check_requirements(machine: Machine) -> Finding:
         commands.append(f"'{name}{wanted.specifier}'")
     if not told:
         return ok("packages", f"all {count} that earmark requires")
-    build = " (torch in the build for your card: docs/install.md)" if any("'torch" in name for name in commands) else ""
+    has_torch = any("'torch" in name for name in commands)
+    build = " (docs/install.md names the torch build for each card)" if has_torch else ""
     return problem(
         "packages",
         "; ".join(told),
@@ -106,7 +107,7 @@ def check_requirements(machine: Machine) -> Finding:
 
 
 def _installed_build(machine: Machine, package: str) -> str:
-    """Return the installed build of a package, which is another package; ``package`` itself if there is none."""
+    """Return the name of the installed build of a package, such as ``onnxruntime-gpu``; ``package`` if none is."""
     builds = _BUILDS.get(package, ())
     installed = [build for build in (package, *builds) if machine.version(build) is not None]
     return next(iter(installed), package)
@@ -172,8 +173,8 @@ def _against_cann(torch: str, plugin: str, cann: Cann | None) -> Finding:
     return warning(
         "npu versions",
         seen,
-        f"this torch_npu is for CANN {wanted} ({TABLE_SOURCE}); with another one, its import can fail with an "
-        "undefined symbol, or operators with 561103",
+        f"this torch_npu is for CANN {wanted} ({TABLE_SOURCE}); with another version, importing torch_npu can fail "
+        "with an undefined symbol, or operators with error 561103",
         fix,
     )
 

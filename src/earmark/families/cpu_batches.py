@@ -10,5 +10,5 @@ _LONGEST_S = dict.fromkeys(("wav2vec2", "hubert", "unispeech", "unispeech-sat", 
 
 
 def longest_cpu_batch_s(model_type: str) -> float:
-    """Return the longest batch that a CPU scores at once, in seconds of audio with padding; infinity without a limit."""
+    """Return the longest batch that a CPU scores at once, in seconds with padding; infinity without a limit."""
     return _LONGEST_S.get(model_type, math.inf)

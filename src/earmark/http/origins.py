@@ -15,7 +15,7 @@ _ORIGIN = re.compile(r"(https?)://(\[[0-9a-f:.]+\]|[^\s/?#@:\[\]]+)(:\d{1,5})?",
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a host name or address, without a port, is loopback. Other names can resolve to any address."""
+    """Return whether a host, without a port, is ``localhost`` or a loopback address. Other names can be any address."""
     if host == "localhost":
         return True
     try:
@@ -28,7 +28,7 @@ def targets_loopback(scope: Scope) -> bool:
     """Return whether the ``Host`` header names this machine. In a DNS rebinding attack it names the attacker's site."""
     try:
         return is_loopback(urlsplit(f"//{header(scope, b'host') or ''}").hostname or "")
-    except ValueError:  # no host name
+    except ValueError:  # not a valid host
         return False
 
 
@@ -44,7 +44,7 @@ def is_own_page(scope: Scope) -> bool:
         page, own = urlsplit(origin), urlsplit(f"//{header(scope, b'host') or ''}")
         default = _PORTS.get(page.scheme)
         return (page.hostname, page.port or default) == (own.hostname, own.port or default) and bool(own.hostname)
-    except ValueError:  # no port number
+    except ValueError:  # not a valid port
         return False
 
 
