@@ -89,8 +89,8 @@ def test_the_recipe_with_local_weights_and_a_local_archive(
     assert run_example(words) == 0
     err = capsys.readouterr().err
     assert "facebook/wav2vec2-base: using the folder ./wav2vec2-base" in err
-    assert "--evaluation_strategy is now --eval_strategy" in err
-    assert "--warmup_ratio is now --warmup_steps 0.1" in err
+    assert "--evaluation_strategy is read as --eval_strategy" in err
+    assert "--warmup_ratio is read as --warmup_steps 0.1" in err
     if precision:
         for flag in ("--fp16_opt_level O1", "--half_precision_backend apex", "--loss_scale 16"):
             assert f"{flag} is not used" in err

@@ -62,7 +62,7 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_it_is_a_value_of_the_flag_and_its_suffix_chooses_it() -> None:
     options = PredictOptions(model_name_or_path="m", inputs=["a.wav"], output="heard.toy")
     assert (options.format, options.rows, options.writer.rows) == ("toy", "segments", ToyRows)
-    with pytest.raises(UsageError, match="--format toy --rows clips: this format has a time for each row"):
+    with pytest.raises(UsageError, match="--format toy --rows clips: this format needs a start and an end in each row"):
         PredictOptions(model_name_or_path="m", inputs=["a.wav"], format="toy", rows="clips")
 
 

@@ -166,7 +166,7 @@ def test_a_recording_that_breaks_off_leaves_no_rows(model: Path, tapes: Path) ->
         (["--hop_seconds", "0.1", "--aggregate", "max"], "--aggregate has no effect with --rows segments"),
         (["--rows", "segments", "--threshold", "7"], "--threshold 7: expected above 0 and at most 1"),
         (["--rows", "segments", "--only_labels", "owl"], "--only_labels owl: the model has no such class; it has high"),
-        (["--format", "rttm", "--rows", "clips"], "this format has a time for each row"),
+        (["--format", "rttm", "--rows", "clips"], "this format needs a start and an end in each row"),
         (["--format", "raven"], "Choose a folder with --output"),
         (["--format", "raven", "--output", "x.txt"], "one file for 4 recordings. Choose a folder, or add --one_table"),
         (["--output", "x.txt"], "End it in .csv, .jsonl, .parquet or .rttm"),

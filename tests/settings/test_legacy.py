@@ -22,37 +22,37 @@ def read(text: str) -> tuple[dict[str, Any], list[str]]:
 @pytest.mark.parametrize(
     ("old", "new", "note"),
     [
-        ("--evaluation_strategy epoch", {"eval_strategy": "epoch"}, "now --eval_strategy"),
-        ("--evaluation-strategy=epoch", {"eval_strategy": "epoch"}, "now --eval_strategy"),
-        ("--warmup_ratio 0.1", {"warmup_steps": 0.1}, "now --warmup_steps 0.1"),
-        ("--warmup_ratio=0", {"warmup_steps": 0.0}, "now --warmup_steps 0"),
+        ("--evaluation_strategy epoch", {"eval_strategy": "epoch"}, "is read as --eval_strategy"),
+        ("--evaluation-strategy=epoch", {"eval_strategy": "epoch"}, "is read as --eval_strategy"),
+        ("--warmup_ratio 0.1", {"warmup_steps": 0.1}, "is read as --warmup_steps 0.1"),
+        ("--warmup_ratio=0", {"warmup_steps": 0.0}, "is read as --warmup_steps 0"),
         ("--fp16_opt_level O1", {}, "--fp16_opt_level O1 is not used"),
         ("--half_precision_backend apex", {}, "without apex"),
         ("--fp16_backend auto", {}, "without apex"),
         ("--loss_scale 16", {}, "--loss_scale 16 is not used: torch's GradScaler"),
         ("--group_by_length", {}, "--bucket_waste makes batches of clips of similar length"),
-        ("--optim adamw_hf", {"optim": "adamw_torch"}, "now --optim adamw_torch"),
+        ("--optim adamw_hf", {"optim": "adamw_torch"}, "is read as --optim adamw_torch"),
         ("--past_index 1", {}, "Transformers has dropped it"),
-        ("--freeze_feature_extractor", {"freeze": "feature_encoder"}, "now --freeze feature_encoder"),
-        ("--freeze_feature_extractor True", {"freeze": "feature_encoder"}, "now --freeze feature_encoder"),
-        ("--freeze_feature_encoder False", {"freeze": "none"}, "now --freeze none"),
-        ("--no_freeze_feature_encoder", {"freeze": "none"}, "now --freeze none"),
-        ("--freeze_base_model", {"freeze": "encoder"}, "now --freeze encoder"),
+        ("--freeze_feature_extractor", {"freeze": "feature_encoder"}, "is read as --freeze feature_encoder"),
+        ("--freeze_feature_extractor True", {"freeze": "feature_encoder"}, "is read as --freeze feature_encoder"),
+        ("--freeze_feature_encoder False", {"freeze": "none"}, "is read as --freeze none"),
+        ("--no_freeze_feature_encoder", {"freeze": "none"}, "is read as --freeze none"),
+        ("--freeze_base_model", {"freeze": "encoder"}, "is read as --freeze encoder"),
         ("--use_auth_token", {}, "used automatically"),
         ("--use_auth_token True", {}, "used automatically"),
         ("--use_auth_token False", {}, "HF_HUB_DISABLE_IMPLICIT_TOKEN=1"),
-        ("--use_auth_token hf_secret", {"token": "hf_secret"}, "now --token"),
+        ("--use_auth_token hf_secret", {"token": "hf_secret"}, "is read as --token"),
         ("--save_safetensors", {}, "always saved as safetensors"),
         ("--save_safetensors False", {}, "is not possible"),
         ("--logging_dir logs", {"logging_dir": "logs"}, "TensorBoard events go to logs"),
         ("--overwrite_output_dir", {"overwrite_output_dir": True}, "is replaced"),
-        ("--no_cuda", {"use_cpu": True}, "now --use_cpu"),
-        ("--no_cuda False", {"use_cpu": False}, "now --use_cpu"),
+        ("--no_cuda", {"use_cpu": True}, "is read as --use_cpu"),
+        ("--no_cuda False", {"use_cpu": False}, "is read as --use_cpu"),
         ("--per_gpu_train_batch_size 8", {"per_device_train_batch_size": 8}, "per_device_train_batch_size"),
         ("--per_gpu_eval_batch_size 8", {"per_device_eval_batch_size": 8}, "per_device_eval_batch_size"),
-        ("--push_to_hub_model_id me/x", {"hub_model_id": "me/x"}, "now --hub_model_id"),
-        ("--push_to_hub_token hf_secret", {"hub_token": "hf_secret"}, "now --hub_token"),
-        ("--adafactor", {"optim": "adafactor"}, "now --optim adafactor"),
+        ("--push_to_hub_model_id me/x", {"hub_model_id": "me/x"}, "is read as --hub_model_id"),
+        ("--push_to_hub_token hf_secret", {"hub_token": "hf_secret"}, "is read as --hub_token"),
+        ("--adafactor", {"optim": "adafactor"}, "is read as --optim adafactor"),
         ("--use_ipex", {}, "--use_ipex is not used"),
     ],
 )
@@ -118,7 +118,7 @@ def test_old_and_new_that_agree() -> None:
     [
         ("--warmup_ratio 0.1 --warmup-ratio=0.2", {"warmup_steps": 0.2}, "--warmup_steps 0.2 (below 1: a fraction"),
         ("--warmup_ratio 0.1 --warmup_ratio 0.1", {"warmup_steps": 0.1}, "--warmup_steps 0.1 (below 1: a fraction"),
-        ("--push_to_hub_token hf_a --push_to_hub_token hf_b", {"hub_token": "hf_b"}, "now --hub_token"),
+        ("--push_to_hub_token hf_a --push_to_hub_token hf_b", {"hub_token": "hf_b"}, "is read as --hub_token"),
         ("--fp16_backend apex --fp16_backend auto", {}, "--fp16_backend auto is not used"),
     ],
 )
@@ -146,7 +146,7 @@ def test_a_warmup_of_zero_meant_unset(words: str, kept: float) -> None:
 def test_freezing_the_base_model_includes_the_feature_encoder() -> None:
     values, notes = read("--freeze_feature_extractor False --freeze_base_model")
     assert values == {"freeze": "encoder"}
-    assert notes == ["--freeze_base_model is now --freeze encoder, the feature encoder included"]
+    assert notes == ["--freeze_base_model is read as --freeze encoder, which includes the feature encoder"]
 
 
 @pytest.mark.parametrize(

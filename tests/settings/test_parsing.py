@@ -162,7 +162,7 @@ def test_a_json_argument_file_as_before_and_with_flags_behind_it(tmp_path: Path)
     settings = parse_example([path])
     assert (settings.training.do_train, settings.training.warmup_steps) == (True, 0.1)
     assert (settings.training.eval_strategy, settings.model.attention_mask) == ("no", False)
-    assert settings.notes[0] == f"{path}: --evaluation_strategy is now --eval_strategy and was read as that"
+    assert settings.notes[0] == f"{path}: --evaluation_strategy is read as --eval_strategy"
     assert parse_example([path, "--save_total_limit", "1"]).training.save_total_limit == 1
 
 

@@ -13,7 +13,7 @@ from earmark.settings.kinds import alternatives
 from earmark.settings.model_flags import NetworkArguments
 
 KINDS = ("speed", "reverb", "shift", "noise", "gain", "mixup", "spec")  # in the order they are applied
-_LOUDEST_DB, _FASTEST = 60.0, 4.0  # beyond these is a typing error
+_LOUDEST_DB, _FASTEST = 60.0, 4.0  # larger values are probably typing errors
 
 
 @dataclass(frozen=True)
@@ -103,13 +103,14 @@ class AugmentArguments(Settings, page="augmentation", scope=Scope.TRAINED):
     )
     augment_spec_time: float = flag(
         0.1,
-        "longest of two hidden stretches, as a fraction of the clip.",
+        "longest hidden time span, as a fraction of the clip; two are hidden.",
         check=within(0, 0.5, "above 0, at most 0.5", low_open=True),
         only="spec",
     )
     augment_spec_band: float = flag(
         0.15,
-        "widest of two hidden bands, as a fraction of the mel bins (of the mel scale up to half the rate).",
+        "widest hidden band, as a fraction of the mel bins (for waveforms: of the mel scale up to half the sampling "
+        "rate); two are hidden.",
         check=within(0, 0.5, "above 0, at most 0.5", low_open=True),
         only="spec",
     )
@@ -120,7 +121,7 @@ class AugmentArguments(Settings, page="augmentation", scope=Scope.TRAINED):
         self.augmentation()
 
     def augmentation(self) -> Augmentation | None:
-        """Return the settings as numbers; ``None`` if nothing is changed.
+        """Return the settings as numbers; ``None`` without augmentation.
 
         Raises:
             UsageError: an unknown kind, a value out of range, a folder that is missing, or a flag without effect.

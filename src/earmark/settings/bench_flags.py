@@ -33,10 +33,10 @@ class BenchOptions(NetworkArguments, page="measurement"):
         "lognormal:2.0,0.8,0.5,16 (median, sigma of the logarithm, shortest, longest).",
     )
     num_clips: int = flag(500, "Number of synthetic clips.", check=COUNT)
-    seed: int = flag(0, "Seed of the synthetic clips, of random weights and of the order.", check=SEED)
+    seed: int = flag(0, "Seed of the synthetic clips, the random weights and the order of the clips.", check=SEED)
     max_length_seconds: float | None = flag(
         None,
-        "Longest stretch of a clip, in seconds (default: the longest clip, at most 20 s).",
+        "Maximum clip length, in seconds (default: the longest clip, at most 20 s).",
         check=at_least(0.025, "a length in seconds"),
     )
     batch_size: int | None = flag(None, "Clips per batch (default: 128 for data, else 32).", check=COUNT)
@@ -50,7 +50,7 @@ class BenchOptions(NetworkArguments, page="measurement"):
     attention_mask: bool = changed(ModelArguments, "attention_mask", True, only="train, infer")
     freeze: str | None = changed(ModelArguments, "freeze", None, only="train")
     steps: int = flag(10, "optimizer steps that are timed.", check=COUNT, only="train")
-    skipped_steps: int = flag(3, "steps before those, which are not timed.", check=COUNT, only="train")
+    skipped_steps: int = flag(3, "optimizer steps before the timed ones, as a warm-up.", check=COUNT, only="train")
     keep_frozen: bool = flag(
         True, "compute the frozen part of the model once, before the steps, as `earmark train` does.", only="train"
     )
@@ -60,14 +60,16 @@ class BenchOptions(NetworkArguments, page="measurement"):
     )
     passes: int = flag(1, "passes over the clips.", check=COUNT, only="infer")
     precision: Literal["fp32", "bf16", "fp16"] = flag("fp32", "number format of the computation.", only="infer")
-    device: str = flag("auto", f"Device (data: that batches are also copied to): {DEVICE_HELP}")
+    device: str = flag("auto", f"Device (`bench data` also copies batches to it): {DEVICE_HELP}")
     profile: int | None = profile_flag(
         TRAINING_STEPS,
-        "steps or batches, after those that are timed,",
+        "further steps or batches",
         "the folder FILE.profile of --json FILE",
         only="train, infer",
     )
-    json: str | None = flag(None, "File for all figures, settings and versions; replaced if it exists.", metavar="FILE")
+    json: str | None = flag(
+        None, "File for all measurements, settings and versions; replaced if it exists.", metavar="FILE"
+    )
 
     @property
     def profile_folder(self) -> Path:
@@ -87,7 +89,7 @@ class BenchOptions(NetworkArguments, page="measurement"):
                 "for random weights."
             )
         if self.profile is not None and self.json is None:
-            raise UsageError("--profile writes its files beside the figures. Add --json FILE.")
+            raise UsageError("--profile writes its files beside the file of --json. Add --json FILE.")
         if self.batch_size is None:
             self.batch_size = 128 if self.work == "data" else 32
 

@@ -12,7 +12,8 @@ from earmark.errors import OutputError, UsageError, first_line
 from earmark.io.atomic import writing
 from earmark.settings.flags import Scope, Settings, declared_flags
 
-# Tokens are secrets; the others belong to one process or permit something once, and must not reach another run.
+# Secrets (tokens), and settings of one call or process, such as the permission to overwrite a run: another run must not
+# read them.
 _NOT_SAVED = Scope.ONCE, Scope.SECRET
 
 # Key in a run's file that lists the data settings that were given with their default value. It matters, because the

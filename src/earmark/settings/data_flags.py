@@ -1,4 +1,4 @@
-"""Which recordings, in which splits, with which labels."""
+"""Settings of the data: recordings, splits and labels."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def paths_in(value: Paths) -> list[str]:
     return list(dict.fromkeys([value] if isinstance(value, str) else value or []))
 
 
-# settings that decide where background clips are cut from recordings that other settings name
+# settings that change which background clips are cut from the given recordings
 BACKGROUND_CUTS = ("background_class", "background_ratio", "background_margin_seconds")
 
 
@@ -74,20 +74,21 @@ class TableArguments(PathArguments, scope=Scope.SPLITS):
     """Locations of the labels, and how to read their tables."""
 
     train_split_name: str = flag(
-        "train", "Name of the training split; none if the data has none, so that a folder called train is a class."
+        "train", "Name of the training split; none: the data has no such split, and a folder called train is a class."
     )
-    eval_split_name: str = flag("validation", "Name of the validation split; none if the data has none.")
-    test_split_name: str = flag("test", "Name of the test split; none if the data has none.")
+    eval_split_name: str = flag("validation", "Name of the validation split; none: the data has no such split.")
+    test_split_name: str = flag("test", "Name of the test split; none: the data has no such split.")
     audio_column_name: str = flag(
         "audio",
         "Column with the recording: a path or bytes (default: the first of audio, path, file and other usual names).",
     )
     start_column_name: str | None = flag(
         None,
-        "Column with the start of each event in its recording (default: by name, e.g. onset); none: whole recordings.",
+        "Column with the start of each event in its recording (default: found by name, e.g. onset); none: a clip is a "
+        "whole recording.",
     )
     end_column_name: str | None = flag(
-        None, "Column with the end of each event (default: by name, e.g. offset next to onset)."
+        None, "Column with the end of each event (default: found by name, e.g. offset next to onset)."
     )
     label_column_name: str = flag(
         "label",
@@ -110,7 +111,7 @@ class TableArguments(PathArguments, scope=Scope.SPLITS):
 
 @dataclass
 class DataArguments(TableArguments, scope=_SPLIT):
-    """Which recordings, in which splits, with which labels.
+    """Settings of the data: recordings, splits and labels.
 
     Raises:
         UsageError: a number is out of range, or settings contradict each other.
@@ -120,7 +121,7 @@ class DataArguments(TableArguments, scope=_SPLIT):
         None, "Column whose values (speaker, recording, site) must not be in two splits when a split is made."
     )
     fold_column: str | None = flag(
-        None, "Column of folds for cross-validation: one run for each fold, tested on it and trained on the others."
+        None, "Column of folds for cross-validation: one run for each fold, which tests on it and trains on the others."
     )
     folds: int | None = flag(
         None,
@@ -136,8 +137,8 @@ class DataArguments(TableArguments, scope=_SPLIT):
     )
     validation_fraction: float = flag(
         0.1,
-        "Fraction of training clips held out for validation if the data has no validation split; 0: none, to train on "
-        "all clips with --eval_strategy no.",
+        "Fraction of training clips held out for validation if the data has no validation split; with 0 and "
+        "--eval_strategy no, training uses all clips.",
         check=BELOW_ONE,
         scope=_SPLIT | Scope.AFTER_LOADING,
     )
@@ -168,7 +169,8 @@ class DataArguments(TableArguments, scope=_SPLIT):
         scope=_SPLIT | Scope.AFTER_LOADING,
     )
     on_missing_label: Literal["fail", "skip"] = flag(
-        "fail", "Rows of a manifest without a label (empty, nan, None): fail names the first, skip leaves them out."
+        "fail",
+        "Rows of a manifest without a label (empty, nan, None): fail stops and names the first, skip leaves them out.",
     )
     silence_percentage: float | None = flag(
         None,

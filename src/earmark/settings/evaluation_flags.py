@@ -28,7 +28,7 @@ class EvaluateOptions(TrainedModelArguments, DataArguments, page="evaluation"):
 
     split: Literal["validation", "test", "unseen"] = flag(
         "validation",
-        "Split to score; unseen: the clips that the run neither trained on nor chose its best model by.",
+        "Split to score; unseen: the clips used neither to train the run nor to choose its best model.",
     )
     output_dir: str | None = flag(None, "Folder for metrics and predictions (default: inside the model's folder).")
     per_device_eval_batch_size: int = flag(32, "Clips per batch on each device.", check=COUNT)
@@ -40,7 +40,7 @@ class EvaluateOptions(TrainedModelArguments, DataArguments, page="evaluation"):
     metric: str | None = flag(
         None, "Folder of a local `evaluate` metric, computed in addition to the built-in ones.", metavar="DIR"
     )
-    report: bool = flag(True, "Write report.html, a page with figures, charts and audio.")
+    report: bool = flag(True, "Write report.html, a page with metrics, charts and audio.")
 
 
 @dataclass

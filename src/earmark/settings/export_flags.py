@@ -21,13 +21,13 @@ class ExportOptions(TrainedModelArguments, page="export"):
     MISSING = "no model or no folder. Name both: earmark export MODEL --output FOLDER."
 
     format: Literal["onnx", "onnx-int8", "pt2"] = flag(
-        "onnx", "onnx; onnx-int8: the same with weights of matrix products in 8 bits; pt2: torch.export."
+        "onnx", "Format: onnx, onnx-int8 (ONNX with 8-bit weights of matrix products) or pt2 (torch.export)."
     )
     output: str | None = flag(None, "Folder of the export, new or empty (required).", metavar="DIR")
     calibration: str | None = flag(
         None,
-        "Folder of recordings on which the export is compared with PyTorch; in folders named after the classes they "
-        "give accuracies too (default: generated audio that resembles speech).",
+        "Folder of recordings on which the export is compared with PyTorch, with accuracies if they are in folders "
+        "named after the classes (default: generated audio that resembles speech).",
         metavar="DIR",
     )
     max_calibration_samples: int = flag(500, "Use only this many of those recordings, evenly spread.", check=COUNT)
@@ -36,7 +36,9 @@ class ExportOptions(TrainedModelArguments, page="export"):
         "BATCHxSECONDS, e.g. 1x1.0: a file for batches of this one shape, for Ascend's ATC.",
         check=matching(r"[1-9][0-9]*x([0-9]+\.?[0-9]*|\.[0-9]+)", "BATCHxSECONDS, such as 1x1.0"),
     )
-    soc_version: str = flag("Ascend310P3", "Chip in the atc line that is printed for a fixed shape (npu-smi info).")
+    soc_version: str = flag(
+        "Ascend310P3", "Name of the chip (see npu-smi info) in the atc command that --fixed_shape prints."
+    )
 
     @property
     def batch_and_seconds(self) -> tuple[int, float] | None:

@@ -131,9 +131,9 @@ def flag(
         mapping: whether a text flag also takes a mapping in files and in Python, kept as JSON.
         commas: whether a text flag also takes a list there, kept as text with commas.
         choices: returns the allowed values of a text flag, if a registry defines them instead of a ``Literal``.
-        only: values of another setting with which it has an effect, separated by commas; the help text starts with
-            them, and :meth:`Settings.reject_without` refuses it with others.
-        bare: value of a flag of numbers if no number follows it; empty if one has to.
+        only: values of another setting with which the flag has an effect, separated by commas. The help text starts
+            with them, and :meth:`Settings.reject_without` refuses the flag with other values.
+        bare: value of a numeric flag that no number follows; empty if the number is required.
     """
     declared = {
         "help": help, "check": check, "scope": scope, "page": page, "metavar": metavar, "aliases": aliases,
@@ -280,7 +280,7 @@ class Settings:
     ``scope`` is the scope of flags that the class declares without one.
 
     Attributes:
-        given: names of the settings that the user gave, even if with their default value.
+        given: names of the settings that the user gave, including those given with their default value.
 
     Raises:
         UsageError: a value is of the wrong type or out of range, a required one is missing, or two settings contradict
@@ -301,7 +301,7 @@ class Settings:
         cls.PAGE, cls.SCOPE = page or cls.PAGE, scope
 
     def __new__(cls, *args: Any, **values: Any) -> Any:
-        """Remember the names of the keywords, before ``__init__`` fills in the others."""
+        """Remember the names of the keywords, before ``__init__`` fills in the other settings."""
         made = super().__new__(cls)
         if "given" not in values:  # dataclasses.replace passes it on
             made.__dict__["_keywords"] = frozenset(values)
@@ -331,10 +331,10 @@ class Settings:
         return sorted(name for name, value in defaults.items() if value is not None and getattr(self, name) == value)
 
     def reject(self, names: Sequence[str], reason: Callable[[str], str]) -> None:
-        """Refuse settings that contradict others.
+        """Refuse the settings ``names``, which contradict other settings.
 
         Raises:
-            UsageError: one of them has a value; ``reason`` returns the message for its name.
+            UsageError: one of ``names`` has a value; ``reason`` returns the message for it.
         """
         for name in names:
             if getattr(self, name):
@@ -344,7 +344,7 @@ class Settings:
         """Refuse flags that have no effect with the current value of another setting.
 
         Raises:
-            UsageError: one of them is set; ``reason`` returns the message.
+            UsageError: such a flag is set; ``reason`` returns the message for it.
         """
         for name, one in declared_flags(type(self)).items():
             without = bool(one.only) and not any(value in one.only for value in values)

@@ -23,10 +23,10 @@ from earmark.text import suggestion
 
 T = TypeVar("T", bound=Settings)
 
-# After a flag with an optional number, such a word is its value, even if the flag then refuses it.
+# A word of this form after a flag with an optional number is the flag's value, even if the flag then refuses it.
 _NUMBER = re.compile(r"[-+]?(\d+\.?|\d*\.\d+)(e[-+]?\d+)?", re.IGNORECASE)
 
-# Other names that people try for a flag. If two flags share one, the first flag that the command has is meant.
+# Other names that people try for a flag. A name that two flags share means the first of them that the command has.
 _OTHER_NAMES = {
     "data_dir": "data dataset recordings",
     "inputs": "data recordings",
@@ -129,7 +129,7 @@ def _read_texts(texts: Iterable[tuple[Flag, list[str]]], flags: Mapping[str, Fla
 def _grouped(
     words: Sequence[str], spelled: Mapping[str, Flag], others: list[str], has_words: bool
 ) -> Iterator[tuple[str, str, list[str]]]:
-    """Flags as written, their names and their values; words that belong to no flag go to ``others``."""
+    """Yield each flag as written, its name and its values; words that belong to no flag go to ``others``."""
     at = 0
     while at < len(words):
         word = words[at]
@@ -138,7 +138,8 @@ def _grouped(
             others.append(word)
             continue
         written, equals, value = word.partition("=")
-        name = written.removeprefix("--").replace("-", "_")  # with one dash or three, and not the name of a flag
+        # One dash or three leave an underscore at the start, so that no flag matches.
+        name = written.removeprefix("--").replace("-", "_")
         one = spelled.get(name)
         negated = spelled.get(name.removeprefix("no_")) if one is None and name.startswith("no_") else None
         if negated is not None and negated.kind.base is bool:
@@ -231,7 +232,7 @@ def read_file(
 ) -> Given:
     """Read the settings of a configuration file, as :func:`read_values` does.
 
-    Only settings that the file of a run lists as given count as typed.
+    A setting counts as typed only if the file lists it as given, which the file of a run does.
 
     Args:
         path: name of the file for messages.
@@ -255,7 +256,7 @@ def read_file(
 def read_values(values: Mapping[str, object], flags: Mapping[str, Flag], *, takes_old_flags: bool = False) -> Given:
     """Read a mapping from settings to values, from a file or from Python keywords.
 
-    Single values are read as the words of a command line, so that old flags are translated together with the others.
+    Single values are read as words of a command line, so that old flags are translated together with current ones.
 
     Args:
         values: value of each setting.
@@ -289,9 +290,10 @@ def read_values(values: Mapping[str, object], flags: Mapping[str, Flag], *, take
 
 
 def make_settings(cls: type[T], given: Given) -> T:
-    """Create a settings object from the given values of its class; the others get their defaults.
+    """Create a settings object from the given values of its class; the other settings get their defaults.
 
-    A setting counts as given if it was typed, or if a file has a value other than the default (a run saves all).
+    A setting counts as given if it was typed, or if a file has a value other than the default: the file of a run
+    holds all settings.
 
     Raises:
         UsageError: see :class:`earmark.settings.flags.Settings`.
@@ -310,7 +312,7 @@ def refuse_words(words: Sequence[str], flags: Mapping[str, Flag]) -> None:
         flags: the known flags by name.
 
     Raises:
-        UsageError: there is such a word.
+        UsageError: ``words`` is not empty.
     """
     if words and "data_dir" in flags and Path(words[0]).is_dir():
         raise UsageError(f"unexpected word {words[0]!r}. To name a folder of recordings, write --data_dir {words[0]}.")

@@ -155,10 +155,10 @@ def alternatives(names: Sequence[str]) -> str:
 
 
 def is_true(text: str) -> bool:
-    """Read a boolean.
+    """Return the boolean that a text stands for.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the text stands for no boolean.
     """
     word = text.strip().lower()
     if word not in (*_TRUE, *_FALSE):
@@ -203,7 +203,7 @@ def _float(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (str, numbers.Real)):
         raise ValueError(_EXPECTED[float])
     try:
-        return math.inf if value == ".inf" else float(value)  # as YAML writes it
+        return math.inf if value == ".inf" else float(value)  # YAML writes infinity like this
     except ValueError:
         raise ValueError(_EXPECTED[float]) from None
 

@@ -25,11 +25,13 @@ class LabelOptions(TrainedModelArguments, page="labelling"):
 
     inputs: list[str] = flag([], "Recordings and folders of recordings.", metavar="FILE_OR_FOLDER")
     model_name_or_path: str | None = flag(None, "Run folder, model folder or hub name (required).", aliases=("model",))
-    output_dir: str = flag("labels", "Folder for proposals.csv and labels.csv; an existing folder is continued.")
+    output_dir: str = flag(
+        "labels", "Folder for proposals.csv and labels.csv; in an existing folder, labelling continues."
+    )
     check: bool = flag(
         False,
-        "The recordings have labels, in class folders or a manifest: those that the model doubts come first, and "
-        "labels.csv has all of them, with the corrections.",
+        "Check labels that exist, in class folders or a manifest: labels that the model doubts come first, and "
+        "labels.csv gets all labels, with the corrections.",
     )
     audio_column_name: str = flag("audio", "With --check: column of the manifest with the recording.")
     label_column_name: str = flag("label", "With --check: column of the manifest with the class name.")
@@ -38,26 +40,28 @@ class LabelOptions(TrainedModelArguments, page="labelling"):
     )
     audio_dir: str | None = flag(None, "With --check: folder of the recordings that a manifest names.")
     start_column_name: str | None = flag(
-        None, "With --check: column with the start of each event (default: by name); none: whole recordings."
+        None, "With --check: column with the start of each event (default: found by name); none: whole recordings."
     )
-    end_column_name: str | None = flag(None, "With --check: column with the end of each event (default: by name).")
+    end_column_name: str | None = flag(
+        None, "With --check: column with the end of each event (default: found by name)."
+    )
     on_missing_label: Literal["fail", "skip"] = flag(
-        "fail", "With --check: rows without a label: fail names the first, skip leaves them out."
+        "fail", "With --check: rows without a label: fail stops and names the first, skip leaves them out."
     )
-    train_split_name: str = flag("train", "With --check: folder of the training split; none if the data has none.")
+    train_split_name: str = flag("train", "With --check: folder of the training split; none: there is no such split.")
     eval_split_name: str = flag(
-        "validation", "With --check: folder of the validation split; none if the data has none."
+        "validation", "With --check: folder of the validation split; none: there is no such split."
     )
-    test_split_name: str = flag("test", "With --check: folder of the test split; none if the data has none.")
+    test_split_name: str = flag("test", "With --check: folder of the test split; none: there is no such split.")
     order: Literal["diverse", "uncertain", "confident", "random", "suspicious"] | None = flag(
         None,
-        "Order of the clips: uncertain ones that are unlike those before them (diverse), those between classes "
-        "(uncertain), the surest (confident), random, or labels that the model doubts (suspicious) (default: diverse, "
-        "with --check suspicious).",
+        "Order of the clips: diverse (uncertain clips that differ from the clips before them), uncertain (the least "
+        "certain first), confident (the most certain first), random, or suspicious (labels that the model doubts "
+        "first) (default: diverse; with --check, suspicious).",
     )
     seed: int = flag(42, "Seed of --order random.")
     page: bool = flag(
-        True, "Serve the page to listen to and label clips, only on this machine; false: write proposals.csv only."
+        True, "Serve a page for playing and labelling clips, on this machine only; false: write proposals.csv only."
     )
     port: int = flag(8010, "Port of the page; 0 takes a free one.", check=PORT)
     batch_size: int = flag(32, "Windows per batch.", check=COUNT)

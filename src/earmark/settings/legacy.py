@@ -1,7 +1,7 @@
 """Translate flags that Transformers or its audio example has dropped.
 
-Values are still text, from a command line or a file. Each flag that is changed or left out adds a note, so that an old
-script keeps running and its owner knows what has changed.
+Values are texts, from a command line or a file. Each flag that is changed or left out adds a note, so that an old
+script keeps running and its owner learns what has changed.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ _DROPPED = {
 }
 
 
-# switch -> the flag that replaces it if it is on, and the notes for on and off
+# switch -> flag that replaces it if it is on, note if it is on, note if it is off
 _SWITCHES: dict[str, tuple[tuple[str, str] | None, str, str]] = {
-    "adafactor": (("optim", "adafactor"), "is now --optim adafactor and was read as that", ""),
-    "freeze_base_model": (("freeze", "encoder"), "is now --freeze encoder, the feature encoder included", ""),
+    "adafactor": (("optim", "adafactor"), "is read as --optim adafactor", ""),
+    "freeze_base_model": (("freeze", "encoder"), "is read as --freeze encoder, which includes the feature encoder", ""),
     "group_by_length": (None, "is not needed: --bucket_waste makes batches of clips of similar length", ""),
     "save_safetensors": (
         None,
@@ -62,10 +62,10 @@ def translate(given: Mapping[str, Sequence[str]]) -> tuple[dict[str, list[str]],
         given: the words after each flag, by its name with underscores; a bare switch has ``true``.
 
     Returns:
-        The same for current flags, and one line for each flag that was changed or left out.
+        The words after each current flag, and one line for each flag that was changed or left out.
 
     Raises:
-        UsageError: a value is unusable, or an old flag contradicts a current one.
+        UsageError: a value is invalid, or an old flag contradicts a current one.
     """
     words = {name: list(values) for name, values in given.items()}
     _settle_warmup(words)
@@ -124,7 +124,7 @@ def _as_written(name: str, value: str) -> str:
 
 def _renamed(name: str, value: str) -> _Translation:
     new = _RENAMED[name]
-    return (new, value), f"--{name} is now --{new} and was read as that"
+    return (new, value), f"--{name} is read as --{new}"
 
 
 def _dropped(name: str, value: str) -> _Translation:
@@ -141,13 +141,13 @@ def _switch(name: str, value: str) -> _Translation:
 def _warmup_ratio(name: str, value: str) -> _Translation:
     if not 0 <= _number(name, value) < 1:
         raise UsageError(f"--{name} {value}: expected a fraction of all steps, from 0 to below 1")
-    return ("warmup_steps", value), f"--{name} is now --warmup_steps {value} (below 1: a fraction of all steps)"
+    return ("warmup_steps", value), f"--{name} is read as --warmup_steps {value} (below 1: a fraction of all steps)"
 
 
 def _freeze_feature_encoder(name: str, value: str) -> _Translation:
     freeze = _is_true(name, value) and not name.startswith("no_")
     part = "feature_encoder" if freeze else "none"
-    return ("freeze", part), f"{_as_written(name, value)} is now --freeze {part} and was read as that"
+    return ("freeze", part), f"{_as_written(name, value)} is read as --freeze {part}"
 
 
 def _use_auth_token(_name: str, value: str) -> _Translation:
@@ -155,13 +155,13 @@ def _use_auth_token(_name: str, value: str) -> _Translation:
         return None, "--use_auth_token is not needed: the token of `hf auth login` is used automatically"
     if value.lower() == "false":
         return None, "--use_auth_token False is not used: set HF_HUB_DISABLE_IMPLICIT_TOKEN=1 to send no token"
-    return ("token", value), "--use_auth_token is now --token and was read as that"
+    return ("token", value), "--use_auth_token is read as --token"
 
 
 def _optim(name: str, value: str) -> _Translation:
     if value != "adamw_hf":
         return (name, value), ""
-    return (name, "adamw_torch"), "--optim adamw_hf is now --optim adamw_torch and was read as that"
+    return (name, "adamw_torch"), "--optim adamw_hf is read as --optim adamw_torch"
 
 
 def _organization(_name: str, value: str) -> _Translation:

@@ -12,7 +12,7 @@ KNOWN_MODEL_TYPES = ("tc_resnet", *MODEL_TYPES)
 
 
 def may_be_model_type(name: str) -> bool:
-    """Return whether this may be the type of an audio classifier, in any version of Transformers."""
+    """Return whether a name may be the type of an audio classifier, in any version of Transformers."""
     if name in KNOWN_MODEL_TYPES:
         return True
     from importlib import metadata  # importing it takes a fifth of the time of a help page
@@ -129,8 +129,8 @@ class ModelArguments(NetworkArguments):
     )
     few_shot: bool = flag(
         False,
-        "Fit only the head, by a regression on the model's embeddings of the clips: seconds instead of epochs; for "
-        "about ten clips of each class or label.",
+        "Fit only the head, by a regression on the model's embeddings of the clips, in seconds and without epochs; "
+        "meant for about ten clips of each class or label.",
         scope=Scope.RESULT,
     )
     keep_head: bool = flag(

@@ -18,7 +18,7 @@ from earmark.settings.profile_flags import BATCHES, profile_flag
 from earmark.settings.run_flags import DEVICE_HELP
 
 DEFAULT_THRESHOLD = 0.5  # of segments
-# checks of the rules for segments, which SegmentRules of the Python API uses too
+# checks of the segment rules, also used by SegmentRules in the Python API
 ODD = Check(lambda value: value >= 1 and value % 2 == 1, "an odd number of at least 1")
 SECONDS = not_negative("0 or more")
 EMBEDDING_SUFFIXES = (".npy", *PARQUET.suffixes)
@@ -30,7 +30,7 @@ def _named(condition: Callable[[Writer], object]) -> str:
     return " and ".join(writers_with(condition))
 
 
-_WITH_FILES = _named(lambda writer: writer.table_ending)  # a file for each recording
+_WITH_FILES = _named(lambda writer: writer.table_ending)  # formats that write a file for each recording
 
 
 @dataclass
@@ -58,7 +58,7 @@ class InferenceOptions(PretrainedArguments, page="inference"):
     )
     device: str = flag("auto", f"Device: {DEVICE_HELP}")
     on_bad_audio: Literal["fail", "skip"] = flag(
-        "skip", "Unreadable recordings: skip lists the reason beside the output, fail stops at the first."
+        "skip", "Unreadable recordings: skip lists them beside the output with the reason, fail stops at the first."
     )
 
 
@@ -93,8 +93,8 @@ class PredictOptions(TrainedModelArguments, InferenceOptions, page="prediction")
     )
     rows: Literal["clips", "windows", "segments"] | None = flag(
         None,
-        "What gets a row: clips is a whole recording, windows each window of it, segments each stretch in which a "
-        "class is detected (default: segments with --window_seconds or --hop_seconds, else clips).",
+        "What a row describes: a recording (clips), a window (windows) or a stretch in which a class is detected "
+        "(segments) (default: segments with --window_seconds or --hop_seconds, else clips).",
     )
     top_k: int = flag(1, "number of classes to name, most likely first.", check=COUNT, only="clips, windows")
     aggregate: Literal["mean", "max"] = flag(
@@ -102,14 +102,15 @@ class PredictOptions(TrainedModelArguments, InferenceOptions, page="prediction")
     )
     threshold: float = flag(
         DEFAULT_THRESHOLD,
-        "start one at the window whose probability reaches this and the model's own threshold of the class, "
-        "if it has one (earmark calibrate).",
+        "start a segment at the first window whose probability reaches this value and the model's own threshold for "
+        "the class, if it has one (earmark calibrate).",
         check=PROBABILITY,
         only="segments",
     )
     release_threshold: float | None = flag(
         None,
-        "end one before its first window below this (default: --threshold); lower values keep a sound in one segment.",
+        "end a segment before its first window below this value (default: --threshold); lower values keep a sound in "
+        "one segment.",
         check=PROBABILITY,
         only="segments",
     )
@@ -214,7 +215,8 @@ class PredictOptions(TrainedModelArguments, InferenceOptions, page="prediction")
             self.rows = "segments" if windowed or only_segments else "clips"
         if only_segments and self.rows == "clips":
             raise UsageError(
-                f"--format {self.format} --rows clips: this format has a time for each row. Use --rows segments"
+                f"--format {self.format} --rows clips: this format needs a start and an end in each row. Use --rows "
+                "segments"
             )
         assert self.rows is not None
         self.reject_without(
@@ -246,7 +248,7 @@ class EmbedOptions(InferenceOptions, page="embeddings"):
         "auto", "Number format of the computation; auto: bf16 on a device that computes faster in it, else fp32."
     )
     rows: Literal["clips", "windows"] = flag(
-        "clips", "What gets a row: clips is a whole recording, the mean of its windows; windows is each of them."
+        "clips", "What a row describes: a recording, by the mean over its windows (clips), or a window (windows)."
     )
 
     def validate(self) -> None:

@@ -7,16 +7,16 @@ from typing import Any
 from earmark.settings.flags import COUNT, Scope, flag
 
 TRAINING_STEPS = 10
-BATCHES = 16  # a multiple of the batches that the inference loop collects, after which it waits for data once
+BATCHES = 16  # a multiple of the 8 batches that the inference loop scores before it waits for data
 
 
 def profile_flag(steps: int, what: str, place: str, **how: Any) -> Any:
     """Declare ``--profile``.
 
     Args:
-        steps: number of steps unless one is given.
-        what: what is profiled, after ``this many``.
-        place: where the files go.
+        steps: number of steps if no number follows the flag.
+        what: noun for the steps, for the help text.
+        place: folder of the files, for the help text.
         **how: other arguments of :func:`earmark.settings.flags.flag`.
     """
     text = (

@@ -30,7 +30,7 @@ class RunArguments(Settings, page="run"):
     overwrite_output_dir: bool = flag(False, "Replace a run that is already in the output folder.", scope=Scope.ONCE)
     resume: bool = flag(
         False,
-        "Resume from the newest whole checkpoint of the output folder; start from the beginning without one.",
+        "Resume from the newest complete checkpoint in the output folder; start from the beginning if there is none.",
         scope=Scope.ONCE,
     )
     num_processes: int | None = flag(
@@ -51,7 +51,7 @@ class RunArguments(Settings, page="run"):
         metavar="DIR",
         scope=Scope.MACHINE,
     )
-    report: bool = flag(True, "Write report.html, a page with figures, charts and audio, into the run folder.")
+    report: bool = flag(True, "Write report.html, a page with metrics, charts and audio, into the run folder.")
     profile: int | None = profile_flag(TRAINING_STEPS, "training steps", "profile/ in the run folder")
     logging_dir: str | None = flag(
         None, "Folder for TensorBoard events (default: runs/ in the output folder).", scope=Scope.MACHINE

@@ -41,7 +41,7 @@ class ServeOptions(TrainedModelArguments, page="serving"):
     batch_size: int = flag(32, "Windows per batch.", check=COUNT)
     batch_delay_ms: float = flag(
         5.0,
-        "How long a window waits for others to share its batch, in milliseconds.",
+        "How long a window waits for other windows to share its batch, in milliseconds.",
         check=within(0, 1000, "0 to 1000"),
     )
     precision: Literal["fp32", "bf16", "fp16"] = flag("fp32", "Number format of the computation.")
@@ -53,7 +53,7 @@ class ServeOptions(TrainedModelArguments, page="serving"):
     max_seconds: float = flag(300.0, "Longest recording, in seconds; decoding stops there (413).", check=above(0))
     max_timeline_seconds: float = flag(
         3600.0,
-        "Longest recording of /v1/timeline and /v1/stream, which work window by window, in seconds.",
+        "Longest recording, in seconds, for /v1/timeline and /v1/stream, which work window by window.",
         check=above(0),
     )
     decode_timeout_seconds: float = flag(

@@ -28,7 +28,7 @@ from earmark.settings.training_flags import TrainingArguments
 
 TRAIN_CLASSES = (DataArguments, ModelArguments, RunArguments, TrainingArguments)
 _EXAMPLES_MODEL = "facebook/wav2vec2-base"
-_OLD_DEFAULTS = {"num_train_epochs": 3.0, "optim": "adamw_torch"}  # in run_config.yaml of earlier versions
+_OLD_DEFAULTS = {"num_train_epochs": 3.0, "optim": "adamw_torch"}  # defaults in the run_config.yaml of earlier versions
 
 
 @dataclass
@@ -41,7 +41,7 @@ class TrainSettings:
         run: run settings.
         training: settings of the trainer, which do not import Transformers.
         notes: one line for each old flag that was translated or left out.
-        words: the command line that they were read from, to start more processes with it.
+        words: the command line that holds these settings, to start more processes with it.
         typed: names of the settings given on the command line or as Python keywords, not in a file.
 
     Raises:
@@ -77,7 +77,7 @@ class TrainSettings:
         """Return a copy of the settings with other values, by the names of their flags.
 
         Raises:
-            UsageError: a flag refuses its value.
+            UsageError: a value is invalid.
         """
         names = ("data", "model", "run", "training")
         parts = {name: getattr(self, name) for name in names}
@@ -104,8 +104,8 @@ class TrainSettings:
         for part in self.parts:
             for name, one in declared_flags(type(part)).items():
                 value = getattr(part, name)
-                # A run saves all of its settings, so a default value in a file is no mistake; on the command line it
-                # is refused, too.
+                # A run saves all of its settings, so a file may hold default values of flags that have no effect. On
+                # the command line, such a flag is refused even with its default value.
                 is_set = bool(value) and value not in (one.default, _OLD_DEFAULTS.get(name))
                 if Scope.EPOCHS in one.scope and (is_set or (name in self.typed and value is not None)):
                     raise UsageError(f"--few_shot trains no epochs, so --{name} has no effect. Leave one of them out.")
@@ -163,7 +163,7 @@ def from_keywords(values: Mapping[str, object]) -> TrainSettings:
     """Read Python keywords.
 
     Raises:
-        UsageError: an unknown name, with the nearest one; or see :func:`parse_train`.
+        UsageError: a name is unknown (the message suggests the nearest one); or see :func:`parse_train`.
     """
     return train_settings(
         read_values(values, declared_flags(*TRAIN_CLASSES), takes_old_flags=True), do_train=True, do_eval=True
@@ -171,7 +171,7 @@ def from_keywords(values: Mapping[str, object]) -> TrainSettings:
 
 
 def with_config_flag(words: Sequence[str]) -> list[str]:
-    """Words of ``run_audio_classification.py`` in which a leading file is the value of ``--config``."""
+    """Return the words of ``run_audio_classification.py``, with ``--config`` before a leading file."""
     leading_file = bool(words) and words[0].endswith((".json", ".yaml", ".yml"))
     return ["--config", *words] if leading_file else list(words)
 

@@ -47,7 +47,7 @@ class LossArguments(Settings, page="loss", scope=Scope.TRAINED):
     )
     sampler: Literal["random", "balanced"] = flag(
         "random",
-        "Clips of an epoch: random is each of them once; balanced is the same number, each class equally often.",
+        "Clips of an epoch: random draws each clip once; balanced draws as many clips, but each class equally often.",
     )
     focal_gamma: float = flag(
         0.0,
@@ -59,7 +59,7 @@ class LossArguments(Settings, page="loss", scope=Scope.TRAINED):
     def validate(self) -> None:
         """Check that classes are not balanced twice."""
         super().validate()
-        if str(self.class_weights).lower() == "none":  # from a search, or a file of settings
+        if str(self.class_weights).lower() == "none":  # a search or a configuration file may give the text
             self.class_weights = None
         if self.sampler == "balanced" and self.class_weights == "balanced":
             raise UsageError("--sampler balanced and --class_weights balanced balance classes twice. Keep one of them.")
@@ -163,7 +163,7 @@ class TrainingArguments(
     )
     global_batch_size: int | None = flag(
         None,
-        "Clips per optimizer step over all devices; sets the accumulation, so that 1 card and 8 cards learn the same.",
+        "Clips per optimizer step over all devices; sets the accumulation so that a step is the same on 1 card and on 8.",
         check=COUNT,
     )
     bucket_waste: float = flag(
@@ -174,7 +174,7 @@ class TrainingArguments(
     )
     head_learning_rate: float | None = flag(
         None,
-        "Peak learning rate of the head (default: the same; 5 times it if a batch was scaled up).",
+        "Peak learning rate of the head (default: that of the body; 5 times that if it was raised for a large batch).",
         check=not_negative(),
     )
     layer_decay: float | None = flag(
@@ -246,9 +246,9 @@ class TrainingArguments(
     metric_for_best_model: str | None = _changed("metric_for_best_model", "accuracy")
     # None (all) in Transformers: a checkpoint of a 95 M parameter model with its optimizer is 1.1 GB.
     save_total_limit: int | None = _changed("save_total_limit", 2)
-    # True in Transformers: the columns are made by this project's own collator, none is unused.
+    # True in Transformers: this project's own collator makes the columns, and the model uses all of them.
     remove_unused_columns: bool = _changed("remove_unused_columns", False)
-    # group_by_length and batch_rebalance, too, in Transformers: batches of similar length come from --bucket_waste.
+    # Transformers also has group_by_length and batch_rebalance; here, --bucket_waste makes batches of similar length.
     train_sampling_strategy: Literal["random", "sequential"] = _changed("train_sampling_strategy", "random")
     # One name in Transformers' own parser; earmark allows several.
     report_to: list[str] = _changed("report_to", ["none"])  # noqa: RUF009 - returns a field
@@ -331,7 +331,7 @@ class TrainingArguments(
             raise MissingExtraError("--deepspeed needs the package deepspeed. Install it: pip install deepspeed.")
 
     def _settle_length(self) -> None:
-        """Let ``--max_steps`` determine the length, and refuse flags that have no effect without evaluations."""
+        """Let ``--max_steps`` set the training length, and refuse flags that have no effect without evaluations."""
         if self.max_steps > 0 and self.num_train_epochs is None:
             self.num_train_epochs = 3.0  # Transformers' default, which Trainer compares but does not use
         if self.early_stopping_patience and self.eval_strategy == "no":
@@ -341,7 +341,7 @@ class TrainingArguments(
             )
         if self.eval_epochs is not None and self.eval_epochs > 1 and self.eval_strategy == "steps":
             raise UsageError(
-                f"--eval_epochs {self.eval_epochs}: has no effect with --eval_strategy steps. Set --eval_epochs 1 or "
+                f"--eval_epochs {self.eval_epochs} has no effect with --eval_strategy steps. Set --eval_epochs 1 or "
                 "choose another --eval_strategy."
             )
 
@@ -372,7 +372,7 @@ class TrainingArguments(
             )
 
     def _rename_gradient_checkpointing(self) -> None:
-        """Pass the old name on to the new one, because Transformers would warn at each run."""
+        """Copy values from an old name to its new name, because Transformers warns of the old name in each run."""
         for name in ("checkpointing", "checkpointing_kwargs"):
             old, new = getattr(self, f"gradient_{name}"), getattr(self, f"activation_{name}")
             if old is not None and new is None:

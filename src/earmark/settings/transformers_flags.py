@@ -382,7 +382,7 @@ class TransformersFlags(Settings, page=HIDDEN):
         metavar="FILE",
     )
     debug: str | list[str] = flag("", "Debug features of Transformers: underflow_overflow.", metavar="FEATURE")
-    skip_memory_metrics: bool = flag(True, "Leave memory figures out of the metrics.")
+    skip_memory_metrics: bool = flag(True, "Leave the memory use out of the metrics.")
     do_train: bool = flag(False, "Train (run_audio_classification.py only).")
     do_eval: bool = flag(False, "Evaluate (run_audio_classification.py only).")
     do_predict: bool = flag(

@@ -12,7 +12,7 @@ from earmark.errors import UsageError
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML as people mean it: ``no`` is a word and ``3e-5`` a number (YAML 1.1 has both otherwise)."""
+    """YAML as people mean it: ``no`` is a word and ``3e-5`` a number, unlike in YAML 1.1."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - PyYAML's own class attribute
 
