@@ -69,7 +69,7 @@ def test_a_column_of_numbers_and_texts_is_said_to_be_one() -> None:
 def test_a_column_that_is_another_for_each_clip_is_left_out_aloud() -> None:
     columns, notes = slices(table(60, name=[f"clip {i}" for i in range(60)]), np.ones(60, bool), np.ones(60), None)
     assert "name" not in [column["name"] for column in columns]
-    assert notes == ["no figures by column 'name': it has 60 values for 60 clips"]
+    assert notes == ["not divided by column 'name': it has 60 values for 60 clips"]
 
 
 def test_of_many_groups_the_worst_are_shown() -> None:

@@ -51,7 +51,7 @@ def test_evaluate_with_the_file_a_run_was_trained_with(tmp_path: Path) -> None:
     assert (options.model_name_or_path, options.output_dir) == ("runs/a", None)
     assert (options.data_dir, options.label_column_name) == ("d", "word")
     assert options.per_device_eval_batch_size == 4
-    assert notes == [f"{path}: a training configuration; 4 settings not used here"]
+    assert notes == [f"{path}: a training configuration; this command ignores 4 settings"]
     with pytest.raises(UsageError, match="no model"):
         parse_evaluate(["--config", path])
 

@@ -12,9 +12,9 @@ earmark calibrate RUN --data_dir DIR [flags]
 RUN is a run folder or a model folder, which gets a file decision.json""",
     groups={"decision": "what is fitted", "evaluation": "on which clips", "data": "data", "model": "loading the model"},
     notes="""
-predict, evaluate, serve, export, push and Classifier apply decision.json; without the file they work as before.
-`earmark train` has the same flags. The printed figures come from cross-fitting: each half of the
-clips is scored with values fitted on the other half.""",
+predict, evaluate, serve, export, push and Classifier apply decision.json; without the file, they use the model's own
+probabilities and default thresholds. `earmark train` has the same flags. The printed metrics come from cross-fitting:
+each half of the clips is scored with a temperature and thresholds fitted on the other half.""",
     examples="""
 earmark calibrate runs/first --data_dir recordings
 earmark calibrate runs/first --data_dir recordings --target_precision 0.95

@@ -52,8 +52,9 @@ class Command:
         settings: settings class; for a command with ``parse`` all classes whose flags its page shows.
         page: its help page.
         words: settings that words without a flag set, in order; a list takes all remaining words.
-        training_file: whether ``--config`` also takes the file of a training run, whose other settings are left out.
-        trained_model: whether the model that the run started from is read from such a file nevertheless.
+        training_file: whether ``--config`` also takes the file of a training run. Settings that only training has are
+            left out.
+        trained_model: whether the command reads from such a file which model the run started from.
         parse: reads the command line instead of this class.
         needs_files: whether ``--config`` is a flag.
         needs_training: whether it needs the packages of the extra ``train``, whatever model it is given.
@@ -118,7 +119,7 @@ class Command:
         if not self.trained_model:
             unused |= {name for name in settings if name in trained and Scope.TRAINING in trained[name].scope}
         given = read_file(path, {name: value for name, value in settings.items() if name not in unused}, own)
-        given.notes.append(f"{path}: a training configuration; {counted(len(unused), 'setting')} not used here")
+        given.notes.append(f"{path}: a training configuration; this command ignores {counted(len(unused), 'setting')}")
         return given
 
 
@@ -129,7 +130,7 @@ def print_summary(module: str, function: str) -> Callable[[Any], None]:
     """
 
     def does(options: Any) -> None:
-        if is_main_process():  # the launcher's other ranks would compute and write the same
+        if is_main_process():  # the launcher's other ranks would compute and write the same results
             print(getattr(import_module(module), function)(options).summary)
 
     return does

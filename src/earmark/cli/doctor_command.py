@@ -96,8 +96,8 @@ _PAGE = HelpPage(
     usage="earmark doctor [flags]",
     text="""
 Checks drivers, npu-smi or nvidia-smi, CANN and its libraries, versions that belong together, codecs, disks and the
-hub; imports torch in a process of its own, so that it also reports when that fails or hangs; computes and trains a
-little on every device and compares the results with those of the CPU.""",
+hub. Imports torch in a separate process, to report an import that fails or hangs. Computes and trains a little on every
+device, and compares the results with those of the CPU.""",
     notes="Exit codes: 0 fine (warnings allowed), 2 something has to be fixed, or there is no card to test.",
     examples="""
 earmark doctor

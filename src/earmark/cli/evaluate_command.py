@@ -12,8 +12,8 @@ earmark evaluate MODEL --data_dir DIR [flags]
 MODEL is a run folder, a model folder, an export or a hub name""",
     groups={"evaluation": "evaluation", "data": "data", "model": "loading the model"},
     notes="""
-Data without splits: the clips that the run held out are scored, because its splits.csv names them. Clips of a
-given split that the model was trained on are counted and marked.
+If the data has no splits, earmark scores the clips that the run held out, which its splits.csv lists. If the data has
+splits, earmark counts and marks clips of --split that the model was trained on.
 
 Results go into evaluation_SPLIT in the model's folder; if that has an evaluation of other clips, into
 evaluation_SPLIT_2 and so on. An --output_dir with an evaluation of other clips or another model is refused.""",

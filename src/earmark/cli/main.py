@@ -1,6 +1,7 @@
 """``earmark COMMAND ...``: find the command, set up logging, turn errors into one line and an exit code.
 
-Imports nothing heavy: a command's module is imported when it is called, torch when the command runs.
+Imports nothing heavy: a command's module is imported when the user calls the command, and torch when the command needs
+it.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ _RANK_0_SPEAKS_WITHIN_S = 10.0
 # Warnings of torch about settings that are intended, or that earmark reports itself.
 _NOT_SHOWN = (
     "This DataLoader will create",  # earmark warns before training
-    ".*find_unused_parameters=True was specified",  # with LayerDrop a step may leave out no layer
+    ".*find_unused_parameters=True was specified",  # LayerDrop needs it, although a step may drop no layer
     "Grad strides do not match bucket view strides",
     "'pin_memory' argument is set as true but",
 )
@@ -108,18 +109,20 @@ def guarded(run: Callable[[], None], debug: bool, *, computes: bool = True) -> i
                 _say(f"earmark: {exc}")
             return exc.exit_code
         if not is_main_process() and (isinstance(exc, UsageError) or exc.of_all_ranks):
-            time.sleep(_RANK_0_SPEAKS_WITHIN_S)  # a launcher ends this rank meanwhile if rank 0 reports the same
+            time.sleep(
+                _RANK_0_SPEAKS_WITHIN_S
+            )  # if rank 0 reports the same error, the launcher ends this rank meanwhile
         _say(f"earmark: {_of_rank()}error: {exc}")
         return exc.exit_code
     except KeyboardInterrupt:
         _say("earmark: interrupted")
         return 130
     except BrokenPipeError:
-        # The reader of the output has ended (`| head`). Python would report it again at exit.
+        # The reader of the output has ended (`| head`). Without this, Python would report the broken pipe again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as exc:  # the outermost boundary: nothing above can report it
-        # `print` to a terminal or device drops what it cannot write, so only another write shows that it was the print
+        # A failed `print` to a terminal or device discards its text, so only another write shows that printing failed.
         failed_write = isinstance(exc, OSError) and exc.filename is None
         if failed_write and (fault := _output_fault("\n")) is not None:
             _say(f"earmark: error: {fault}")
@@ -169,7 +172,7 @@ def _leave_the_other_ranks() -> None:
 
 
 def _say(line: str) -> None:
-    """Print a last line, if somebody can read it: `| tee log` may have ended with the same Ctrl-C."""
+    """Print a last line, unless the stream is closed: the same Ctrl-C may have ended `| tee log`."""
     for stream in (sys.stdout, sys.stderr):
         try:
             if stream is sys.stderr:
@@ -195,7 +198,7 @@ def _of_rank() -> str:
 
 
 def set_up_logging() -> None:
-    """Show log lines of this project on stderr: all on rank 0, errors on others; and warnings of libraries."""
+    """Show log lines of this project (rank 0: all, other ranks: errors) and warnings of libraries on stderr."""
     speaks = is_main_process()
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
@@ -205,7 +208,7 @@ def set_up_logging() -> None:
     logger.propagate = False
     for message in _NOT_SHOWN:
         warnings.filterwarnings("ignore", message=message, category=UserWarning)
-    # These libraries read them when they are imported. Variables that the user has set stay unchanged.
+    # The libraries read these variables when they are imported. Variables that the user has set stay unchanged.
     for name in ("TRANSFORMERS_VERBOSITY", "DATASETS_VERBOSITY", "HF_HUB_VERBOSITY"):
         os.environ.setdefault(name, "warning" if speaks else "error")
 

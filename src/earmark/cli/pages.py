@@ -12,7 +12,7 @@ from earmark.settings.kinds import shown
 
 _METAVAR = {int: "N", float: "X", dict: "JSON"}
 _INDENT = " " * 6
-_WORDS_AND_FLAGS = ("model_name_or_path", "data_dir")  # words without a flag in some commands, flags in others
+_WORDS_AND_FLAGS = ("model_name_or_path", "data_dir")  # some commands take these without a flag, others as flags
 
 
 def help_page(command: Command, *, everything: bool = False) -> str:

@@ -20,7 +20,7 @@ MODEL is a run folder, a model folder, an export or a hub name""",
     groups={"prediction": "prediction", "inference": "computation", "model": "loading the model"},
     notes="""
 A recording that cannot be read does not stop the others: OUTPUT.bad_audio.csv lists the reason. The exit code is 2
-if none could be read or results could not be written. OUTPUT.earmark.json records the model and the settings;
+if no recording could be read or results could not be written. OUTPUT.earmark.json records the model and the settings;
 --resume refuses to mix in results of another model or other settings.""",
     examples="""
 earmark predict runs/first new_recordings --output labels.csv

@@ -20,16 +20,16 @@ class PrepareOptions(Settings):
     )
 
     name: str | None = flag(None, "Name of the data set.")
-    source: str | None = flag(None, "Its folder or archive.")
+    source: str | None = flag(None, "Folder or archive of the data set.")
     output: str | None = flag(
         None,
         "Folder for all.csv, or train.csv, validation.csv and test.csv; and left_out.csv (required).",
         metavar="DIR",
     )
     on_missing: Literal["fail", "skip"] = flag(
-        "fail", "Files that the data set's tables name and that do not exist: fail, or leave them out and list them."
+        "fail", "Missing files that the data set's tables name: fail stops, skip leaves them out and lists them."
     )
-    overwrite: bool = flag(False, "Replace manifests that exist.")
+    overwrite: bool = flag(False, "Replace existing manifests.")
 
 
 def _prepare(options: PrepareOptions) -> None:
@@ -46,7 +46,7 @@ def _text() -> str:
 
     lines = [
         "Reads the data set's own tables and file names, checks that every file exists, and writes CSV manifests",
-        "(path, label, and its folds, speakers or sources) for earmark train. No recording is changed, copied or",
+        "(path, label, and the folds, speakers or sources) for earmark train. No recording is changed, copied or",
         "downloaded; an archive (.zip, .tar.gz) is extracted once, into $EARMARK_CACHE or ~/.cache/earmark.",
         "",
         "data sets",

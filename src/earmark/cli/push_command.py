@@ -16,10 +16,10 @@ _PAGE = HelpPage(
     summary="upload a trained model to the hub, with its card",
     usage="""
 earmark push RUN ORG/NAME [flags]
-RUN is a run folder; ORG/NAME is the repository on the hub, NAME alone is one of your own""",
+RUN is a run folder; ORG/NAME is the repository on the hub, NAME alone is a repository of your own""",
     notes="""
 Uploads weights, configuration, feature extractor, model card and metrics in one commit; settings, predictions and
-logs stay here. HF_ENDPOINT names a mirror.
+logs stay on this machine. HF_ENDPOINT names a mirror.
 
 Then, on any machine:
   earmark predict ORG/NAME recordings""",

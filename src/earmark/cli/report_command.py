@@ -17,7 +17,7 @@ class ReportOptions(Settings):
 
     runs: list[str] = flag([], "Runs to compare.")
     split: Literal["test", "validation", "unseen"] | None = flag(
-        None, "Predictions to compare (default: the first of these that all runs have)."
+        None, "Split whose predictions are compared (default: the first of these that all runs have)."
     )
     output: str | None = flag(
         None, "Also write a page with the clips on which two runs differ, to listen to.", metavar="FILE.html"
@@ -48,10 +48,10 @@ _PAGE = HelpPage(
     usage="""
 earmark report RUN RUN... [flags]
 RUN is a run folder of `earmark train`, an output folder of `earmark evaluate`, or the folder of a
-cross-validation, which counts with the test clips of all folds. Each run is compared with the
-first, on the same clips""",
+cross-validation, which counts as one run on the test clips of all folds. Each run is compared
+with the first, on the same clips""",
     text="""
-Prints figures with 95 % intervals, differences with intervals from a paired bootstrap, and McNemar's exact test
+Prints metrics with 95 % intervals, differences with intervals from a paired bootstrap, and McNemar's exact test
 (Wilcoxon's for --task regression). If the clips have ten groups or more (--group_column), whole groups are drawn, and
 a sign-flip test over groups takes the place of these tests. The report of a single run is RUN/report.html; train and
 evaluate write it.""",

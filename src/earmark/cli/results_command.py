@@ -15,7 +15,7 @@ class ResultsOptions(Settings):
     REQUIRED = ("runs",)
     MISSING = "no run folders. Name them: earmark results RUN..."
 
-    runs: list[str] = flag([], "Run folders, or folders of them.")
+    runs: list[str] = flag([], "Run folders, or folders of run folders.")
 
 
 def _results(options: ResultsOptions) -> None:

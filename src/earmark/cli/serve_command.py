@@ -29,7 +29,7 @@ MODEL is a run folder, a model folder, an export or a hub name""",
     notes="""
 / is the page. POST /v1/classify and /v1/timeline (long recordings) take the bytes of a recording, a form with a
 file, or JSON with the recording in base64 (Hugging Face's form); WS /v1/stream takes audio while it is recorded.
-Also there: /healthz, /readyz, /metrics, /openapi.json""",
+Other paths: /healthz, /readyz, /metrics, /openapi.json""",
     examples="""
 earmark serve runs/first
 curl --data-binary @a.wav http://127.0.0.1:8000/v1/classify?top_k=3

@@ -29,7 +29,7 @@ def run_example(words: Sequence[str]) -> None:
         return
     from earmark.evaluate.evaluate_model import evaluate
 
-    if is_main_process():  # the launcher's other ranks would score and write the same
+    if is_main_process():  # the launcher's other ranks would compute and write the same results
         outcome = evaluate(evaluation_options(settings))
         _print_results(outcome.folder, "eval")
         print(outcome.summary)

@@ -27,8 +27,8 @@ class ExportComparison:
         clips: number of clips.
         lengths: clip lengths that were compared, in samples.
         batch_sizes: batch sizes that were compared.
-        largest_difference: largest difference of a probability; for a regression, of a number in standard deviations
-            over the clips.
+        largest_difference: largest difference between two probabilities; for a regression, between two numbers, in
+            standard deviations over the clips.
         flips: number of clips with another prediction: another most likely class, or other labels above 0.5.
         agreement: fraction of the whole recordings with the same prediction.
         accuracy: accuracy of PyTorch and of the export on the labelled recordings; ``None`` without labels.

@@ -45,7 +45,7 @@ class ExportDescription:
         takes_num_samples: whether the file has a second input, ``num_samples`` (B,) int64, the length of each clip.
         fixed_shape: ``[B, T]`` if the file takes batches of this shape only, else ``None``.
         decision: how to turn probabilities into predictions, as in ``decision.json`` in the same folder; ``None`` to
-            predict the most likely class. The model file already applies the temperature in it.
+            predict the most likely class. The model file already applies its temperature.
         versions: versions of the packages that made the file.
         checked: what was compared with PyTorch, and the results.
         task: meaning of the output. ``single_label``: probabilities that add up to 1; ``multi_label``: a probability

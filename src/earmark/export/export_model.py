@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 _PACKAGES = {"earmark", "torch", "transformers"}  # an export records their versions
 _OF_ONNX = {"onnx", "onnxscript", "onnxruntime"}
-_WORTH_A_WARNING = 0.005  # loss of accuracy, or fraction of changed predictions, of an int8 export
+_WORTH_A_WARNING = 0.005  # an int8 export warns above this loss of accuracy, or fraction of changed predictions
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def export(options: ExportOptions) -> ExportOutcome:
             unfinished.chmod(0o755)
             unfinished.replace(output)
     finally:
-        shutil.rmtree(unfinished, ignore_errors=True)  # after success it has been renamed
+        shutil.rmtree(unfinished, ignore_errors=True)  # without effect after success, because the folder was renamed
     return ExportOutcome(output, description, _summary(output, description, comparison, recordings, options))
 
 
@@ -169,7 +169,7 @@ def describe(
 
 def _versions(format: str) -> dict[str, str]:
     packages = _PACKAGES if format == "pt2" else _PACKAGES | _OF_ONNX
-    # The modules know their versions; onnxruntime can be installed by packages of other names.
+    # From the modules, because onnxruntime may come from a package with another name.
     return {name: str(import_module(name).__version__) for name in sorted(packages)}
 
 

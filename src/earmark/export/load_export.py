@@ -83,7 +83,7 @@ class ExportedModel:
         Raises:
             DeviceError: there is no such device, or the installed runtime cannot use it.
             ModelError: the model file is damaged, or ``export.json`` does not belong to it.
-            MissingExtraError: a torch.export file, and torch is not installed.
+            MissingExtraError: the model file is a torch.export file, and torch is not installed.
         """
         path = self.folder / self.description.model_file
         if self.description.format == "pt2":
@@ -103,7 +103,7 @@ def load_any(source: ModelSource) -> AudioModel | ExportedModel:
     Raises:
         ModelError: the folder holds neither, or it is damaged.
         UsageError: the model's task is not ``source.task``.
-        MissingExtraError: a trained model, and torch or Transformers is not installed.
+        MissingExtraError: the folder holds a trained model, and torch or Transformers is not installed.
     """
     folder = local_folder(str(source.name_or_path))
     if folder is not None and is_export(folder):

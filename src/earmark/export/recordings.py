@@ -21,7 +21,8 @@ from earmark.text import counted, none_could
 logger = logging.getLogger(__name__)
 
 _GENERATED_CLIPS = 24
-_LOOKED_AT, _LOOKED_AT_FOR_EACH = 2000, 20  # recordings compared with the training clips, at most: in all, per clip
+# At most this many recordings are compared with the training clips: in total, or if more, for each wanted recording.
+_LOOKED_AT, _LOOKED_AT_FOR_EACH = 2000, 20
 _SYLLABLE_S = 0.18
 # First and second formant of five vowels in hertz (Peterson and Barney 1952, men, rounded).
 _VOWELS_HZ = ((270, 2290), (530, 1840), (730, 1090), (570, 840), (300, 870))

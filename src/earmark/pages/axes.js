@@ -100,7 +100,7 @@ function spectrogram(of, { name = "", most = 4, gap = .12 } = {}) {
     colours: linear("dB, 0 = loudest", -range_db, 0, { most: 4, exact: true }) });
 }
 function outline(values, seconds) {
-  // peaks: the peak of each of many equal parts of a recording
+  // values: the peak of each of many equal parts of a recording
   const svg = drawn("svg", { viewBox: `0 -1 ${values.length} 2`, preserveAspectRatio: "none", role: "img",
     "aria-label": `waveform: time from 0 to ${Number(seconds.toPrecision(3))} s, largest amplitude ${Math.max(...values)} of full scale` });
   values.forEach((value, i) => {
@@ -129,7 +129,7 @@ function axes(text, x, y, { className = "curve", width = 300, height = 180 } = {
   return { svg, X, Y };
 }
 function histogram(title, counts, low, high, { name, of = "clip", text = "" }) {
-  // counts: of equal parts of the range from low to high; name: of the axis below, with its unit
+  // counts: one for each of the equal parts of the range from low to high; name: name and unit of the x axis
   const total = counts.reduce((sum, one) => sum + one, 0), width = (high - low) / counts.length;
   const x = linear(name, low, high, { exact: true }), y = linear(`${of}s`, 0, Math.max(1, ...counts), { most: 4, whole: true });
   const round = roundStep(width, 1), step = Math.abs(round - width) < 1e-6 * width ? round : roundStep(width, 10);
@@ -143,5 +143,5 @@ function histogram(title, counts, low, high, { name, of = "clip", text = "" }) {
   });
   return make("figure", {}, make("figcaption", { textContent: title }), svg);
 }
-// The two ends of the bars in a column of a table, above them.
+// The values at both ends of the bars in a column, for its heading.
 const ends = (low, high) => make("span", { className: "ends" }, make("span", { textContent: low }), make("span", { textContent: high }));

@@ -165,7 +165,7 @@ def _find_recording(audio: Any, where: str, sampling_rate: float | None) -> Clip
 
 
 def source_name(audio: object, where: str = "audio") -> str:
-    """Return the path or file name of a recording, else its position in a batch, or its type."""
+    """Return the path or file name of a recording; without one, its position in a batch or its type."""
     name = None
     if isinstance(audio, (str, os.PathLike)):
         name = os.fsdecode(audio)
@@ -286,7 +286,7 @@ def as_samples(samples: object, where: str) -> np.ndarray:
 
 
 def _to_numpy(samples: object) -> np.ndarray:
-    torch = sys.modules.get("torch")  # whoever passes a tensor has imported it
+    torch = sys.modules.get("torch")  # a caller who passes a tensor has imported torch
     if torch is not None and isinstance(samples, torch.Tensor):
         tensor = samples.detach().cpu()
         is_half = tensor.is_floating_point() and tensor.element_size() < 4
@@ -339,7 +339,10 @@ def _rate_hz(rate: Any, where: str) -> float:
 
 
 def _read_file(file: Any, source: str) -> bytes:
-    """Read an open file from its start, and restore its position. A file without seek is read from where it is."""
+    """Read an open file from its start, and restore its position.
+
+    A file that cannot seek is read from its current position.
+    """
     try:
         position = file.tell() if _is_seekable(file) else None
         if position is not None:
@@ -347,7 +350,7 @@ def _read_file(file: Any, source: str) -> bytes:
         data = file.read()
         if position is not None:
             file.seek(position)
-    except Exception as exc:  # closed, or whatever the caller's object raises
+    except Exception as exc:  # the file is closed, or the caller's object raises any other error
         raise AudioError(source, f"cannot be read ({first_line(exc)})") from exc
     if isinstance(data, (bytes, bytearray, memoryview)):
         return bytes(data)

@@ -14,12 +14,12 @@ REMEDY = (
 
 
 def lacks_background(task: Task, decision: Decision, background_class: str | None) -> bool:
-    """Return whether a model predicts one of its classes for any audio: no background class, and rejects nothing."""
+    """Return whether a model has no background class and rejects nothing, so that any audio gets one of its classes."""
     return task.has_one_class and background_class is None and not decision.rejects
 
 
 def warn_of_windows(where: str, labels: Sequence[str]) -> str:
-    """Return the warning for a model that :func:`lacks_background`. ``where`` names the flag that makes windows."""
+    """Return the warning if :func:`lacks_background` is true; ``where`` names the flag that makes windows."""
     return (
         f"{where}: this model has no background class, so windows with none of its {len(labels)} classes "
         f"also get one of these labels. {REMEDY}"

@@ -140,7 +140,7 @@ class PartFile:
 
     def write(self, rows: str | bytes) -> None:
         """Append rows of the current recording."""
-        assert self._rows is not None  # only unfinished recordings have rows
+        assert self._rows is not None  # opened if any recording is unfinished
         with self._translated():
             self._rows.write(rows.encode("utf-8", ANY_NAME) if isinstance(rows, str) else rows)
 
@@ -280,7 +280,7 @@ class PartFile:
             logger.info("Resuming: %s of %d are in %s", self._count_finished(), len(self._sources), self._part)
 
     def _check_sources(self) -> None:
-        """Reject other recordings, because their rows would be mixed with earlier ones."""
+        """Reject recordings other than those of the stopped job, because the output would mix their rows."""
         here = set(self._sources)
         gone = [entry["path"] for entry in self._finished if entry["path"] not in here]
         if gone:
@@ -298,7 +298,7 @@ class PartFile:
         in_order = [entry["path"] for entry in self._finished] == list(self._sources[: len(self._finished)])
         if self.state and not in_order:
             raise UsageError(
-                f"--resume: {self._part} counts time from the start of the first recording, but new recordings now "
+                f"--resume: {self._part} counts time from the start of the first recording, but new recordings "
                 f"come before its last one. Start again with --overwrite"
             )
 

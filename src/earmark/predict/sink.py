@@ -59,10 +59,10 @@ class Sink(Protocol):
             state: state of the rows after it.
 
         Returns:
-            The reason why its results could not be written, if only they are affected.
+            An error if the results of only this recording could not be written, else ``None``.
 
         Raises:
-            OutputError: nothing can be written any more.
+            OutputError: no more results can be written.
         """
 
     def drop(self) -> None:
@@ -137,7 +137,7 @@ def _is_same_file(output: Path, source: str) -> bool:
 
 
 def longest_name(folder: Path) -> int:
-    """Return the maximum bytes of a file name in a folder; 255 if unknown."""
+    """Return the maximum length of a file name in a folder, in bytes; 255 if unknown."""
     if not hasattr(os, "pathconf"):
         return 255
     try:

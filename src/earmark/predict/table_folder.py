@@ -166,7 +166,7 @@ class TableFolder:
     """The tables of a job; see :func:`open_table_folder`."""
 
     state: Mapping[str, Any] = {}
-    earlier_unreadable = 0  # they have no table, so they are retried
+    earlier_unreadable = 0  # unreadable recordings have no table, so a resumed job retries them
 
     def __init__(
         self, folder: Path, names: dict[str, str], head: str, provenance: Provenance, journal: _Journal

@@ -32,7 +32,7 @@ def table_names(
         sources: paths of the recordings.
         inputs: files and folders that were given.
         ending: appended to the recording's name, e.g. ``.selections.txt``.
-        longest: maximum bytes of a file name in the file system.
+        longest: maximum length of a file name in the file system, in bytes.
         case_sensitive: whether the file system distinguishes ``A`` from ``a``.
         given: names of recordings from an earlier job.
     """

@@ -332,7 +332,7 @@ def _trained_on(names: Sequence[str], read: Sequence[Predictions]) -> list[str]:
     """Return a warning for each run that was trained on any of the compared clips."""
     return [
         f"warning: {name} was trained on {int(one.trained_on.sum()):,} of these {counted(len(one.clips), 'clip')} "
-        "(trained_on in its predictions), so its figures are too high and the comparison favours it. Compare the runs "
+        "(trained_on in its predictions), so its metrics look too good and the comparison favours it. Compare the runs "
         "on clips that none of them was trained on."
         for name, one in zip(names, read, strict=True)
         if one.trained_on.any()
@@ -362,7 +362,7 @@ def _units(names: Sequence[str], read: Sequence[Predictions]) -> tuple[Units, li
         return units, [f"intervals and p are over {units.in_words}: each group is drawn and tested as a whole", *notes]
     count, without = len(set(groups) - {None}), groups.count(None)
     why = f"{counted(without, 'clip')} without a group" if without else f"only {counted(count, 'group')}"
-    alike = "over clips as if they were independent, but clips of one group are not: differences look too certain"
+    alike = "over clips as if they were independent. Clips of one group are not, so differences look too certain"
     return units, [f"{why}: intervals and p are {alike}", *notes]
 
 

@@ -112,7 +112,7 @@ function parts(key, heading, all, { worst = "lowest", most = 1, words = (value) 
   }
 }
 function begin(draw) {
-  // draw the facts of the run and the split shown first; draw() draws `split`
+  // draws the facts of the run, then the first split; draw() draws the split in `split`
   const show = (name) => {
     split = data.splits[name];
     for (const one of at("splits").querySelectorAll("button")) one.ariaPressed = String(one.dataset.name === name);

@@ -56,8 +56,8 @@ def slices(
     Returns:
         ``(columns, notes)``: for each column ``{"name", "rows": [{"value", "clips", "accuracy", "low", "high",
         "differs"}], "values"}``, with 95 % intervals, and the name of the measure in place of ``accuracy``. ``differs``
-        says that the interval does not contain the figure of the whole split. Columns with one value are left out; a
-        note says why other columns are.
+        says whether the interval excludes the value of the whole split. Columns with one value are left out without a
+        note; for any other column that is left out, a note says why.
     """
     columns, notes = _columns(table, durations_s, group_column, more or {})
     return [_rows(column, values, measure) for column in columns if len(set(column.values)) > 1], notes
@@ -81,7 +81,7 @@ def _columns(
         columns += [column] if column else []
         notes += [note] if note else []
     if len(table) > _MOST_HEADERS:
-        return columns, [*notes, f"no figures by sampling rate: there are more than {_MOST_HEADERS:,} recordings"]
+        return columns, [*notes, f"not divided by sampling rate: there are more than {_MOST_HEADERS:,} recordings"]
     with ThreadPoolExecutor() as pool:
         rates = list(pool.map(own_rate_hz, table))
     names = {rate: f"{rate} Hz" if rate else "unknown" for rate in sorted(set(rates))}
@@ -104,7 +104,7 @@ def _column(name: str, values: Sequence[object]) -> tuple[_Column | None, str | 
     if not texts and len(distinct) > _MOST_VALUES:
         return _by_number(name, [math.nan if number is None else number for number in numbers], ""), note
     if len(distinct) > max(_MOST_VALUES, len(values) // 2):
-        return None, f"no figures by column {name!r}: it has {len(distinct):,} values for {sum(there):,} clips"
+        return None, f"not divided by column {name!r}: it has {len(distinct):,} values for {sum(there):,} clips"
     order = sorted(distinct, key=lambda text: (_number(text) is None, _number(text) or 0.0, text))
     return _Column(name, [_EMPTY if value is None else str(value) for value in values], [*order, _EMPTY]), note
 
@@ -132,7 +132,7 @@ def _by_number(name: str, values: Sequence[float], unit: str) -> _Column:
 
 
 def _in_few_digits(numbers: np.ndarray) -> list[str]:
-    """Format ascending numbers with as few digits as distinguish them, at least four or all before the point."""
+    """Format ascending numbers with the fewest digits that distinguish them: at least four, and all before the point."""
     whole = len(str(int(np.abs(numbers).max()))) if np.abs(numbers).max() < 1e15 else 0
     for digits in range(max(4, whole), 18):
         texts = [f"{number:.{digits}g}" for number in numbers]

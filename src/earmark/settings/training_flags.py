@@ -163,7 +163,7 @@ class TrainingArguments(
     )
     global_batch_size: int | None = flag(
         None,
-        "Clips per optimizer step over all devices; sets the accumulation so that a step is the same on 1 card and on 8.",
+        "Clips per optimizer step over all devices; sets the accumulation so that 1 card and 8 take the same steps.",
         check=COUNT,
     )
     bucket_waste: float = flag(

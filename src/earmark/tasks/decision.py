@@ -1,6 +1,6 @@
 """From probabilities to a prediction: ``decision.json``, fitted for a model and saved with it.
 
-That file has two parts. The temperature divides logits (Guo et al. 2017, "On Calibration of Modern Neural
+``decision.json`` has two parts. The temperature divides logits (Guo et al. 2017, "On Calibration of Modern Neural
 Networks", arXiv:1706.04599). The model's forward pass applies it, so every probability is calibrated.
 A threshold, for all classes or for one, is the probability below which the most likely class is not predicted;
 :meth:`Decision.top` applies it to every prediction.
@@ -74,8 +74,8 @@ class _Named(TypedDict):
 class Prediction(_Named, total=False):
     """One class and its probability; in a regression the name of the number, and the number.
 
-    With several labels a clip, ``present`` says whether this label is predicted. If the most likely class is below its
-    threshold, ``label`` is the reject label, ``below_threshold`` is that class and ``score`` is its probability.
+    With several labels per clip, ``present`` says whether this label is predicted. If the most likely class is below
+    its threshold, ``label`` is the reject label, ``below_threshold`` is that class and ``score`` is its probability.
     """
 
     below_threshold: str
@@ -92,8 +92,8 @@ class Decision:
         reject_threshold: probability below which no class is predicted; ``None`` for no threshold.
         class_thresholds: thresholds of single classes, by label; :data:`NEVER` for a class that is never predicted.
         fitted: the clips and settings of the fit, for reports.
-        task: the task of the model. With several labels each label is predicted from its threshold on, 0.5 unless
-            fitted, and there is no reject label. A regression has no thresholds.
+        task: the task of the model. With several labels, a label is predicted if its probability reaches its
+            threshold (0.5 unless fitted), and there is no reject label. A regression has no thresholds.
     """
 
     temperature: float = 1.0

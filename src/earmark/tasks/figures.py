@@ -188,7 +188,7 @@ def against_baseline(
     """
     sign = 1 if head.higher_is_better else -1
     interval = figures.intervals.get(head.name)
-    if interval is None:  # it is left out for many clips and labels, where any clear difference is significant
+    if interval is None:  # left out if there are many clips and labels; then any clear difference is significant
         worst = head.value - sign * BARELY * abs(head.baseline)
     elif only_width:
         worst = head.value - (interval.high - interval.low) / 2

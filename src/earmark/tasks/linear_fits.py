@@ -245,7 +245,7 @@ def _solve_labels(
         return weights, bias
     there = there[:, varies]
     clip_weights = np.where(there > 0, ratio[varies], 1.0)
-    clip_weights *= count / clip_weights.sum(axis=0)  # so that the strength of the penalty does not depend on the ratio
+    clip_weights *= count / clip_weights.sum(axis=0)  # so that the ratio does not change the strength of the penalty
     penalty = 1 / (strength * count)
 
     def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:

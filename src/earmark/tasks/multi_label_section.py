@@ -69,9 +69,9 @@ def confused_pairs(there: np.ndarray, predicted: np.ndarray) -> list[list[float]
         predicted: the predicted labels, bool (N, C).
 
     Returns:
-        ``[[i, j, clips, of, elsewhere], ...]``: for ``clips`` out of ``of`` clips with label ``i`` and without ``j``,
-        the model predicts ``j``; it also does so for the fraction ``elsewhere`` of the clips with neither label. There
-        are at most 20 pairs, sorted by the number of clips beyond that fraction.
+        ``[[i, j, clips, of, elsewhere], ...]``: the model predicts ``j`` for ``clips`` of the ``of`` clips that have
+        label ``i`` and not ``j``, and for the fraction ``elsewhere`` of the clips with neither label. There are at most
+        20 pairs, sorted by the number of clips beyond that fraction.
     """
     alarm = (predicted & ~there).astype(np.float64)
     clips, of = there.T.astype(np.float64) @ alarm, there.T.astype(np.float64) @ ~there
@@ -102,7 +102,7 @@ def labels_in_words(probabilities: np.ndarray, there: np.ndarray, predicted: np.
 def label_side(targets: np.ndarray, labels: Sequence[str], better: ComparedRun, worse: ComparedRun) -> Side:
     """Return the clips that ``better`` predicts better than ``worse``."""
     wrong, fewer = ((run.predictions != targets).sum(axis=1) for run in (worse, better))
-    # among clips with equal counts, those first whose probabilities of the worse run are further from the truth
+    # if the counts are equal, clips come first where the worse run's probabilities are much further from the truth
     far, near = (np.abs(run.scores - targets).sum(axis=1) for run in (worse, better))
     rows = np.flatnonzero(wrong > fewer)
     order = np.lexsort((near[rows] - far[rows], fewer[rows] - wrong[rows]))
@@ -127,7 +127,7 @@ class ChosenOfLabels:
     Attributes:
         mistakes: clips with a wrong or a missing label, the most confident first.
         groups: rows by label and kind. Kinds are ``alarm`` (wrongly predicted) and ``miss`` (wrongly not predicted),
-            the most confident first; ``right``, the least confident first; and the number of another label that is
+            the most confident first; ``right``, the least confident first; and the index of another label that is
             wrongly predicted for clips with this one, the most confident first.
     """
 

@@ -209,7 +209,7 @@ def _per_class(confusion: np.ndarray, labels: Sequence[str]) -> list[ClassFigure
 
 
 def _top_k_accuracy(logits: np.ndarray, targets: np.ndarray, k: int) -> float:
-    """Return the fraction of clips whose class is among the ``k`` with the highest logits; the last of equals wins."""
+    """Return the fraction of clips whose class is among the ``k`` highest logits; the last of equal logits wins."""
     highest = np.argsort(logits, axis=1, kind="stable")[:, -k:]  # (N, k)
     return float((highest == targets[:, None]).any(axis=1).mean())
 

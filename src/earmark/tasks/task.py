@@ -35,7 +35,7 @@ NO_LABEL = -100  # PyTorch's ignore_index, for rows that pad a batch: their loss
 class LabelText(Protocol):
     """The text of a label, from a table cell or a folder name, which each task parses with one of these methods.
 
-    They raise an error if the text has another form. The table adds the row to that error.
+    The methods raise an error if the text has another form. The table adds the row to that error.
     """
 
     def one_class(self) -> str | None:
@@ -117,7 +117,7 @@ class Task(ReportedTask):
         metrics: the metrics that can select a model, and whether a higher value of each is better; the headline first.
         score_function: a server's name for the function from logits to scores.
         difference_unit: unit of a difference between two scores: ``in a probability``.
-        no_label: the problem with a clip in a table without a label: ``has no label``.
+        no_label: end of the message about a clip without a label: ``has no label``.
         no_label_hint: how a table marks a clip that none of the labels applies to; empty if each clip has a label.
     """
 
