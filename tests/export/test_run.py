@@ -18,8 +18,9 @@ pytest.importorskip("onnxruntime")
 import earmark
 from earmark.cli.main import main
 from earmark.errors import DeviceError, MissingExtraError, ModelError, OutputError, UsageError
+from earmark.export.check import ExportComparison
 from earmark.export.description import ExportDescription, read_description
-from earmark.export.export_model import describe, export
+from earmark.export.export_model import describe, export, warn_of_losses
 from earmark.export.graph import WaveformClassifier, trace
 from earmark.export.load_export import ExportedScorer
 from earmark.export.onnx_file import write_onnx
@@ -260,3 +261,19 @@ def test_a_missing_package_is_named_before_the_model_is_loaded(
         export(options)
     with pytest.raises(ModelError, match="gone"):
         export(replace(options, format="pt2"))
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "agreement", "said"),
+    [
+        (None, 0.9, ["8 bits: 10.0 % of the predictions change"]),
+        ((0.9, 0.875), 0.9, ["8 bits: 2.5 percentage points of accuracy are lost"]),
+        ((0.9, 0.9), 0.9, []),
+        (None, 1.0, []),
+    ],
+)
+def test_a_loss_in_8_bits_is_a_warning(
+    accuracy: tuple[float, float] | None, agreement: float, said: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    warn_of_losses(ExportComparison(40, [400], [1, 3], 0.01, 1, agreement, accuracy))
+    assert caplog.messages == said

@@ -142,7 +142,7 @@ def test_where_groups_do_not_do_clips_are_taken_and_a_line_says_so(
     assert not found.units.are_groups
     assert found.p == wanted.p == pytest.approx([2 * 0.5**9])
     assert same(intervals(found), intervals(wanted))
-    assert f"\n{said}: intervals and p are over clips as if they were independent, but" in found.summary()
+    assert f"\n{said}: intervals and p are over clips as if they were independent. Clips" in found.summary()
     assert wanted.notes == []
     assert "| McNemar p |" in found.summary()
     assert "over" not in found.verdicts()[0]

@@ -118,7 +118,7 @@ def guarded(run: Callable[[], None], debug: bool, *, computes: bool = True) -> i
         _say("earmark: interrupted")
         return 130
     except BrokenPipeError:
-        # The reader of the output has ended (`| head`). Without this, Python would report the broken pipe again at exit.
+        # The reader of the output has ended (`| head`). Otherwise Python would report the broken pipe again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as exc:  # the outermost boundary: nothing above can report it

@@ -203,7 +203,7 @@ def _check(audio: AudioModel, frontend: Frontend, recordings: Recordings, export
     comparison = compare(reference, exported.scorer("cpu"), recordings, frontend.min_samples)
     description = exported.description
     if description.format == "onnx-int8":
-        _warn_of_losses(comparison)
+        warn_of_losses(comparison)
     elif not comparison.largest_difference <= LARGEST_DIFFERENCE or comparison.flips:  # "not <=" also rejects NaN
         task = find_task(description.task)
         raise ModelError(
@@ -215,11 +215,14 @@ def _check(audio: AudioModel, frontend: Frontend, recordings: Recordings, export
     return comparison
 
 
-def _warn_of_losses(comparison: ExportComparison) -> None:
+def warn_of_losses(comparison: ExportComparison) -> None:
+    """Warn if an export in 8 bits predicts clearly worse, or differently, on whole recordings."""
     drop = 1 - comparison.agreement if comparison.accuracy is None else comparison.accuracy[0] - comparison.accuracy[1]
     if drop > _WORTH_A_WARNING:
-        what = "of the predictions change" if comparison.accuracy is None else "points of accuracy are lost"
-        logger.warning("8 bits: %.1f %s %s", 100 * drop, "%" if comparison.accuracy is None else "", what)
+        what = (
+            "% of the predictions change" if comparison.accuracy is None else "percentage points of accuracy are lost"
+        )
+        logger.warning("8 bits: %.1f %s", 100 * drop, what)
 
 
 def _summary(

@@ -132,7 +132,10 @@ def _by_number(name: str, values: Sequence[float], unit: str) -> _Column:
 
 
 def _in_few_digits(numbers: np.ndarray) -> list[str]:
-    """Format ascending numbers with the fewest digits that distinguish them: at least four, and all before the point."""
+    """Format ascending numbers with the fewest digits that distinguish them.
+
+    All digits before the point are kept, and at least four digits in all.
+    """
     whole = len(str(int(np.abs(numbers).max()))) if np.abs(numbers).max() < 1e15 else 0
     for digits in range(max(4, whole), 18):
         texts = [f"{number:.{digits}g}" for number in numbers]
