@@ -114,3 +114,10 @@ def test_no_lengths_and_levels_are_given_if_no_clip_can_be_read(tmp_path: Path) 
     soundfile.write(tmp_path / "b.wav", 0.1 * np.random.default_rng(0).standard_normal(RATE_HZ), RATE_HZ)
     again = inspect(InspectOptions(data_dir=str(tmp_path)))
     assert "1.00 to 1.00 s" in summarize(again.audited, again.findings)
+
+
+def test_a_telling_format_names_only_the_classes_without_it() -> None:
+    one = audited(["train"] * 4, ["low", "both", "both", "high"])
+    one.measures.rate_hz[:] = [8000, 8000, 16000, 16000]
+    text = found(one, "telling rates").text
+    assert text.startswith("all clips of 'low' have 8000 Hz, and no clip of 'high' has: ")

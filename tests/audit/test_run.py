@@ -363,5 +363,5 @@ def test_labels_that_are_several_in_one_are_told_of() -> None:
         return [finding.text for finding in findings if finding.kind == "several labels"]
 
     (text,) = found(["dog", "rain", "dog,rain", "dog; wind", "wind"])
-    assert "2 labels with several names in one, such as 'dog,rain': use --task multi_label" in text
+    assert "2 labels have several names, such as 'dog,rain': use --task multi_label" in text
     assert found(["Speech, child", "Rain, heavy", "dog"]) == []  # a comma alone is part of a name

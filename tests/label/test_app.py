@@ -114,7 +114,7 @@ def test_a_stale_page_is_told(client: httpx.Client) -> None:
     assert decide(client, 0, None, ["label", "mid"]).status_code == 200
     answer = decide(client, 0, None, ["label", "low"])
     assert answer.status_code == 409
-    assert "has decided in the meantime" in answer.json()["error"]
+    assert "somebody else has labelled the clip 'mid'" in answer.json()["error"]
 
 
 def test_sound_is_played_whatever_its_format_and_rate(start: Start, tmp_path: Path) -> None:

@@ -79,6 +79,12 @@ def test_two_pages(tmp_path: Path) -> None:
         decisions.decide(A, None, ("label", "cat"))
     assert decisions.of(A) == ("label", "dog")
     decisions.decide(A, None, ("label", "dog"))  # both mean the same: nothing to say
+    decisions.decide(A, ("label", "dog"), None)
+    with pytest.raises(ConflictError, match="somebody else has removed the decision"):
+        decisions.decide(A, ("label", "dog"), ("label", "cat"))
+    decisions.decide(A, None, ("aside", "none"))
+    with pytest.raises(ConflictError, match=r"somebody else has set the clip aside \(none\)"):
+        decisions.decide(A, None, ("label", "cat"))
 
 
 def test_an_edited_file_counts_and_its_other_rows_stay(tmp_path: Path) -> None:

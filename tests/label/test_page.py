@@ -109,7 +109,7 @@ def test_any_label_by_typing(start: Start, visit: Open, pool: Path) -> None:
     page.keyboard.press("/")
     page.fill("#word", "MID")
     page.keyboard.press("Enter")
-    page.wait_for_selector("#hint:has-text('There is mid already')")
+    page.wait_for_selector("#hint:has-text('The label mid exists')")
     assert labelling.labels() == ""
     before = page.inner_text("#path")
     page.click("#matches button:text-is('mid')")
@@ -169,7 +169,7 @@ def test_two_pages(start: Start, visit: Open, pool: Path) -> None:
     first, label = shown(one), choices(one)[0]
     press(one, "1")
     other.keyboard.press("2")
-    other.wait_for_selector("#error:has-text('has decided in the meantime')")
+    other.wait_for_selector("#error:has-text('somebody else has labelled')")
     assert decided(labelling) == {first: label}
     assert shown(other) == first
     assert other.locator("#choices .chosen span:not(.n)").inner_text() == label  # what the other page said

@@ -188,7 +188,7 @@ def test_models_of_other_tasks(pool: Path, tmp_path: Path, capsys: Any) -> None:
     audio.save(tmp_path / "number")
     words = ("--output_dir", tmp_path / "out", "--page", "false")
     assert label(pool, "--model", tmp_path / "number", *words) == 2
-    assert "predicts a number, without classes" in capsys.readouterr().err
+    assert "predicts a number. Use a model that predicts classes" in capsys.readouterr().err
     (tmp_path / "exported").mkdir()
     (tmp_path / "exported" / "export.json").write_text("{}")
     assert label(pool, "--model", tmp_path / "exported", *words) == 2

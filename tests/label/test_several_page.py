@@ -137,7 +137,7 @@ def test_two_pages(start: Start, visit: Open, pool: Path, tagger: Path) -> None:
     other.keyboard.press("1")
     other.keyboard.press("2")
     other.keyboard.press("Enter")
-    other.wait_for_selector("#error:has-text('has decided in the meantime')")
+    other.wait_for_selector("#error:has-text('somebody else has decided that the clip has no labels')")
     assert list(decided(labelling).values()) == [""]
 
 

@@ -111,7 +111,7 @@ def test_who_may_open_a_stream(start: Start) -> None:
     assert refused(server, origin="https://evil.example", **right)[0] == 403
     name = "earmark.bearer." + base64.urlsafe_b64encode(token.encode()).decode().rstrip("=")
     alone = refused(server, **{"sec-websocket-protocol": name})
-    assert alone == (400, "token offered alone. Offer the subprotocol earmark and earmark.bearer.TOKEN")
+    assert alone == (400, "the token is the only subprotocol. Offer earmark and earmark.bearer.TOKEN")
     assert stream(server, "", ["end"], origin=server.url, **right) == ([], 1000)
 
     async def two_at_once_and_a_signal() -> int:

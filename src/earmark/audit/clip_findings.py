@@ -102,7 +102,7 @@ def find_without_listening(
 ) -> list[ClipFinding]:
     """Return findings that need only tables and lengths: about classes, groups and lengths.
 
-    Findings of level ``error`` are left out, because the caller raises errors about them.
+    No finding has the level ``error`` if the caller has already rejected tables with such errors.
 
     Args:
         tables: clips, by the name of their split.
@@ -166,8 +166,8 @@ def _classes(audited: Audited) -> Iterator[ClipFinding]:
     several = _several_in_one(everywhere)
     if several:
         text = (
-            f"{counted(len(several), 'label')} with several names in one, such as {several[0]!r}: use --task "
-            "multi_label to read them as several labels"
+            f"{counted(len(several), 'label')} {agreeing(len(several), 'have')} several names, such as {several[0]!r}: "
+            "use --task multi_label to read each name as a label"
         )
         yield ClipFinding("several labels", "warning", text)
     learned = counts.get("train") or sum(counts.values(), Counter())  # with folds, each clip is a training clip in turn
@@ -185,7 +185,7 @@ def _classes(audited: Audited) -> Iterator[ClipFinding]:
 
 
 def _several_in_one(labels: Sequence[str]) -> list[str]:
-    """Return labels with commas or semicolons whose parts also occur as labels, or in other labels of this kind."""
+    """Return labels with separators (comma, semicolon, ``|``) whose parts all occur in other labels, too."""
     parts = {label: [part.strip() for part in re.split("[,;|]", label)] for label in labels}
     count = Counter(part for of_label in parts.values() for part in set(of_label))
     return [
@@ -281,11 +281,11 @@ def _lengths(audited: Audited) -> Iterator[ClipFinding]:
             text = f"{_clips(rows, 'are')} {kind} compared with the median of {median_s:.2f} s"
             yield ClipFinding(kind, "warning", text, rows.tolist(), [f"{duration_s[row]:.2f} s" for row in rows])
     cut = np.flatnonzero(duration_s > audited.longest_s * 1.001)
-    if len(cut) and audited.labelled:  # the labels of unlabelled recordings will decide which parts are used
+    if len(cut) and audited.labelled:  # without labels, it is unknown which parts training will use
         unseen = (duration_s[cut] - audited.longest_s).sum() / duration_s.sum()
         text = (
             f"{_clips(cut, 'are')} longer than the {audited.longest_s:g} s that the model takes: each epoch uses a "
-            f"different part of them and skips {100 * unseen:.0f} % of all audio (--max_length_seconds)"
+            f"different part of each and skips {100 * unseen:.0f} % of all audio (--max_length_seconds)"
         )
         yield ClipFinding("cut", "note", text, cut.tolist(), [f"{duration_s[row]:.2f} s" for row in cut])
 
@@ -303,16 +303,19 @@ def _formats(audited: Audited) -> Iterator[ClipFinding]:
 
 
 def _telling(audited: Audited, values: np.ndarray, kind: str, unit: str) -> Iterator[ClipFinding]:
-    """Find a format that only one class has: a model may learn the microphone instead of the sound."""
+    """Find classes with a format that other classes lack: a model may learn the microphone instead of the sound."""
     labels: dict[int, set[str]] = defaultdict(set)
     for row in np.flatnonzero(audited.measures.readable):
         labels[int(values[row])].update(audited.table[int(row)].classes)
     for value, of_value in sorted(labels.items(), key=lambda item: len(item[1])):
         others = set().union(*(other for v, other in labels.items() if v != value))
-        alone = sorted(of_value - others)
-        if alone and others - of_value:
+        alone, without = sorted(of_value - others), sorted(others - of_value)
+        if alone and without:
             what = f"{value}{unit}" if unit else counted(value, "channel")
-            text = f"all clips of {_named(alone)} have {what}, and no others do: a model may learn the format instead"
+            text = (
+                f"all clips of {_named(alone)} have {what}, and no clip of {_named(without)} has: a model may learn "
+                "the format instead of the sound"
+            )
             yield ClipFinding(f"telling {kind}", "warning", text)
             return
 

@@ -103,7 +103,7 @@ def find_duplicates(
 ) -> Duplicates:
     """Find clips that are in a table twice.
 
-    This does not find copies that were shifted by at least a tenth of a second, cut, or mixed with other audio.
+    The search does not find copies that were shifted by at least a tenth of a second, cut, or mixed with other audio.
 
     Args:
         table: N clips.

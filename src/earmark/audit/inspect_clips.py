@@ -51,7 +51,7 @@ class Inspection:
         audited: the clips with their measurements.
         findings: findings, the worst first.
         notes: one line for each decision that the user did not ask for.
-        reasons: rules by which the tables were read, with ``explain``.
+        reasons: rules by which the tables were read; empty without ``explain``.
         summary: text to print.
         written: files that were written, the most important first.
     """
@@ -124,7 +124,7 @@ def _inspect(options: InspectOptions, folder: Path | None, loaded: Splits | None
 
 
 def _tables(options: InspectOptions) -> tuple[dict[str, ClipTable], list[str], Sequence[Reason]]:
-    """Return clips by split, notes, and the rules by which tables were read; folds may be splits."""
+    """Return clips by split, notes, and the rules by which tables were read. Without ``fold``, each fold is a split."""
     unlabelled = load_unlabelled(options, seed=options.seed, anyway=options.unlabelled)
     if unlabelled is not None and unlabelled.train is not None:
         return {"recordings": unlabelled.train}, unlabelled.notes, unlabelled.train.reasons
@@ -230,7 +230,7 @@ def _range(quantiles: dict[str, float], unit: str) -> str:
 
 
 def split_figures(audited: Audited, rows: np.ndarray) -> dict[str, Any]:
-    """Return figures about a split for JSON.
+    """Return the statistics of a split for JSON.
 
     Args:
         audited: all clips.
@@ -284,7 +284,7 @@ def to_dict(
 
 
 def _make_folder(folder: Path) -> None:
-    with os_errors_as(OutputError, f"{folder}: cannot be made"):
+    with os_errors_as(OutputError, f"{folder}: cannot be created"):
         folder.mkdir(parents=True, exist_ok=True)
 
 

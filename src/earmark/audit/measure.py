@@ -1,6 +1,6 @@
 """Measure recordings from their samples: length, level, faults, and a shape to find similar recordings.
 
-Shapes: N clips, F frames, T samples, D numbers of a shape.
+Shapes: N clips, F frames, T samples, D values of a shape.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _SILENCE = 1e-10
 
 @dataclass(eq=False)
 class Measures:
-    """Measurements of N clips in the order of their table; zeros for clips that cannot be read.
+    """Measurements of N clips in the order of their table; clips that cannot be read keep the values of :meth:`empty`.
 
     Attributes:
         duration_s: length, float64 (N,).
@@ -44,7 +44,7 @@ class Measures:
         rms: root of the mean square, float64 (N,).
         dc_offset: mean of the samples, float64 (N,).
         clipped: fraction of the samples in clipped peaks, float64 (N,).
-        content: equal for equal recordings in any container, uint64 (N,); see :mod:`earmark.audio.content`.
+        content: hash, equal for equal recordings in any container, uint64 (N,); see :mod:`earmark.audio.content`.
         shape: band levels over parts of the clip, a unit vector, float32 (N, D); zero for silence.
         bad: clips that cannot be read.
         incomplete: clips that can be read although their recording is damaged.
@@ -65,7 +65,7 @@ class Measures:
 
     @classmethod
     def empty(cls, count: int) -> Measures:
-        """Return measurements of N clips that are all zero."""
+        """Return N clips without measurements: ``left`` is 1, all other values are 0."""
         return cls(
             duration_s=np.zeros(count),
             rate_hz=np.zeros(count, np.int64),
@@ -119,7 +119,7 @@ def measure(
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    CANCELLED.take()  # a finding reports these clips
+    CANCELLED.take()  # a finding reports these clips, so they need no warning
     faults = INCOMPLETE.take()
     measures.incomplete = [
         BadClip(row, clip.source, faults[name])
@@ -171,14 +171,14 @@ class _Sums:
         self._levels.append(levels)
 
     def clipped(self) -> int:
-        """Samples in runs at the extremes of the recording, if these runs look like clipping and not like a pause."""
+        """Return the number of samples in runs at the extremes, if they look like clipping and not like a pause."""
         if max(self.highest, -self.lowest) < 0.1 or self.highest - self.lowest < 0.1:
             return 0
         near = [value for value in self._runs if min(abs(value - self.highest), abs(value - self.lowest)) < _STEP]
         return sum(self._runs[value] for value in near)
 
     def shape(self) -> np.ndarray:
-        """Shape of the recording, float32 (D,); see :class:`Measures`."""
+        """Return the shape of the recording, float32 (D,); see :class:`Measures`."""
         return clip_shape(np.concatenate(self._levels))
 
 

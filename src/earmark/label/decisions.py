@@ -1,6 +1,6 @@
-"""Decisions about clips: a label, or set aside because none fits.
+"""Decisions about clips: to give a clip a label, or to set it aside because no label fits.
 
-A decision states the previous one, so that two pages do not silently undo each other's work.
+A new decision names the one that it replaces, so that two pages do not silently undo each other's work.
 """
 
 from __future__ import annotations
@@ -104,8 +104,7 @@ class Decisions:
         if stands == now:
             return
         if stands != _sorted(was):
-            there = "nothing" if stands is None else repr(_text(stands))
-            raise ConflictError(f"somebody else has decided in the meantime: {there}. Check the clip again")
+            raise ConflictError(f"in the meantime, somebody else has {_in_words(stands)}. Check the clip again")
         labels, aside = dict(self.labels.rows), dict(self.aside.rows)
         place = absolute_key(self._folder, key)
         kept = {**aside.pop(place, {}), **labels.pop(place, {})}
@@ -141,6 +140,12 @@ def _sorted(decision: Decision) -> Decision:
     return decision[0], tuple(sorted(set(decision[1])))
 
 
-def _text(decision: tuple[str, str | tuple[str, ...]]) -> str:
-    value = decision[1]
-    return value if isinstance(value, str) else ", ".join(value)
+def _in_words(decision: Decision) -> str:
+    """Return what somebody did, after "somebody has"."""
+    if decision is None:
+        return "removed the decision"
+    kind, value = decision
+    if kind == "aside":
+        return f"set the clip aside ({value})"
+    names = [value] if isinstance(value, str) else value
+    return f"labelled the clip {', '.join(map(repr, names))}" if names else "decided that the clip has no labels"

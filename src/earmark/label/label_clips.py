@@ -23,7 +23,7 @@ from earmark.tasks import SINGLE_LABEL, Task
 def clips_to_label(
     options: LabelOptions, task: Task = SINGLE_LABEL, separator: str = ","
 ) -> tuple[ClipTable, list[str]]:
-    """Return the clips, and a line for each file that was ignored.
+    """Return the clips, and lines for the log about how they were read.
 
     Args:
         options: settings with the recordings.
@@ -32,7 +32,7 @@ def clips_to_label(
 
     Raises:
         DataError: there are no recordings, or no labels with ``check``.
-        UsageError: a manifest without ``check``.
+        UsageError: a manifest is given without ``check``.
     """
     check_inputs(options.inputs)
     if not options.check:

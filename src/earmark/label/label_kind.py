@@ -85,5 +85,7 @@ def checked_label(text: str) -> str:
         raise UsageError("the label is empty. Enter a label")
     # control characters, surrogates, line ends
     if len(label) > _LONGEST_LABEL or any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in label):
-        raise UsageError(f"the label is too long. Use at most {_LONGEST_LABEL} letters, in one line")
+        raise UsageError(
+            f"the label is too long or has control characters. Use at most {_LONGEST_LABEL} characters, in one line"
+        )
     return label

@@ -99,7 +99,7 @@ def _read_rows(path: Path) -> list[tuple[str, dict[str, str]]]:
     try:
         return read_csv(path)
     except DataError as exc:
-        raise OutputError(f"{exc}. Fix the file. Its content is kept") from exc
+        raise OutputError(f"{exc}. Fix the file; earmark has not changed it") from exc
 
 
 def absolute_key(folder: Path, key: Key) -> Key:

@@ -58,12 +58,12 @@ def least_agreement(probabilities: np.ndarray, given: np.ndarray, has_unknown: n
 
 
 def diverse(doubts: np.ndarray, embeddings: np.ndarray) -> np.ndarray:
-    """Return rows in an order that prefers doubtful clips unlike the previous ones, for variety on the first page.
+    """Return rows in an order that prefers doubtful clips unlike the previous ones, so that the first clips vary.
 
-    Greedy: the next clip has the largest product of doubt and distance to the nearest previous clip. Distances are
-    measured as in k-center-greedy (Sener and Savarese 2018, arXiv:1708.00489), between embeddings that are centred and
-    have length 1. Weighting by doubt is our own variant of Ash et al. 2020 (BADGE, arXiv:1906.03671), whose gradient
-    embeddings are longer if the model is unsure.
+    The choice is greedy: the next clip has the largest product of doubt and distance to the nearest previous clip.
+    Distances are measured as in k-center-greedy (Sener and Savarese 2018, arXiv:1708.00489), between embeddings that
+    are centred and have length 1. Weighting by doubt is a variant of Ash et al. 2020 (BADGE, arXiv:1906.03671), whose
+    gradient embeddings are longer if the model is unsure.
 
     Args:
         doubts: doubt about each clip, float (N,), at least 0.

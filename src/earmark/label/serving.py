@@ -22,7 +22,7 @@ def serve(session: Session, listener: socket.socket) -> None:
     """Serve the page on a listening socket until SIGINT or SIGTERM."""
     token = secrets.token_urlsafe(24)
     server = label_server(session, token, Lifecycle(_DRAIN_S))
-    # after the #, so that no server or log sees it
+    # The token comes after the #, because browsers do not send that part to servers, which may log it.
     logger.info("open    %s#%s", page_address(*listener.getsockname()[:2]), token)
     logger.info("stop    Ctrl-C. All labels are saved; run the same command again to continue")
     server.run(sockets=[listener])

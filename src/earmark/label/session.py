@@ -63,7 +63,7 @@ def propose(
 
 
 def _part(clip: Clip) -> tuple[float | None, float | None]:
-    """Return start and end of a clip in seconds if it is part of a recording; no start if it is the whole."""
+    """Return start and end of a clip in seconds; no start for a whole recording, no end for the rest of one."""
     if clip.duration_s is None and not clip.offset_s:
         return None, None
     return clip.offset_s, None if clip.duration_s is None else round(clip.offset_s + clip.duration_s, 6)
@@ -125,7 +125,7 @@ class Session:
             return {**self._counts(), "labels": self._labels(), "next": self._next(at)}
 
     def counts(self) -> dict[str, int]:
-        """Return counts of clips: all, labelled, skipped, and labelled with the proposed label."""
+        """Return counts of clips: all, labelled, set aside, and labelled with the proposed label."""
         with self._lock:
             return self._counts()
 

@@ -1,4 +1,4 @@
-"""Clips with any number of labels. A clip without labels is a decision, too; it has an empty cell."""
+"""Clips with any number of labels. Giving a clip no labels is also a decision; its cell is empty."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class SeveralLabels(LabelKind):
         return _labels(name for name, is_present in zip(labels, present, strict=True) if is_present)
 
     def choices(self, probabilities: np.ndarray, labels: Sequence[str], most: int) -> list[tuple[str, float]]:
-        """Return all labels in the model's order if there are enough keys, so that keys stay the same."""
+        """Return all labels in the model's order, so that keys stay the same; the most likely ones if keys run out."""
         if len(labels) > most:
             return most_likely(probabilities, labels, most)
         return [(name, float(one)) for name, one in zip(labels, probabilities, strict=True)]
@@ -129,5 +129,5 @@ def _read(cell: str, separator: str) -> Decision:
     try:
         label = parse_label(cell, Columns(task=MULTI_LABEL, separator=separator))
     except CellError as exc:
-        raise OutputError(f"labels.csv: {exc}. Fix the file. Its content is kept") from exc
+        raise OutputError(f"labels.csv: {exc}. Fix the file; earmark has not changed it") from exc
     return _labels(label) if isinstance(label, tuple) else None

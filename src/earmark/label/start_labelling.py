@@ -105,7 +105,7 @@ def prepare(options: LabelOptions, folder: Path) -> Session:
     decisions = Decisions(folder, kind, checks=options.check, is_cut=any(key[1] or key[2] for key in keys.values()))
     if not options.check and lacks_background(audio.task, audio.decision, audio.background_class):
         logger.info(
-            "the model has no background class, so it also proposes its classes for recordings with none of them. "
+            "the model has no background class, so it also proposes its classes for recordings that have none. "
             "Set these aside (n), or label them background (/) to train such a class"
         )
     rows = list(keys)
@@ -173,7 +173,7 @@ def _load(options: LabelOptions) -> AudioModel:
         raise ModelError(f"{name}: an exported model has no embeddings. Use the run it was made from")
     audio = load_trained(source)
     if not audio.task.has_classes:
-        raise ModelError(f"{name}: predicts {audio.task.in_words}, without classes. Use a model of classes or labels.")
+        raise ModelError(f"{name}: predicts {audio.task.in_words}. Use a model that predicts classes or labels.")
     return audio
 
 
@@ -253,7 +253,7 @@ def _trained_on(options: LabelOptions, table: ClipTable, scores: Scores) -> np.n
     found = record.trained_on(scores.contents)
     if found.any():
         what = (
-            "so it is sure even of their wrong labels. Check these with a run that was not trained on them"
+            "so it is sure even of their wrong labels. Check these recordings with a run that was not trained on them"
             if options.check
             else "so these come last"
             if int(found.sum()) > 1
@@ -284,7 +284,7 @@ def _write_proposals(path: Path, proposals: Sequence[Proposal], kind: LabelKind)
 
 def _write_bad(path: Path, bad: Sequence[tuple[str, str]]) -> None:
     if bad:
-        logger.warning("%s cannot be used, listed in %s", counted(len(bad), "recording"), path)
+        logger.warning("%s cannot be used; %s lists the reasons", counted(len(bad), "recording"), path)
         _write_csv(path, ["path", "reason"], bad)
     else:
         path.unlink(missing_ok=True)

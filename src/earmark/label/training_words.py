@@ -1,4 +1,4 @@
-"""The training command shown on the page: trains on the new labels and on the clips of the model's run."""
+"""The training command shown on the page, which trains on the new labels and on the clips of the model's run."""
 
 from __future__ import annotations
 

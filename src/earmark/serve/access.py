@@ -111,7 +111,7 @@ class Access:
         """
         offered = scope.get("subprotocols") or ()
         if SUBPROTOCOL not in offered and any(name.startswith(_BEARER) for name in offered):
-            raise HTTPException(400, f"token offered alone. Offer the subprotocol {SUBPROTOCOL} and {_BEARER}TOKEN")
+            raise HTTPException(400, f"the token is the only subprotocol. Offer {SUBPROTOCOL} and {_BEARER}TOKEN")
 
     def _is_token(self, given: bytes) -> bool:
         return self._token is not None and hmac.compare_digest(given, self._token)

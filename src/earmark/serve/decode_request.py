@@ -40,7 +40,7 @@ class DecodeLimits:
 def iter_windows(
     data: bytes, windowing: Windowing, sampling_rate_hz: int, limits: DecodeLimits, hint: str = ""
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Decode a recording and cut it into windows, like the classifier.
+    """Decode a recording and cut it into windows, as the classifier does.
 
     Args:
         data: the encoded recording.

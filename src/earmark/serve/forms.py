@@ -1,7 +1,7 @@
-"""Three forms of a request: the bytes of a recording, a multipart form, the JSON of Hugging Face's inference API.
+"""Three forms of a request: the bytes of a recording, a multipart form, or the JSON of Hugging Face's inference API.
 
 The JSON form follows https://huggingface.co/docs/inference-providers/tasks/audio-classification: ``inputs`` is the
-recording in base64, ``parameters`` may have ``top_k`` and ``function_to_apply``. ``options`` from older clients are
+recording in base64, and ``parameters`` may have ``top_k`` and ``function_to_apply``. ``options`` from older clients are
 ignored, because they control a queue and a cache that this server does not have. Nothing here opens a path or a URL:
 the recording is in the request.
 """
@@ -175,7 +175,7 @@ class Question:
 
 
 def read_question(body: bytes, content_type: str, query: Mapping[str, str]) -> Question:
-    """Detect the form from the body. Only a multipart form needs its header, which has the boundary.
+    """Detect the form from the body. Only a multipart form needs its content type, which has the boundary.
 
     Raises:
         HTTPException: 400, the form is invalid.

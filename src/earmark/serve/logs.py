@@ -1,4 +1,4 @@
-"""Log lines as JSON objects. Of requests: route, status, sizes and times, but no audio, token or path."""
+"""Log lines as JSON objects. Lines about requests have route, status, sizes and times, but no audio or token."""
 
 from __future__ import annotations
 

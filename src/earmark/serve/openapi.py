@@ -91,8 +91,8 @@ _ANSWER: dict[int | str, dict[str, Any]] = {
                             "score": {"type": "number"},
                             "below_threshold": {
                                 "type": "string",
-                                "description": "first entry only: the most likely class if its probability, the score, "
-                                "is below the model's threshold, so that another label is returned",
+                                "description": "in the first entry only: the most likely class, if its probability is "
+                                "below the model's threshold; label is then another label, score is that probability",
                             },
                         },
                     },
@@ -114,7 +114,11 @@ _TIMELINE_PARAMETERS = {
     },
     "release": {"type": "number", "description": "a segment ends below this probability (default: the threshold)"},
     "smooth_windows": {"type": "integer", "default": 1, "description": "number of windows to average, an odd number"},
-    "merge_gap_s": {"type": "number", "default": 0, "description": "longest gap to merge between segments"},
+    "merge_gap_s": {
+        "type": "number",
+        "default": 0,
+        "description": "largest gap between segments of a class that are merged",
+    },
     "min_duration_s": {"type": "number", "default": 0, "description": "shorter segments are removed"},
     "include_background": {
         "type": "boolean",
@@ -196,7 +200,7 @@ CLASSIFY = _route(
     (
         "The body is the recording itself, a form with one file, or JSON as for Hugging Face's inference API. "
         "The format is detected from the bytes. A recording longer than the model's input is cut into "
-        "windows, and its scores are their mean."
+        "windows, and its scores are the means over the windows."
     ),
     _ANSWER,
     _request(_PARAMETERS, {"top_k": 2, "function_to_apply": "softmax"}),
@@ -244,8 +248,8 @@ STREAM_SETTINGS = tuple(_STREAM_PARAMETERS)
 STREAM: dict[str, Any] = {
     "summary": "Score windows while recording (WebSocket)",
     "description": (
-        "Send binary messages of samples, one channel, at most 1 MiB each, and the text end. Each window comes back as "
-        'JSON text, {"start_s", "end_s", "scores"}; an error as {"error"} before the connection closes. Browsers '
+        "Send binary messages of samples, one channel, at most 1 MiB each, and the text end. The result of each window "
+        'is JSON text, {"start_s", "end_s", "scores"}; an error is {"error"} before the connection closes. Browsers '
         "offer the subprotocols earmark and earmark.bearer.TOKEN (base64url), or send a ticket."
     ),
     "status_code": 101,

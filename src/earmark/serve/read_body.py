@@ -27,7 +27,7 @@ class BodyLimits:
 
 @dataclass
 class MemoryBudget:
-    """Memory that the bodies of all requests may use together, so that many large ones cannot fill it.
+    """Memory that the bodies of all requests may use together, so that many large bodies cannot fill the memory.
 
     Attributes:
         max_bytes: maximum number of bytes.

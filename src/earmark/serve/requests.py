@@ -56,7 +56,7 @@ class Requests:
         return None
 
     def record(self, exchange: Exchange) -> None:
-        """Count and log a finished request. Of client data, only fields with few values are recorded."""
+        """Count and log a finished request. A method or path that the server does not know is recorded as ``other``."""
         scope, seconds = exchange.scope, time.monotonic() - exchange.started_s
         status = exchange.status or 0
         route = scope["path"] if scope["path"] in ROUTES else "other"

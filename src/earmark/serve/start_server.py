@@ -28,7 +28,7 @@ def serve(options: ServeOptions, greet: Callable[[str], None] = lambda address: 
         greet: called with the URL of the page when the server listens.
 
     Raises:
-        UsageError: the server cannot listen on the address, or may not without a token.
+        UsageError: the server cannot listen on the address, or must not do so without a token.
         MissingExtraError: the packages of the extra are not installed.
         ModelError: the model does not exist.
     """

@@ -1,8 +1,8 @@
 """``/v1/stream``: samples arrive over a WebSocket while they are recorded, and each window's result is sent at once.
 
 The client sends binary messages of PCM samples, one channel, and the text ``end`` at the end. The server sends one JSON
-text per window, ``{"start_s", "end_s", "scores"}``; or ``{"error"}``, and closes. :mod:`earmark.serve.access` decides
-who may open a stream.
+text per window, ``{"start_s", "end_s", "scores"}``, or ``{"error"}`` before it closes. :mod:`earmark.serve.access`
+decides who may open a stream.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from earmark.settings.serving_flags import ServeOptions
 _ENCODINGS: dict[str, np.dtype[Any]] = {"s16le": np.dtype("<i2"), "f32le": np.dtype("<f4")}
 _RATES_HZ = (4_000, 192_000)
 _LOOK_UP_S = 0.25  # how often a silent stream checks whether the server is stopping
-_LOOK_AGAIN_S = 0.005  # the same for a stream that waits for room in its queue
+_LOOK_AGAIN_S = 0.005  # how often a stream with a full queue checks for room
 _BLOCKS_AHEAD = 8  # messages in a stream's queue; after that the client has to wait
 # WebSocket close codes (RFC 6455, section 7.4.1)
 _DONE, _GOING_AWAY, _POLICY = 1000, 1001, 1008
@@ -93,7 +93,7 @@ class Streams:
             self._num_open -= 1
 
     async def _converse(self, socket: WebSocket, stream: _Stream) -> None:
-        hearing = stream.hearing = asyncio.get_running_loop().run_in_executor(self._threads, stream.run)
+        processing = stream.processing = asyncio.get_running_loop().run_in_executor(self._threads, stream.run)
         code, error = _DONE, None
         try:
             code = await self._listen(socket, stream)
@@ -105,8 +105,8 @@ class Streams:
             raise
         finally:
             await stream.put(None)
-            await asyncio.wait({hearing})
-        hearing.result()
+            await asyncio.wait({processing})
+        processing.result()
         if error is not None:
             await socket.send_json({"error": error})
         await socket.close(code)
@@ -142,7 +142,7 @@ class _Stream:
     """One stream: samples in, results of windows out.
 
     Attributes:
-        hearing: the thread that processes samples.
+        processing: future of the thread that processes samples.
         given_up: set when the results are no longer needed.
 
     Raises:
@@ -169,7 +169,7 @@ class _Stream:
         self._max_s = max_s
         self._num_samples = 0
         self._loop = asyncio.get_running_loop()
-        self.hearing: asyncio.Future[None] = self._loop.create_future()
+        self.processing: asyncio.Future[None] = self._loop.create_future()
         self._blocks: asyncio.Queue[np.ndarray | None] = asyncio.Queue(_BLOCKS_AHEAD)
         self.given_up = threading.Event()
 
@@ -183,7 +183,9 @@ class _Stream:
             raise HTTPException(400, f"a message of {len(data)} bytes has a partial sample. Send whole samples")
         samples = as_floats(np.frombuffer(data, self._type), "stream").astype(np.float32)
         if not (np.abs(samples) <= FULL_SCALE_LIMIT).all():
-            raise HTTPException(400, f"NaN, or above {FULL_SCALE_LIMIT:g} times full scale. Scale samples to -1 to 1")
+            raise HTTPException(
+                400, f"NaN or more than {FULL_SCALE_LIMIT:g} times full scale. Scale the samples to -1 to 1"
+            )
         self._num_samples += len(samples)
         if self._num_samples > self._max_samples:
             raise HTTPException(413, f"longer than {self._max_s:g} s. Open a new stream")
@@ -192,9 +194,9 @@ class _Stream:
 
     async def put(self, block: np.ndarray | None) -> None:
         """Queue samples, or the end marker, while the processing thread is running."""
-        while self._blocks.full() and not self.hearing.done():
+        while self._blocks.full() and not self.processing.done():
             await asyncio.sleep(_LOOK_AGAIN_S)
-        if not self.hearing.done():
+        if not self.processing.done():
             self._blocks.put_nowait(block)
 
     def run(self) -> None:

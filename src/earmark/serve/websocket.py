@@ -12,16 +12,16 @@ from websockets.http11 import Request
 from earmark.http.refusal import Refusal
 
 MAX_MESSAGE_BYTES = 1 << 20
-# After an error, bytes are discarded until the client is silent for this long,
+# After an error, bytes are discarded until the client has been silent for _LINGER_SILENCE_S, at most for _LINGER_S.
 _LINGER_SILENCE_S = 0.5
-_LINGER_S = 30.0  # or at most for this long.
+_LINGER_S = 30.0
 
 
 class StreamProtocol(WebSocketsSansIOProtocol):
     """WebSocket protocol of one connection.
 
     If a client is still sending when the socket is closed, its connection is reset and it never reads the error. So
-    after an error, the server discards data and closes the socket only when no more arrives.
+    after an error, the server discards data, and closes the socket only when no more data arrives.
     """
 
     _failed_s: float | None = None  # time of the error, by the clock of the event loop
@@ -54,7 +54,7 @@ class StreamProtocol(WebSocketsSansIOProtocol):
     async def send(self, message: Any) -> None:
         """Send a message of the application. A complete refusal ends the handshake.
 
-        Otherwise uvicorn logs an error and tries to respond a second time.
+        If it did not, uvicorn would log an error and respond a second time.
         """
         await super().send(message)
         if message["type"] == "websocket.http.response.body" and not message.get("more_body", False):

@@ -1,7 +1,7 @@
 """The page at ``/``: its files and their HTTP headers.
 
 The files are read once, when the server starts. Clients can get these files or 404. Everything the page needs comes
-from this server, and its content security policy forbids requests to other servers.
+from this server, and the content security policy forbids requests to other servers.
 """
 
 from __future__ import annotations

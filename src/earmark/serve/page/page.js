@@ -4,7 +4,7 @@ import { LANGUAGES } from "./words.js";
 import { Picture, colourOf } from "./picture.js";
 
 const TOP_K = 5;
-const MOST_PIECES = 500; // points of a number over time
+const MOST_PIECES = 500; // rows for the values of a regression
 const OF_FILE = new Set([413, 415, 422]); // errors about the recording itself
 const SETTINGS = ["window_seconds", "hop_seconds", "threshold", "min_duration_s"];
 const at = (id) => document.getElementById(id);
@@ -31,7 +31,7 @@ const heard = (answer) => (isNumber(answer)
   ? answer.windows.map(({ start_s, end_s, scores: [{ label, score }] }) => ({ start_s, end_s, label, score }))
   : answer.segments);
 
-// The same for display: windows of long recordings are merged, with the mean of their values.
+// The rows to show. The windows of a long regression are merged, with the mean of their values.
 function pieces(answer) {
   const all = heard(answer);
   if (!isNumber(answer)) return all;
