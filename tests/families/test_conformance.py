@@ -35,7 +35,7 @@ from earmark.models.build_model import (
     load_trained,
 )
 from earmark.models.embedding import classify_all
-from earmark.models.forward import cast_in_place, install_forward, pads_exactly
+from earmark.models.forward import cast_copy, install_forward, pads_exactly
 from earmark.models.freeze import freeze
 from earmark.models.transformers_model import load_classifier, supported_architectures
 from earmark.predict.classifier import Classifier
@@ -207,8 +207,7 @@ def test_bfloat16_scores_within_the_tolerance_and_trains_float32_weights(kind: s
     assert gradients
     assert all(gradient.dtype == torch.float32 for gradient in gradients)
     assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
-    only_scores = build_varied(kind).model
-    cast_in_place(only_scores, torch.bfloat16)
+    only_scores = cast_copy(build_varied(kind).model, torch.bfloat16)
     with torch.no_grad():
         torch.testing.assert_close(only_scores(**inputs).logits, half, atol=0, rtol=0)
 

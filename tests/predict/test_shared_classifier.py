@@ -62,10 +62,9 @@ def test_threads_embed_and_predict(kind: str, precision: str) -> None:
     assert_same_in_threads([embed, embed, embed], tolerance)
     assert_same_in_threads([predict, embed, predict], tolerance)
     if can_pack(CPU):
-        assert audio.model.forward.sessions._packs
-    assert not any(
-        {"forward", "packing"} & set(vars(module)) for module in audio.model.modules() if module is not audio.model
-    )
+        assert classifier.scorer.model.forward.sessions._packs
+    model = classifier.scorer.model
+    assert not any({"forward", "packing"} & set(vars(module)) for module in model.modules() if module is not model)
 
 
 def test_the_first_comparison_with_float32_disturbs_no_thread() -> None:
@@ -79,6 +78,19 @@ def test_the_first_comparison_with_float32_disturbs_no_thread() -> None:
         with ThreadPoolExecutor(3) as pool:
             rows = list(pool.map(first, [classifier] * 3))
         np.testing.assert_allclose(rows, np.broadcast_to(rows[0], np.shape(rows)), atol=0.02)
+
+
+@pytest.mark.parametrize("kind", ["whisper", "wav2vec2", "tc_resnet"])
+def test_classifiers_of_two_precisions_do_not_change_each_other(kind: str) -> None:
+    audio, clip = build(kind), tone(440, 0.3)
+    exact = earmark.Classifier(audio, device="cpu")
+    expected = exact.predict_proba(clip, sampling_rate=RATE_HZ)
+    half = earmark.Classifier(audio, device="cpu", precision="bf16")
+    rounded = half.predict_proba(clip, sampling_rate=RATE_HZ)
+    assert np.abs(rounded - expected).max() > 0
+    for classifier, probabilities in ((exact, expected), (earmark.Classifier(audio, device="cpu"), expected)):
+        np.testing.assert_array_equal(classifier.predict_proba(clip, sampling_rate=RATE_HZ), probabilities)
+    np.testing.assert_array_equal(half.predict_proba(clip, sampling_rate=RATE_HZ), rounded)
 
 
 def test_scorers_of_two_precisions_share_a_model() -> None:

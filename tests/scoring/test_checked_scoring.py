@@ -18,7 +18,7 @@ from earmark.errors import DeviceError
 from earmark.models import numerics
 from earmark.models.build_model import AudioModel, ModelSource, build_for_training
 from earmark.models.embedding import EmbeddingModel
-from earmark.models.forward import cast_in_place
+from earmark.models.forward import cast_copy
 from earmark.scoring.inference import score
 from earmark.scoring.torch_scorer import TorchScorer, fast_dtype
 from earmark.settings.serving_flags import ServeOptions
@@ -63,14 +63,14 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return ways
 
 
-@pytest.mark.parametrize("in_place", [False, True], ids=["session", "in place"])
+@pytest.mark.parametrize("is_cast", [False, True], ids=["session", "cast"])
 @pytest.mark.parametrize("kind", KINDS_BY_FAMILY)
-def test_a_healthy_model_is_compared_once(kind: str, in_place: bool, computed: list[str]) -> None:
+def test_a_healthy_model_is_compared_once(kind: str, is_cast: bool, computed: list[str]) -> None:
     audio = build(kind)
-    if in_place:
-        cast_in_place(audio.model, torch.bfloat16)
+    if is_cast:
+        audio.model = cast_copy(audio.model, torch.bfloat16)
     for _ in range(2):
-        scorer = TorchScorer(audio.model, audio.frontend, CPU, None if in_place else torch.bfloat16)
+        scorer = TorchScorer(audio.model, audio.frontend, CPU, None if is_cast else torch.bfloat16)
         rows = list(score(scorer, clips(3), batch_size=2))
         assert np.isfinite(rows).all()
     assert computed == ["float32 on cpu", "bfloat16 on cpu"]
@@ -113,14 +113,14 @@ def test_comparing_changes_no_score(monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_array_equal(rows[0], rows[1])
 
 
-@pytest.mark.parametrize("in_place", [False, True], ids=["session", "in place"])
+@pytest.mark.parametrize("is_cast", [False, True], ids=["session", "cast"])
 @pytest.mark.parametrize("embeds", [False, True], ids=["logits", "embeddings"])
-def test_a_wrong_layer_is_an_error_that_names_it(in_place: bool, embeds: bool, broken_activation: None) -> None:
+def test_a_wrong_layer_is_an_error_that_names_it(is_cast: bool, embeds: bool, broken_activation: None) -> None:
     audio = build()
-    if in_place:
-        cast_in_place(audio.model, torch.bfloat16)
+    if is_cast:
+        audio.model = cast_copy(audio.model, torch.bfloat16)
     model = EmbeddingModel(audio.model) if embeds else audio.model
-    scorer = TorchScorer(model, audio.frontend, CPU, None if in_place else torch.bfloat16)
+    scorer = TorchScorer(model, audio.frontend, CPU, None if is_cast else torch.bfloat16)
     with pytest.raises(DeviceError, match=r"^bfloat16 on cpu: this device computes the model wrongly") as error:
         list(score(scorer, clips(2), batch_size=2))
     assert FIRST in str(error.value)
@@ -137,7 +137,7 @@ def test_a_weight_beyond_half_precision_is_an_error() -> None:
     audio = build("tc_resnet")
     with torch.no_grad():
         audio.model.classifier.weight[0, 0] = 1e6
-    cast_in_place(audio.model, torch.float16)
+    audio.model = cast_copy(audio.model, torch.float16)
     with pytest.raises(DeviceError, match="not finite"):
         list(score(TorchScorer(audio.model, audio.frontend, CPU), clips(1), batch_size=1))
 

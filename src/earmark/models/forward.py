@@ -9,6 +9,7 @@ Convolutions that a CPU computes wrongly in bfloat16 run in float32: :mod:`earma
 
 from __future__ import annotations
 
+import copy
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -193,11 +194,10 @@ def _own_forward(model: PreTrainedModel) -> ModelForward:
     return forward
 
 
-def cast_in_place(model: nn.Module, dtype: torch.dtype) -> None:
-    """Cast the weights of a ``model`` that will only score in ``dtype``, as :func:`cast_weights` does."""
+def cast_copy(model: nn.Module, dtype: torch.dtype) -> Any:
+    """Return a copy of ``model`` that only scores, with the weights that :func:`cast_weights` returns for ``dtype``."""
     assert isinstance(model.forward, ModelForward), "a model without this project's forward has unchecked convolutions"
     model.forward.convolutions.check(dtype, backward=False)
-    parameters = dict(model.named_parameters())
-    with torch.no_grad():
-        for name, weight in cast_weights(model, dtype).items():
-            parameters[name].data = weight
+    cast = {name: nn.Parameter(weight, requires_grad=False) for name, weight in cast_weights(model, dtype).items()}
+    memo: dict[int, Any] = {id(weight): cast.get(name, weight) for name, weight in model.named_parameters()}
+    return copy.deepcopy(model, memo)

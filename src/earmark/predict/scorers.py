@@ -17,7 +17,7 @@ _DTYPES = {"fp32": None, "bf16": "bfloat16", "fp16": "float16"}  # precision -> 
 
 
 def make_scorer(audio: AudioModel | ExportedModel, device: str, precision: str) -> Scorer:
-    """Move a model to its device and precision.
+    """Move a model to its device. Half precision gets a copy, because other scorers may use the model.
 
     Raises:
         UsageError: unknown precision, or a precision for an export.
@@ -31,13 +31,13 @@ def make_scorer(audio: AudioModel | ExportedModel, device: str, precision: str) 
         return audio.scorer(device)
     import torch
 
-    from earmark.models.forward import cast_in_place
+    from earmark.models.forward import cast_copy
     from earmark.scoring.torch_scorer import TorchScorer
 
     place = select_device(device)
     model = audio.model.to(place).eval()
     if (dtype := _DTYPES[precision]) is not None:
-        cast_in_place(model, getattr(torch, dtype))
+        model = cast_copy(model, getattr(torch, dtype))
     model.forward.sessions.keeps_packs = True  # the model only predicts
     return TorchScorer(model, audio.frontend, place)
 
@@ -56,15 +56,10 @@ def make_embedder(
     """
     if precision != "auto":
         return embedding_scorer(make_scorer(audio, device, precision), name), precision
-    from earmark.models.forward import cast_in_place
     from earmark.scoring.torch_scorer import fast_dtype
 
     scorer = embedding_scorer(make_scorer(audio, device, "fp32"), name)
-    dtype = fast_dtype(scorer)
-    if dtype is None:
-        return scorer, "fp32"
-    cast_in_place(scorer.model.model, dtype)
-    return scorer, "bf16"
+    return (scorer, "fp32") if fast_dtype(scorer) is None else make_embedder(audio, device, "bf16", name)
 
 
 def embedding_scorer(scorer: Scorer, name: object) -> TorchScorer:
