@@ -97,6 +97,7 @@ def test_a_precision_that_a_card_dies_in_is_named(reference: Trained) -> None:
         ("npu:3", {}, {"ASCEND_RT_VISIBLE_DEVICES": "3"}),
         ("npu:1", {"ASCEND_RT_VISIBLE_DEVICES": "4, 6"}, {"ASCEND_RT_VISIBLE_DEVICES": "6"}),
         ("cuda:0", {"CUDA_VISIBLE_DEVICES": "GPU-8932f937"}, {"CUDA_VISIBLE_DEVICES": "GPU-8932f937"}),
+        ("cuda:GPU-8932f937", {"CUDA_VISIBLE_DEVICES": "0"}, {"CUDA_VISIBLE_DEVICES": "GPU-8932f937"}),
         ("mps", {}, {}),
     ],
 )

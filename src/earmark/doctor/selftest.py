@@ -130,7 +130,8 @@ def only_card(card: str, environment: Mapping[str, str]) -> dict[str, str]:
     if variable is None or not index:
         return {}
     visible = [entry.strip() for entry in environment.get(variable, "").split(",") if entry.strip()]
-    return {variable: visible[int(index)] if int(index) < len(visible) else index}
+    is_number = index.isdecimal() and int(index) < len(visible)  # others are names, such as GPU-8932f937
+    return {variable: visible[int(index)] if is_number else index}
 
 
 def _distance(reference: Path, other: Path) -> float | None:
