@@ -19,7 +19,7 @@ def test_one_is_not_several() -> None:
 
 
 def test_none_of_one_is_not_none_of_1() -> None:
-    assert [f"{none_could(number, 'recording')} be read" for number in (1, 1200)] == [
+    assert [f"{none_could(number)} be read" for number in (1, 1200)] == [
         "the recording could not be read",
         "none of the 1,200 recordings could be read",
     ]

@@ -37,14 +37,9 @@ def with_article(noun: str) -> str:
     return f"{'an' if noun.casefold().startswith(tuple('aeio')) else 'a'} {noun}"
 
 
-def none_could(number: int, noun: str) -> str:
-    """Return ``"the recording could not"`` or ``"none of the 3 recordings could"``, the start of a sentence.
-
-    Args:
-        number: number of things.
-        noun: their name in the singular.
-    """
-    return f"the {noun} could not" if number == 1 else f"none of the {counted(number, noun)} could"
+def none_could(number: int) -> str:
+    """Return ``"the recording could not"`` or ``"none of the 3 recordings could"``, the start of a sentence."""
+    return "the recording could not" if number == 1 else f"none of the {counted(number, 'recording')} could"
 
 
 def suggestion(name: str, known: Iterable[str], prefix: str = "") -> str:

@@ -18,7 +18,8 @@ from earmark.families.family import Family, Recipe
 from earmark.models.build_model import AudioModel, ModelSource, build_for_training, load_trained
 from earmark.models.embedding import classify_all
 from earmark.models.freeze import freeze, head_parameters
-from earmark.scoring.torch_scorer import score_waveforms
+from earmark.scoring.inference import score
+from earmark.scoring.torch_scorer import TorchScorer
 from earmark.settings.training_flags import TrainingArguments
 from earmark.train.recipe import training_needs
 from tests.train.small import CPU
@@ -81,11 +82,9 @@ def test_it_is_built_saved_loaded_and_scored_alone_and_in_a_batch(toy: AudioMode
     clips = [rng.standard_normal(length).astype(np.float32) for length in (300, 5000, 16_000, 9001)]
     toy.save(tmp_path)
     loaded = load_trained(ModelSource(str(tmp_path)))
-    together = list(score_waveforms(loaded.model, loaded.frontend, clips, batch_size=4, device=CPU))
+    together = list(score(TorchScorer(loaded.model, loaded.frontend, CPU), clips, batch_size=4))
     alone = [
-        row
-        for clip in clips
-        for row in score_waveforms(loaded.model, loaded.frontend, [clip], batch_size=1, device=CPU)
+        row for clip in clips for row in score(TorchScorer(loaded.model, loaded.frontend, CPU), [clip], batch_size=1)
     ]
     np.testing.assert_allclose(together, alone, atol=1e-5)
     assert loaded.frontend.min_samples == 400

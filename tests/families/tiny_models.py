@@ -12,7 +12,8 @@ from earmark.export.recordings import Recordings, speech_like
 from earmark.families.family_registry import FAMILIES
 from earmark.models.build_model import AudioModel, ModelSource, build_for_training
 from earmark.models.head import output_layer
-from earmark.scoring.torch_scorer import score_waveforms
+from earmark.scoring import inference
+from earmark.scoring.torch_scorer import TorchScorer
 from tests.tiny import ARCHITECTURES, RATE_HZ
 
 CPU = torch.device("cpu")
@@ -42,7 +43,9 @@ def build_varied(kind: str, length_s: float = 1.0, **overrides: object) -> Audio
 
 
 def score(audio: AudioModel, waveforms: list[np.ndarray], batch_size: int) -> np.ndarray:
-    return np.stack(list(score_waveforms(audio.model, audio.frontend, waveforms, batch_size=batch_size, device=CPU)))
+    return np.stack(
+        list(inference.score(TorchScorer(audio.model, audio.frontend, CPU), waveforms, batch_size=batch_size))
+    )
 
 
 def build_for_export(kind: str) -> AudioModel:

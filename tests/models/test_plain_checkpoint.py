@@ -21,7 +21,8 @@ from earmark.models.embedding import EmbeddingModel, classify_all
 from earmark.models.forward import install_forward
 from earmark.models.plain_checkpoint import load_plain
 from earmark.models.transformers_model import load_classifier
-from earmark.scoring.torch_scorer import score_waveforms
+from earmark.scoring.inference import score
+from earmark.scoring.torch_scorer import TorchScorer
 from earmark.tasks import REGRESSION
 from tests.families.tiny_models import CPU, LABELS, build_varied
 from tests.tiny import overrides, tone
@@ -58,7 +59,7 @@ def with_transformers(folder: Path, audio: AudioModel) -> Any:
 
 
 def rows(model: Any, audio: AudioModel, dtype: torch.dtype | None = None) -> np.ndarray:
-    return np.stack(list(score_waveforms(model, audio.frontend, WAVES, batch_size=3, device=CPU, dtype=dtype)))
+    return np.stack(list(score(TorchScorer(model, audio.frontend, CPU, dtype), WAVES, batch_size=3)))
 
 
 @pytest.mark.parametrize(("kind", "settings"), KINDS)

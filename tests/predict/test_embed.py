@@ -17,7 +17,8 @@ from earmark.cli.main import main
 from earmark.errors import AudioError
 from earmark.models.build_model import ModelSource, build_for_training, load_trained
 from earmark.models.embedding import classify_all
-from earmark.scoring.torch_scorer import score_waveforms
+from earmark.scoring.inference import score
+from earmark.scoring.torch_scorer import TorchScorer
 from tests.small_files import no_file_longer_than
 from tests.tiny import RATE_HZ, overrides, tone
 
@@ -58,7 +59,7 @@ def test_the_head_makes_the_logits_of_them(kind: str, tmp_path: Path) -> None:
     assert embed(model, tmp_path / "a.wav", "--output", tmp_path / "e.npy", "--precision", "fp32") == 0
     rows = np.load(tmp_path / "e.npy")
     audio = load_trained(ModelSource(name_or_path=str(model)))
-    logits = next(score_waveforms(audio.model, audio.frontend, [wave], batch_size=1, device=CPU))
+    logits = next(score(TorchScorer(audio.model, audio.frontend, CPU), [wave], batch_size=1))
     np.testing.assert_allclose(classify_all(audio.model, rows, CPU)[0], logits, atol=1e-4)
 
 

@@ -9,7 +9,8 @@ import torch
 from earmark.models import model_sessions
 from earmark.models.build_model import AudioModel, ModelSource, build_for_training
 from earmark.models.casting import cast_weights
-from earmark.scoring.torch_scorer import TorchScorer, score_waveforms
+from earmark.scoring import inference
+from earmark.scoring.torch_scorer import TorchScorer
 from earmark.tasks import softmax
 from tests.tiny import RATE_HZ, overrides, tone
 
@@ -24,7 +25,9 @@ def audio() -> AudioModel:
 
 
 def score(audio: AudioModel, waveforms: list[np.ndarray], batch_size: int = 4) -> np.ndarray:
-    return np.stack(list(score_waveforms(audio.model, audio.frontend, waveforms, batch_size=batch_size, device=CPU)))
+    return np.stack(
+        list(inference.score(TorchScorer(audio.model, audio.frontend, CPU), waveforms, batch_size=batch_size))
+    )
 
 
 def test_a_clip_has_one_answer_alone_and_in_any_company(audio: AudioModel) -> None:
@@ -51,7 +54,7 @@ def test_answers_stream_before_the_input_ends(audio: AudioModel) -> None:
             taken += 1
             yield tone(440, 0.1, seed=i)
 
-    first = next(score_waveforms(audio.model, audio.frontend, source(), batch_size=2, device=CPU))
+    first = next(inference.score(TorchScorer(audio.model, audio.frontend, CPU), source(), batch_size=2))
     assert first.shape == (3,)
     assert taken < 20
 

@@ -20,7 +20,8 @@ from earmark.cli.main import main
 from earmark.errors import ModelError
 from earmark.models.build_model import ModelSource, load_trained
 from earmark.scoring.diagnosis import Schedule, diagnose
-from earmark.scoring.torch_scorer import score_waveforms
+from earmark.scoring.inference import score
+from earmark.scoring.torch_scorer import TorchScorer
 from earmark.tasks import softmax
 from earmark.tasks.linear_fits import fit_classes
 from earmark.tasks.single_label_figures import compute_metrics
@@ -61,7 +62,7 @@ def test_the_saved_model_answers_as_the_regression_does(
     audio.save(tmp_path / "saved")
     loaded = load_trained(ModelSource(name_or_path=str(tmp_path / "saved")))
     waveforms = list(clips["validation"].waveforms.iterate(range(4)))
-    logits = np.stack(list(score_waveforms(loaded.model, loaded.frontend, waveforms, batch_size=4, device=CPU)))
+    logits = np.stack(list(score(TorchScorer(loaded.model, loaded.frontend, CPU), waveforms, batch_size=4)))
     # the regression again, on embeddings that the model before it gives
     plain = build(kind)
     targets = np.array([sorted(("high", "low")).index(clip.label) for clip in clips["train"].table])

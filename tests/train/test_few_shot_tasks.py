@@ -19,7 +19,8 @@ from earmark.cli.main import main
 from earmark.models.build_model import ModelSource, build_for_training, load_trained
 from earmark.models.forward import fold_unit
 from earmark.runs.results import results_table
-from earmark.scoring.torch_scorer import score_waveforms
+from earmark.scoring.inference import score
+from earmark.scoring.torch_scorer import TorchScorer
 from earmark.tasks import MULTI_LABEL, REGRESSION, Task, sigmoid
 from earmark.tasks.linear_fits import fit_labels, fit_number
 from earmark.train.few_shot import check_head, fit_few_shot
@@ -135,7 +136,7 @@ def test_the_saved_model_gives_the_logits_of_the_regression(
     loaded = load_trained(ModelSource(name_or_path=str(tmp_path / "saved")))
     assert loaded.task is task
     waveforms = list(clips["validation"].waveforms.iterate(range(4)))
-    logits = np.stack(list(score_waveforms(loaded.model, loaded.frontend, waveforms, batch_size=4, device=CPU)))
+    logits = np.stack(list(score(TorchScorer(loaded.model, loaded.frontend, CPU), waveforms, batch_size=4)))
     plain, table = build(), clips["train"].table
     features = regressed_on(plain, list(clips["train"].waveforms.iterate(range(len(table)))))
     count = [str(i) for i in range(len(table))]

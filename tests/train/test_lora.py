@@ -19,7 +19,8 @@ from earmark.errors import MissingExtraError, ModelError, UsageError
 from earmark.models import adapters
 from earmark.models.build_model import AudioModel, ModelSource, build_for_training, load_trained
 from earmark.models.freeze import head_parameters
-from earmark.scoring.torch_scorer import score_waveforms
+from earmark.scoring import inference
+from earmark.scoring.torch_scorer import TorchScorer
 from earmark.settings.model_flags import ModelArguments
 from earmark.train.lora import add_adapters, save_kept
 from tests.families.tiny_models import KINDS_BY_FAMILY, build_varied
@@ -32,7 +33,7 @@ CLIPS = [tone(frequency_hz, 0.4, seed=i) for i, frequency_hz in enumerate((300.0
 
 
 def score(audio: AudioModel) -> np.ndarray:
-    return np.stack(list(score_waveforms(audio.model, audio.frontend, CLIPS, batch_size=2, device=CPU)))
+    return np.stack(list(inference.score(TorchScorer(audio.model, audio.frontend, CPU), CLIPS, batch_size=2)))
 
 
 def stir(audio: AudioModel) -> None:

@@ -82,7 +82,7 @@ def find_recordings(
         waveforms.append(result)
         names.append(path.parent.name)
     if not waveforms:
-        raise DataError(f"{folder}: {none_could(len(paths), 'recording')} be read. Give --calibration another folder.")
+        raise DataError(f"{folder}: {none_could(len(paths))} be read. Give --calibration another folder.")
     labelled = set(names) <= set(classes)
     labels = np.array([classes.index(name) for name in names]) if labelled else None
     kind = "labelled" if labelled else "unlabelled"

@@ -113,7 +113,7 @@ def prepare(options: LabelOptions, folder: Path) -> Session:
     bad = [(table[rows[i]].source, reason) for i, reason in scores.bad.items()]
     _write_bad(files["bad_audio"], [*unnamed, *bad])
     if not len(scores.rows):
-        raise DataError(f"{table.origin}: {none_could(len(table), 'recording')} be used. See {files['bad_audio']}")
+        raise DataError(f"{table.origin}: {none_could(len(table))} be used. See {files['bad_audio']}")
     scored = [rows[i] for i in scores.rows]
     trained_on = _trained_on(options, table.keep(scored), scores)
     clips = [(table[row], keys[row]) for row in scored]

@@ -102,7 +102,7 @@ def embed_files(options: EmbedOptions) -> EmbedOutcome:
             outcome = _embed(options, scorer, windowing, clips, sink)
         finished += sink.finished
         if not any(entry["reason"] is None for entry in finished) and not sink.is_complete:
-            raise DataError(f"{none_could(len(finished), 'recording')} be read. See {sink.bad_audio}")
+            raise DataError(f"{none_could(len(finished))} be read. See {sink.bad_audio}")
     _report(options, outcome, len(sources) - len(clips), sink)
     return outcome
 

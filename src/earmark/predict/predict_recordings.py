@@ -188,7 +188,7 @@ def _check_results(counts: JobCounts, earlier: int, sink: Sink) -> None:
     """Raise if no recording could be read, so that no output blocks the next job."""
     unreadable = counts.unreadable + sink.earlier_unreadable
     if not counts.scored and not counts.unwritten and earlier == sink.earlier_unreadable:
-        raise DataError(f"{none_could(unreadable, 'recording')} be read{_listed(sink)}. Check the files.")
+        raise DataError(f"{none_could(unreadable)} be read{_listed(sink)}. Check the files.")
 
 
 def _record_names(options: PredictOptions, sources: list[str], ids: Mapping[str, str]) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ from earmark.models.frontend import Frontend
 from earmark.models.model_sessions import ModelSessions
 from earmark.models.packed import can_pack
 from earmark.scoring.checked_scoring import HalfPrecisionError, compare_first_clip, computing_dtype, is_compared
-from earmark.scoring.inference import batches, score
+from earmark.scoring.inference import batches
 from earmark.tasks import task_of_config
 
 if TYPE_CHECKING:
@@ -34,33 +34,15 @@ HALF_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}  # by value of --p
 _SHORTEST_IN_BATCH = 0.8  # shortest clip as a fraction of the longest, which limits padding
 
 
-def score_waveforms(
-    model: PreTrainedModel,
-    frontend: Frontend,
-    waveforms: Iterable[np.ndarray],
-    *,
-    batch_size: int,
-    device: torch.device,
-    dtype: torch.dtype | None = None,
-) -> Iterator[np.ndarray]:
-    """Score clips with a torch model; see :func:`score`.
+class TorchScorer:
+    """A torch model for the loop.
 
     Args:
         model: classifier; in evaluation mode while it scores.
         frontend: its frontend.
-        waveforms: see :func:`score`.
-        batch_size: largest number of windows in one forward pass.
         device: device of the model.
         dtype: dtype to compute in; ``None`` for the dtype of the weights.
-
-    Yields:
-        One float32 array of shape ``(C,)`` for each waveform, in order.
     """
-    return score(TorchScorer(model, frontend, device, dtype), waveforms, batch_size=batch_size)
-
-
-class TorchScorer:
-    """A torch model for the loop; :func:`score_waveforms` explains the arguments."""
 
     def __init__(
         self, model: PreTrainedModel, frontend: Frontend, device: torch.device, dtype: torch.dtype | None = None

@@ -67,7 +67,7 @@ def keep_usable(
     report_bad_clips(bad, options.on_bad_audio)
     for name, clips in usable.items():
         if bad and not len(clips.table):
-            none = none_could(len(tables[name]), "recording")
+            none = none_could(len(tables[name]))
             raise DataError(f"{tables[name].origin}: {none} be used. Fix or replace them")
     return usable, bad
 
