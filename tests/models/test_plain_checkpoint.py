@@ -218,6 +218,7 @@ def test_settings_that_run_no_model_are_errors(tmp_path: Path) -> None:
         ({"num_hidden_layers": 0}, "has the num_hidden_layers 0, with which no model can run"),
         ({"num_attention_heads": -1}, "has the num_attention_heads -1"),
         ({"conv_stride": [5, 0, 8]}, "has the conv_stride"),
+        ({"model_type": "wavlm", "max_bucket_distance": 0}, "has the max_bucket_distance 0"),
         (
             {"id2label": {"0": "a", "2": "b", "3": "c"}},
             "has the indices 0, 2, 3 for 3 classes. Use the indices 0 to 2.",
@@ -229,6 +230,29 @@ def test_settings_that_run_no_model_are_errors(tmp_path: Path) -> None:
         path.write_text(json.dumps(json.loads(text) | change))
         with pytest.raises(ModelError, match=f"^{re.escape(str(tmp_path))}.*{re.escape(message)}"):
             load_trained(source(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        ("wavlm", {"max_bucket_distance": 0}),
+        ("wavlm", {"max_bucket_distance": 1}),  # the nearest distances have a bucket each
+        ("wavlm", {"num_buckets": 3}),
+        ("sew", {"squeeze_factor": 0}),
+        ("data2vec-audio", {"num_feat_extract_layers": 0}),
+        ("wav2vec2", {"mask_time_length": 0}),
+        ("audio-spectrogram-transformer", {"patch_size": 0}),
+        ("audio-spectrogram-transformer", {"hidden_dropout_prob": -1}),
+    ],
+)
+def test_overrides_that_run_no_model_are_errors(kind: str, settings: dict[str, object]) -> None:
+    ((name, value),) = settings.items()
+    text = json.dumps(json.loads(overrides(kind)) | settings)
+    with pytest.raises(ModelError) as error:
+        build_for_training(ModelSource(model_type=kind, config_overrides=text), ["a"], 1.0, 1.0)
+    assert str(error.value) == (
+        f"--config_overrides: the config has the {name} {value!r}, with which no model can run. Fix the value."
+    )
 
 
 def test_a_missing_setting_has_the_default_of_transformers(tmp_path: Path) -> None:

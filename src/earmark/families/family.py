@@ -143,12 +143,15 @@ class Family:
 
     def invalid_setting(self, config: PreTrainedConfig) -> str | None:
         """Return the name of a setting with which the model can be built but not run; ``None`` if there is none."""
-        counts = ("num_attention_heads", "num_hidden_layers")
+        counts = ["num_attention_heads", "num_hidden_layers", "num_feat_extract_layers", "squeeze_factor", "patch_size"]
+        counts += [f"mask_{axis}_length" for axis in ("time", "feature") if getattr(config, f"mask_{axis}_prob", 0.0)]
         invalid = [name for name in counts if not is_size(getattr(config, name, 1))]
-        rates = {name: value for name, value in vars(config).items() if name.endswith("dropout") and value is not None}
-        invalid += [name for name, value in rates.items() if not is_fraction(value)]
+        settings = vars(config).items()
+        rates = {name: value for name, value in settings if name.endswith(("dropout", "dropout_prob"))}
+        invalid += [name for name, value in rates.items() if value is not None and not is_fraction(value)]
         strides = getattr(config, "conv_stride", [1])
-        return next(iter(invalid), None if all(map(is_size, strides)) else "conv_stride")
+        are_valid = isinstance(strides, (list, tuple)) and all(map(is_size, strides))
+        return next(iter(invalid), None if are_valid else "conv_stride")
 
     def min_samples(self, config: PreTrainedConfig, rate_hz: int) -> int:
         """Return the shortest input of a model, in samples; shorter clips are padded with silence.

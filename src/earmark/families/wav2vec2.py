@@ -9,6 +9,7 @@ import torch
 from earmark.families.family import Family
 from earmark.families.wav2vec2_forward import Wav2Vec2Forward
 from earmark.families.wav2vec2_layers import PlainWav2Vec2
+from earmark.io.json_values import is_size
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -62,6 +63,14 @@ class WavLM(Wav2Vec2):
 
     model_types: ClassVar[tuple[str, ...]] = ("wavlm",)
     first_dropped_layer = 1
+
+    def invalid_setting(self, config: PreTrainedConfig) -> str | None:
+        """See the base class; the nearest distances, a quarter of the buckets, have a bucket each, others share one."""
+        if not is_size(config.num_buckets) or config.num_buckets < 4:
+            return "num_buckets"
+        if not is_size(config.max_bucket_distance) or config.max_bucket_distance <= config.num_buckets // 4:
+            return "max_bucket_distance"
+        return super().invalid_setting(config)
 
     def check_adapters(self, model: PreTrainedModel) -> str | None:
         """See the base class."""

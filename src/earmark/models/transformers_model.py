@@ -50,8 +50,8 @@ def load_config(source: ModelSource, folder: Path | None) -> Any:
     """Return the configuration with the overrides applied.
 
     Raises:
-        ModelError: the configuration cannot be read, its architecture has no audio classification head, or an override
-            is unknown.
+        ModelError: the configuration cannot be read, its architecture has no audio classification head, an override is
+            unknown, or no model can run with a value.
     """
     name = source.config_name or source.name_or_path
     if name is None:
@@ -66,6 +66,11 @@ def load_config(source: ModelSource, folder: Path | None) -> Any:
             f"{name}: {config.model_type} has no audio classification head in Transformers. Use one of "
             f"{', '.join(supported_architectures())}."
         )
+    if (setting := find_family(config).invalid_setting(config)) is not None:
+        where, fix = f"{name}: config.json", "Copy the file again from the model's source."
+        if source.config_overrides:
+            where, fix = "--config_overrides: the config", "Fix the value."
+        raise ModelError(f"{where} has the {setting} {getattr(config, setting)!r}, with which no model can run. {fix}")
     return config
 
 
@@ -178,11 +183,6 @@ def load_classifier(source: ModelSource, folder: Path) -> Any:
     """
     config = load_config(source, folder)
     family = find_family(config)
-    if (name := family.invalid_setting(config)) is not None:
-        raise ModelError(
-            f"{folder}: config.json has the {name} {getattr(config, name)!r}, with which no model can run. Copy the "
-            "file again from the model's source."
-        )
     if adapters.is_adapter(folder):
         return _load_adapted(source, folder, config, family).eval()
     return load_weights(folder, config, family, source, fresh_head=False).model.eval()
