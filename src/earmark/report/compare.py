@@ -38,8 +38,8 @@ class RunResult:
         predictions: class indices int (N,), labels as bool (N, C), or numbers float (N,).
         scores: probability of the predicted class, float (N,), or of each label, float (N, C); for a regression, the
             predicted numbers.
-        figures: figures with their 95 % intervals, by name.
-        of_labels: figures of each class or label, by name, float (C,); NaN for a label without clips.
+        figures: metrics with their 95 % intervals, by name.
+        of_labels: metrics of each class or label, by name, float (C,); NaN for a label without clips.
     """
 
     name: str
@@ -59,12 +59,12 @@ class Comparison:
         labels: C class or label names; empty for a regression.
         clips: the N clips.
         targets: true labels or numbers, in the form of ``predictions``.
-        trivial: score of a model that ignores the audio, by figure.
+        trivial: score of a model that ignores the audio, by metric.
         runs: the runs; the others are compared with the first.
         pairs: comparison of each other run with the first.
         p: p values of the pairs, corrected by Holm's method if there are several.
         units: units of intervals and tests: groups or clips.
-        notes: remarks about the figures, such as clips that a run was trained on.
+        notes: remarks about the metrics, such as clips that a run was trained on.
     """
 
     task: Task
@@ -124,7 +124,7 @@ class Comparison:
         return f"{value:{sign}{self.task.digits}}"
 
     def cells(self, of: Estimate, sign: str = "") -> tuple[str, str]:
-        """Format a figure and its interval for tables; ``sign`` is ``"+"`` for differences."""
+        """Format a metric and its interval for tables; ``sign`` is ``"+"`` for differences."""
         within = of.interval
         ends = "" if within is None else f"{self.figure(within.low, sign)} to {self.figure(within.high, sign)}"
         return self.figure(of.value, sign), ends

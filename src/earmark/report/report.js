@@ -29,7 +29,7 @@ function figureCard(name, value, text, { interval, trivial, most = 1, words = sh
     box.append(svg, ends(0, plain(most)));
   }
   for (const line of text) box.append(make("p", { className: "soft", textContent: line }));
-  // figures with such a baseline are in a row above the others
+  // metrics with a baseline are in the first row, the others in the second
   at("cards").children[trivial === undefined ? 1 : 0].append(box);
 }
 const sortedBy = {};  // by table: the key it is sorted by, and whether in descending order
@@ -91,7 +91,7 @@ function probabilityBars(title, counts, of = "clip") {
     { name: "probability", of, text: `${number(sure)} of them with a probability of 0.9 or more` });
 }
 function parts(key, heading, all, { worst = "lowest", most = 1, words = (value) => share(value) } = {}) {
-  // key: name of the figure in each row of a column; all: the figure of the whole split
+  // key: name of the metric in each row of a column; all: its value for the whole split
   const box = clear("parts"), place = (value) => 100 * Math.min(value / most, 1);
   for (const note of split.notes) box.append(make("p", { className: "soft", textContent: note }));
   if (!split.slices.length) box.append(make("p", { textContent: "No column divides these clips into groups." }));

@@ -36,7 +36,7 @@ class ScoredSplit:
 
 @dataclass(frozen=True)
 class ReportFacts:
-    """Facts for the page in addition to the figures.
+    """Facts for the page in addition to the metrics.
 
     Attributes:
         title: title of the page.
@@ -62,7 +62,7 @@ def write_report(path: Path, facts: ReportFacts, splits: Mapping[str, ScoredSpli
 
     Args:
         path: file to write; replaced.
-        facts: facts in addition to the figures.
+        facts: facts in addition to the metrics.
         splits: splits of one task, in the order to show them.
 
     Raises:

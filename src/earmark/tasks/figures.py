@@ -1,4 +1,4 @@
-"""The common interface of the figures of all tasks."""
+"""The common interface of the metrics of all tasks."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def check_direction(task: Task, metric: str, direction: bool | None, *, has_fold
         task: the task of the model.
         metric: the key in ``metrics.json``.
         direction: ``--greater_is_better``; ``None`` if it was not given.
-        has_folder: whether ``--metric`` names a folder, whose figures are known only after it has run.
+        has_folder: whether ``--metric`` names a folder, whose metrics are known only after it has run.
 
     Raises:
         UsageError: the task has no such metric, or ``direction`` contradicts the metric.
@@ -62,13 +62,13 @@ def check_direction(task: Task, metric: str, direction: bool | None, *, has_fold
 
 @dataclass(frozen=True)
 class Headline:
-    """The headline figure of a result.
+    """The headline metric of a result.
 
     Attributes:
         name: its key in ``metrics.json``.
         title: its name in tables and messages.
-        value: the figure.
-        baseline: the figure that predictions reach without listening, such as the majority-class rate.
+        value: its value.
+        baseline: the value that predictions reach without the audio, such as the majority-class rate.
     """
 
     name: str
@@ -86,12 +86,12 @@ class Headline:
 
 @dataclass(frozen=True)
 class CardTable:
-    """The figures of a split as a model card shows them.
+    """The metrics of a split as a model card shows them.
 
     Attributes:
         figures: values by the headings of the card.
-        explained: a sentence that explains the baseline figure.
-        hub: the figures that the hub lists, ``(title, value)`` by the hub's name of the metric.
+        explained: a sentence that explains the baseline.
+        hub: the metrics that the hub lists, ``(title, value)`` by the hub's name.
         heads: headings of the table of classes; empty if there is no such table.
         rows: rows of that table.
     """
@@ -104,7 +104,7 @@ class CardTable:
 
 
 class Figures(Protocol):
-    """The figures of a scored split, for any task."""
+    """The metrics of a scored split, for any task."""
 
     @property
     def num_clips(self) -> int:
@@ -112,7 +112,7 @@ class Figures(Protocol):
 
     @property
     def headline(self) -> Headline:
-        """The main figure."""
+        """The main metric."""
 
     @property
     def intervals(self) -> Mapping[str, Interval]:
@@ -122,10 +122,10 @@ class Figures(Protocol):
         """Return plain values for ``metrics.json``."""
 
     def summary_lines(self) -> list[str]:
-        """Return the most important figures as lines of text."""
+        """Return the most important metrics as lines of text."""
 
     def card_table(self) -> CardTable:
-        """Return the figures for a model card."""
+        """Return the metrics for a model card."""
 
     def finding(self) -> str | None:
         """Return a sentence if the result is not clearly better than its baseline, else ``None``."""
@@ -177,11 +177,11 @@ def against_baseline(
     """Compare a headline with its baseline, by its 95 % interval.
 
     Args:
-        figures: figures of a split.
+        figures: metrics of a split.
         head: their headline, with the baseline to compare with.
         what: names the baseline.
         only_width: whether only the width of the interval is reliable, because the bootstrap shifts it.
-        digits: format of the figure.
+        digits: format of the values.
 
     Returns:
         A sentence, or ``None`` if the headline clearly beats the baseline.

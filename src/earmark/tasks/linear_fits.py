@@ -34,7 +34,7 @@ _GRADIENT = 1e-5  # the fit of a label stops when no partial derivative of its l
 
 # standardised embeddings (N, D), targets and C to weights (C, D) and bias (C,)
 _Solve = Callable[[np.ndarray, np.ndarray, float], tuple[np.ndarray, np.ndarray]]
-# logits (N, C) and targets to the loss that is minimised and the figure that is reported
+# logits (N, C) and targets to the loss that is minimised and the metric that is reported
 _Judge = Callable[[np.ndarray, np.ndarray], tuple[float, float]]
 
 
@@ -45,11 +45,11 @@ class FittedHead:
     Attributes:
         clips: number of clips it was fitted on.
         penalty_c: scikit-learn's C, the inverse of the penalty.
-        cross_validated: the figure ``metric``, cross-validated on these clips. It is slightly optimistic, because the
+        cross_validated: value of ``metric``, cross-validated on these clips. It is slightly optimistic, because the
             penalty was chosen on the same folds. ``None`` if there are too few clips for folds.
         method: name of the method, for messages.
-        metric: key of the figure in ``metrics.json``.
-        title: name of the figure, for messages.
+        metric: key of the metric in ``metrics.json``.
+        title: name of the metric, for messages.
         precision: number format in which the embeddings were computed: ``fp32``, ``bf16`` or ``fp16``.
     """
 
@@ -201,7 +201,7 @@ def fit_number(
 def _across_folds(
     solve: _Solve, judge: _Judge, embeddings: np.ndarray, targets: np.ndarray, folds: Sequence[str]
 ) -> tuple[float, float | None]:
-    """Return the strength with the lowest cross-validated loss, and the figure at that strength."""
+    """Return the strength with the lowest cross-validated loss, and the metric at that strength."""
     tried_on = np.random.default_rng(0).permutation(len(targets))[:_MOST_TRIED]
     embeddings, targets, fold = embeddings[tried_on], targets[tried_on], np.asarray(folds)[tried_on]
     names = np.unique(fold)

@@ -204,7 +204,7 @@ class MultiLabel(ClassTask):
         return "It may predict labels for recordings unlike anything it was trained on."
 
     def section(self, clips: ScoredClips) -> Section:
-        """Return the figures of each label, confused pairs and mistakes."""
+        """Return the metrics of each label, confused pairs and mistakes."""
         from earmark.tasks.multi_label_section import label_section
 
         return label_section(clips)

@@ -1,4 +1,4 @@
-"""Figures of models of several labels.
+"""Metrics of multi-label models.
 
 Shapes: N clips, C labels, R bootstrap sets of clips.
 """
@@ -31,7 +31,7 @@ _FEWEST_SETS = 100  # with fewer sets there is no interval
 
 @dataclass(frozen=True)
 class LabelFigures:
-    """Figures of one label; a figure is ``None`` if it is undefined.
+    """Metrics of one label; a metric is ``None`` if it is undefined.
 
     ``precision`` is undefined if the label was never predicted, the others if no clip has the label.
 
@@ -39,7 +39,7 @@ class LabelFigures:
         label: name of the label.
         average_precision: area under the precision-recall curve, summed over the steps of recall.
         roc_auc: how often a clip with the label has a higher probability than a clip without it.
-        precision, recall, f1: figures of the predictions at ``threshold``.
+        precision, recall, f1: metrics of the predictions at ``threshold``.
         support: number of clips with the label.
         threshold: lowest probability at which the label is predicted; infinite if it never is.
     """
@@ -56,7 +56,7 @@ class LabelFigures:
 
 @dataclass(frozen=True)
 class MultiLabelMetrics:
-    """Figures of the predictions of C labels for N clips.
+    """Metrics of the predictions of C labels for N clips.
 
     Attributes:
         num_clips: N.
@@ -109,7 +109,7 @@ class MultiLabelMetrics:
         return _mean([(harmonic + (n - 1) / others * (clips - harmonic)) / clips for n in supports])
 
     def to_dict(self) -> dict[str, object]:
-        """Return plain values for JSON, ``None`` for undefined figures and the threshold of a label never predicted."""
+        """Return plain values for JSON, ``None`` for undefined metrics and the threshold of a label never predicted."""
         per_label = {
             row.label: {
                 **{name: value for name, value in vars(row).items() if name not in ("label", "threshold")},
@@ -128,7 +128,7 @@ class MultiLabelMetrics:
         }
 
     def summary_lines(self) -> list[str]:
-        """Return the most important figures as lines of text."""
+        """Return the most important metrics as lines of text."""
         lines = [
             f"mAP {self.mean_average_precision:.4f} on {counted(self.num_clips, 'clip')} (mean prevalence: "
             f"{self.mean_prevalence:.4f}), macro-F1 {self.macro_f1:.4f}, micro-F1 {self.micro_f1:.4f}",
@@ -148,7 +148,7 @@ class MultiLabelMetrics:
         return against_baseline(self, head, "the mAP of random scores", only_width=True)
 
     def card_table(self) -> CardTable:
-        """Return the figures for a model card."""
+        """Return the metrics for a model card."""
         return CardTable(
             figures={
                 "mAP": self.mean_average_precision,
@@ -179,7 +179,7 @@ def compute_multi_label(
     *,
     intervals: bool = True,
 ) -> MultiLabelMetrics:
-    """Return all figures of one split.
+    """Return all metrics of one split.
 
     Args:
         logits: float (N, C), N >= 1.
@@ -281,7 +281,7 @@ def _intervals(
 def bootstrap(
     models: Sequence[tuple[np.ndarray, np.ndarray]], there: np.ndarray, units: Units | None = None
 ) -> list[dict[str, np.ndarray]]:
-    """Return the figures of models on clips or groups drawn with replacement, the same ones for all (Efron 1979).
+    """Return the metrics of models on clips or groups drawn with replacement, the same ones for all (Efron 1979).
 
     Args:
         models: probabilities float (N, C) and predictions bool (N, C) of each model.
@@ -318,7 +318,7 @@ def figures_of_labels(probabilities: np.ndarray, predicted: np.ndarray, there: n
 
 
 def means_of_labels(of_labels: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return ``mean_average_precision`` and ``macro_f1``: means of figures (..., C) over the labels that have clips."""
+    """Return ``mean_average_precision`` and ``macro_f1``: means of metrics (..., C) over the labels that have clips."""
     named = {"average_precision": "mean_average_precision", "f1": "macro_f1"}
     means = {}
     for name, of in of_labels.items():
@@ -328,7 +328,7 @@ def means_of_labels(of_labels: Mapping[str, np.ndarray]) -> dict[str, np.ndarray
 
 
 class _Drawn:
-    """The parts of a model's figures that do not depend on the weights of the clips."""
+    """The parts of a model's metrics that do not depend on the weights of the clips."""
 
     def __init__(self, probabilities: np.ndarray, predicted: np.ndarray, there: np.ndarray) -> None:
         self._present = np.asarray(there.any(axis=0))
@@ -339,7 +339,7 @@ class _Drawn:
         self._hits, self._total = (there & predicted).astype(float), self._there + predicted
 
     def of(self, weights: np.ndarray) -> dict[str, np.ndarray]:
-        """Return the figures for weights (N, R), without the draws in which no clip has a label."""
+        """Return the metrics for weights (N, R), without the draws in which no clip has a label."""
         drawn = weights.T @ self._there > 0  # (R, labels)
         # contiguous, because each product below would copy the whole matrix otherwise
         weights, drawn = np.ascontiguousarray(weights[:, drawn.any(axis=1)]), drawn[drawn.any(axis=1)]

@@ -43,7 +43,7 @@ def fit_thresholds_of_labels(clips: LabelledScores, precision: float | None) -> 
 
 
 def label_figures(clips: LabelledScores, predicted: np.ndarray) -> dict[str, object]:
-    """Return figures of the predictions of several labels.
+    """Return metrics of the predictions of several labels.
 
     Args:
         clips: clips with the true labels, 0 or 1, (N, C), as targets.

@@ -1,4 +1,4 @@
-"""Figures of regression models.
+"""Metrics of regression models.
 
 Shapes: N clips, R bootstrap sets of clips.
 """
@@ -18,7 +18,7 @@ from earmark.text import counted
 
 @dataclass(frozen=True)
 class RegressionMetrics:
-    """Figures of the predicted numbers of N clips, in the unit of the numbers.
+    """Metrics of the predicted numbers of N clips, in the unit of the numbers.
 
     Attributes:
         num_clips: N.
@@ -50,12 +50,12 @@ class RegressionMetrics:
         return Headline("mae", "MAE", self.mae, self.median_mae)
 
     def to_dict(self) -> dict[str, object]:
-        """Return plain values for JSON, ``None`` for undefined figures."""
+        """Return plain values for JSON, ``None`` for undefined metrics."""
         plain = {name: value for name, value in vars(self).items() if name != "intervals"}
         return {**plain, **{f"{name}_interval_95": [of.low, of.high] for name, of in self.intervals.items()}}
 
     def summary_lines(self) -> list[str]:
-        """Return the most important figures as lines of text."""
+        """Return the most important metrics as lines of text."""
         known = {"R2": self.r2, "Pearson": self.pearson, "Spearman": self.spearman}
         more = "".join(f", {name} {value:.4f}" for name, value in known.items() if value is not None)
         of = ", ".join(f"{name.upper()} {one.low:.4g} to {one.high:.4g}" for name, one in self.intervals.items())
@@ -73,7 +73,7 @@ class RegressionMetrics:
         return against_baseline(self, self.headline, "the error of always predicting the median", digits=".4g")
 
     def card_table(self) -> CardTable:
-        """Return the figures for a model card."""
+        """Return the metrics for a model card."""
         return CardTable(
             figures={"MAE": self.mae, "MAE of the median": self.median_mae, "RMSE": self.rmse, "R2": self.r2},
             explained="The MAE of the median is the error of always predicting the median of the split.",
@@ -82,7 +82,7 @@ class RegressionMetrics:
 
 
 def compute_regression(predictions: np.ndarray, numbers: np.ndarray, units: Units | None = None) -> RegressionMetrics:
-    """Return all figures of one split.
+    """Return all metrics of one split.
 
     Args:
         predictions: float (N, 1), N >= 1.

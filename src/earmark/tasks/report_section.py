@@ -31,7 +31,7 @@ class ScoredClips:
         labels: C class names.
         decision: temperature and thresholds of the model.
         units: groups or clips that intervals treat as independent.
-        figures: the figures in ``metrics.json``.
+        figures: the metrics in ``metrics.json``.
     """
 
     targets: np.ndarray
@@ -44,7 +44,7 @@ class ScoredClips:
 
 @dataclass(frozen=True)
 class Measure:
-    """A figure for a part of a split: the mean of a value of each clip.
+    """A metric for a part of a split: the mean of a value of each clip.
 
     Attributes:
         name: name of the metric, and its key in a row.
@@ -70,7 +70,7 @@ class Section:
         rows: clips that can be played, in order.
         says: returns the JSON values that the page shows for a row.
         measured: a value of each clip, (N,); parts of the split are compared by its mean.
-        measure: the figure of that value.
+        measure: the metric that is this mean.
         columns: further columns by which to divide the split, N values each.
     """
 

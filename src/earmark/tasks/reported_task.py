@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ShownFigure:
-    """A figure that tables of several runs show.
+    """A metric that tables of several runs show.
 
     Attributes:
         name: its key in ``metrics.json``.
         title: heading of its column.
         curve: its name in training curves; empty if it has no curve.
-        trivial: name of its baseline, which predictions reach without listening; empty if it has none.
+        trivial: name of its baseline, which predictions reach without the audio; empty if it has none.
     """
 
     name: str
@@ -38,16 +38,16 @@ class ShownFigure:
 
 
 class ReportedTask(ABC):
-    """The text and figures of a task in result files, model cards and reports.
+    """The text and metrics of a task in result files, model cards and reports.
 
     The defaults fit a task with one number for each clip.
 
     Attributes:
         row_columns: columns of ``predictions_SPLIT.csv`` that identify the task.
-        shown_figures: columns of tables of several runs, the headline first, with all figures of :meth:`compare`.
+        shown_figures: columns of tables of several runs, the headline first, with all metrics of :meth:`compare`.
         report_template: file in :mod:`earmark.report` with the template of a split's report.
         better: end of the table heading "only RUN ...", which counts the clips where one run is better.
-        digits: format of a figure.
+        digits: format of the values of metrics.
         paired_test: name of the test of two models on the same clips, in tables and in sentences.
         tested_clips: the clips that decide that test, if not all clips do.
     """
@@ -66,17 +66,17 @@ class ReportedTask(ABC):
 
     @property
     def titles(self) -> dict[str, str]:
-        """Headings of figures in tables, by figure."""
+        """Headings of metrics in tables, by metric."""
         return {figure.name: figure.title for figure in self.shown_figures}
 
     @property
     def curves(self) -> dict[str, str]:
-        """Names of the figures that have a training curve, by figure."""
+        """Names of the metrics that have a training curve, by metric."""
         return {figure.name: figure.curve for figure in self.shown_figures if figure.curve}
 
     @property
     def trivial_titles(self) -> dict[str, str]:
-        """Names of the baselines of figures, by figure."""
+        """Names of the baselines of metrics, by metric."""
         return {figure.name: figure.trivial for figure in self.shown_figures if figure.trivial}
 
     @abstractmethod
@@ -177,7 +177,7 @@ class ReportedTask(ABC):
             clips: the targets, and scores and predictions of each model.
 
         Returns:
-            Figures and differences, and the baselines by figure.
+            Metrics and differences, and the baselines by metric.
         """
         from earmark.tasks.regression_comparison import compare_numbers
 

@@ -68,7 +68,7 @@ def compare(
     """
     units = units or Units(len(targets))
     only_first, only_second, p = hits_test(first == targets, second == targets, units)
-    # the figures depend only on how often each combination (target, prediction, prediction) occurs
+    # the metrics depend only on how often each combination (target, prediction, prediction) occurs
     predicted = np.stack([targets, first, second])
     cells, cell_numbers, counts = np.unique(predicted, axis=1, return_inverse=True, return_counts=True)
     drawn = units.draws_of_cells(cell_numbers.ravel(), len(counts), REPLICATES)

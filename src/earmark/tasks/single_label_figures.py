@@ -1,6 +1,6 @@
-"""Figures of single-label models, always with the majority-class rate for comparison.
+"""Metrics of single-label models, always with the majority-class rate for comparison.
 
-:mod:`earmark.tasks.multi_label_figures` and :mod:`earmark.tasks.regression_figures` hold the figures of other tasks.
+:mod:`earmark.tasks.multi_label_figures` and :mod:`earmark.tasks.regression_figures` hold the metrics of other tasks.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _TOP_K = (3, 5)
 
 @dataclass(frozen=True)
 class ClassFigures:
-    """Figures of one class; ``precision`` is ``None`` if it is never predicted, ``recall`` and ``f1`` without clips."""
+    """Metrics of one class; ``precision`` is ``None`` if it is never predicted, ``recall`` and ``f1`` without clips."""
 
     label: str
     precision: float | None
@@ -32,7 +32,7 @@ class ClassFigures:
 
 @dataclass(frozen=True)
 class Metrics:
-    """Figures of the classification of N clips into C classes.
+    """Metrics of the classification of N clips into C classes.
 
     Attributes:
         num_clips: N.
@@ -77,7 +77,7 @@ class Metrics:
         return Headline("accuracy", "Accuracy", self.accuracy, self.majority_class_rate)
 
     def to_dict(self) -> dict[str, object]:
-        """Return plain values for JSON, ``None`` for undefined figures."""
+        """Return plain values for JSON, ``None`` for undefined metrics."""
         return {
             "num_clips": self.num_clips,
             "accuracy": self.accuracy,
@@ -101,7 +101,7 @@ class Metrics:
         }
 
     def summary_lines(self) -> list[str]:
-        """Return the most important figures as lines of text."""
+        """Return the most important metrics as lines of text."""
         top = "".join(f", top-{k} {value:.4f}" for k, value in self.top_k_accuracy.items())
         return [
             f"accuracy {self.accuracy:.4f} on {counted(self.num_clips, 'clip')} "
@@ -115,7 +115,7 @@ class Metrics:
         ]
 
     def card_table(self) -> CardTable:
-        """Return the figures for a model card."""
+        """Return the metrics for a model card."""
         return CardTable(
             figures={
                 "Accuracy": self.accuracy,
@@ -153,7 +153,7 @@ class Metrics:
 def compute_metrics(
     logits: np.ndarray, targets: np.ndarray, labels: Sequence[str], units: Units | None = None
 ) -> Metrics:
-    """Return all figures of one split.
+    """Return all metrics of one split.
 
     Args:
         logits: float (N, C), N >= 1.
@@ -191,7 +191,7 @@ def compute_metrics(
 
 
 def _per_class(confusion: np.ndarray, labels: Sequence[str]) -> list[ClassFigures]:
-    """Return the figures of each class of a confusion matrix, int (C, C) with targets as rows."""
+    """Return the metrics of each class of a confusion matrix, int (C, C) with targets as rows."""
     rows = []
     for i, label in enumerate(labels):
         hits, support, predicted = int(confusion[i, i]), int(confusion[i].sum()), int(confusion[:, i].sum())

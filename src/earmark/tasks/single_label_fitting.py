@@ -59,7 +59,7 @@ def fit_class_thresholds(
 
 
 def class_decision_figures(clips: LabelledScores, predictions: np.ndarray, decision: Decision) -> dict[str, object]:
-    """Return figures of the predictions of a decision.
+    """Return metrics of the predictions of a decision.
 
     Args:
         clips: clips whose targets are class indices, int64 (N,).

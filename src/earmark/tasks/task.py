@@ -50,7 +50,7 @@ class LabelText(Protocol):
 
 @dataclass(frozen=True)
 class FigureOptions:
-    """Options for computing figures.
+    """Options for computing metrics.
 
     Attributes:
         thresholds: from :meth:`Task.thresholds`, float (C,); ``None`` for the default.
@@ -159,7 +159,7 @@ class Task(ReportedTask):
         return text.number()
 
     def targets(self, labels: Sequence[Label], classes: Sequence[str]) -> np.ndarray:
-        """Return N labels as numbers, for the loss and for figures.
+        """Return N labels as numbers, for the loss and for metrics.
 
         Args:
             labels: N labels of this task.
@@ -259,12 +259,12 @@ class Task(ReportedTask):
         """Return the unit for differences of scores (N, C): their standard deviation, or 1 if they are all equal."""
         return float(scores.std()) or 1.0
 
-    # ---------------------------------------------------------------- figures
+    # ---------------------------------------------------------------- metrics
 
     def figures(
         self, logits: np.ndarray, targets: np.ndarray, labels: Sequence[str], how: FigureOptions = ALL_FIGURES
     ) -> Figures:
-        """Return all figures of one split.
+        """Return all metrics of one split.
 
         Args:
             logits: float (N, C), N >= 1.
@@ -321,7 +321,7 @@ class Task(ReportedTask):
         return scores
 
     def decision_figures(self, clips: LabelledScores, predictions: np.ndarray, decision: Decision) -> dict[str, object]:
-        """Return figures of the predictions of :meth:`decided`, by name."""
+        """Return metrics of the predictions of :meth:`decided`, by name."""
         return {}
 
     def top(self, scores: np.ndarray, labels: Sequence[str], top_k: int, decision: Decision) -> list[Prediction]:
