@@ -254,7 +254,7 @@ def test_calibrate_without_a_class_of_clips(model: Path, data: Path, tmp_path: P
     shutil.rmtree(part / "validation" / "mid")
     words = ["calibrate", str(model), "--data_dir", str(part), "--device", "cpu", "--target_precision", "0.3"]
     assert main(words) == 0
-    assert "never predicted, because no clip is of that class: 'mid'" in capsys.readouterr().out
+    assert "never predicted, because no clip has that class: 'mid'" in capsys.readouterr().out
     assert json.loads((model / "decision.json").read_text())["class_thresholds"]["mid"] is None
     words += ["--reject_class", "mid", "--reject_false_accept_rate", "0.1"]
     assert main(words) == 2

@@ -90,7 +90,7 @@ def test_thresholds_of_classes() -> None:
     assert fitted.decision.class_thresholds == pytest.approx(
         {"a": 0.8, "b": 0.7, "noise": 0.0, "rare": NEVER}, abs=2e-4
     )
-    assert fitted.decision.fitted["notes"] == ["never predicted, because no clip is of that class: 'rare'"]
+    assert fitted.decision.fitted["notes"] == ["never predicted, because no clip has that class: 'rare'"]
     assert fitted.decision.fitted["data"] == "clips", "where they lie stays here"
     assert fitted.decision.fitted["clips"] == 7
 

@@ -41,10 +41,10 @@ def test_kinds_come_in_the_order_they_are_done_with_their_chances() -> None:
         ({"augment": "shift", "augment_shift_seconds": float("nan")}, "--augment_shift_seconds nan: expected"),
         (
             {"augment": "gain", "augment_noise": "rain"},
-            "--augment_noise has no effect without noise. Add it to --augment",
+            "--augment_noise has no effect without --augment noise",
         ),
         ({"augment_probability": 0.9}, "--augment_probability has no effect without --augment"),
-        ({"augment_speed": "1,2"}, "--augment_speed has no effect without speed"),
+        ({"augment_speed": "1,2"}, "--augment_speed has no effect without --augment speed"),
     ],
 )
 def test_what_cannot_be_meant_is_one_line(settings: dict[str, object], says: str) -> None:

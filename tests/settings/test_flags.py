@@ -241,7 +241,7 @@ def test_each_mistake_has_the_same_text_from_all_three_entrances(tmp_path: Path)
         ),
         ("optim", "adamv", "--optim adamv: expected one of adamw_torch, "),
         ("fold", "1", "--fold 1 needs folds to choose from. Add --fold_column NAME or --folds N."),
-        ("augment_noise", "x", "--augment_noise has no effect without noise. Add it to --augment."),
+        ("augment_noise", "x", "--augment_noise has no effect without --augment noise."),
     ]:
         path = tmp_path / "settings.yaml"
         path.write_text(yaml.safe_dump({**base, name: value}), encoding="utf-8")

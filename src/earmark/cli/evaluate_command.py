@@ -18,9 +18,9 @@ splits, earmark counts and marks clips of --split that the model was trained on.
 Results go into evaluation_SPLIT in the model's folder; if that has an evaluation of other clips, into
 evaluation_SPLIT_2 and so on. An --output_dir with an evaluation of other clips or another model is refused.""",
     examples="""
-the test split of the folder it was trained on:
+the test split of the folder that the model was trained on:
   earmark evaluate runs/first --data_dir recordings --split test
-with the data settings of its training:
+the test split, with the data settings of a training configuration:
   earmark evaluate runs/first --config recipes/superb_ks_wav2vec2_base.yaml --split test""",
 )
 _RUN = print_summary("earmark.evaluate.evaluate_model", "evaluate")

@@ -216,7 +216,7 @@ def _check(audio: AudioModel, frontend: Frontend, recordings: Recordings, export
 
 
 def warn_of_losses(comparison: ExportComparison) -> None:
-    """Warn if an export in 8 bits predicts clearly worse, or differently, on whole recordings."""
+    """Warn if an 8-bit export loses accuracy or changes predictions on whole recordings."""
     drop = 1 - comparison.agreement if comparison.accuracy is None else comparison.accuracy[0] - comparison.accuracy[1]
     if drop > _WORTH_A_WARNING:
         what = (

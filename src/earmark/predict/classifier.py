@@ -124,8 +124,8 @@ class Classifier(SavedModel):
         Returns:
             ``top_k`` predictions, most likely first; for a batch, a list of such lists. If the most likely class is
             below its threshold, its label is the model's label for rejected clips, and the class is under
-            ``below_threshold``. With several labels, each has ``present``, and present labels that are not among the
-            first ``top_k`` are appended. A regression returns one prediction, whose ``score`` is the number.
+            ``below_threshold``. With several labels, each prediction has ``present``, and present labels that are not
+            among the first ``top_k`` are appended. A regression returns one prediction, whose ``score`` is the number.
 
         Raises:
             AudioError: a recording cannot be read.

@@ -110,7 +110,7 @@ def embed_files(options: EmbedOptions) -> EmbedOutcome:
 def _embed(
     options: EmbedOptions, scorer: TorchScorer, windowing: Windowing, clips: Sequence[Clip], sink: PartFile
 ) -> EmbedOutcome:
-    """Write the rows of recordings, and a list of their positions."""
+    """Write the embeddings of recordings, and the start and end of each."""
     recordings = stream_in_order(clips, scorer.sampling_rate_hz, num_threads=options.num_workers or 2)
     stream = score_recordings(scorer, recordings, windowing, options.batch_size)
     count = bad = 0

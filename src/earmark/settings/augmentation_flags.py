@@ -21,10 +21,10 @@ class Augmentation:
     """The values of :class:`AugmentArguments` as numbers.
 
     Attributes:
-        chances: probability of each kind of augmentation, for each clip; kinds that are off are not in it.
+        chances: probability of each kind of augmentation that is on, for each clip.
         speed: slowest and fastest factor.
         shift_s: longest shift in either direction, in seconds.
-        snr_db: worst and best ratio of clip to noise, in decibels.
+        snr_db: lowest and highest ratio of clip to noise, in decibels.
         gain_db: lowest and highest gain, in decibels.
         mixup_alpha: parameter of the Beta distribution that weights two clips.
         spec_time: longest hidden time span, as a fraction of the clip.
@@ -80,7 +80,7 @@ class AugmentArguments(Settings, page="augmentation", scope=Scope.TRAINED):
     augment_snr_db: str = flag(
         "5,20", "lowest and highest ratio of clip to noise, in decibels.", commas=True, only="noise"
     )
-    augment_gain_db: str = flag("-6,6", "lowest and highest, in decibels.", commas=True, only="gain")
+    augment_gain_db: str = flag("-6,6", "lowest and highest gain, in decibels.", commas=True, only="gain")
     augment_shift_seconds: float = flag(
         0.1, "longest shift either way, in seconds; at most a quarter of the clip.", check=above(0), only="shift"
     )
@@ -89,7 +89,7 @@ class AugmentArguments(Settings, page="augmentation", scope=Scope.TRAINED):
     )
     augment_reverb: str | None = flag(
         None,
-        "folder of impulse responses, of rooms or of microphones.",
+        "folder of impulse responses of rooms or microphones.",
         metavar="DIR",
         scope=Scope.RESULT | Scope.MACHINE | Scope.EPOCHS,
         only="reverb",
@@ -128,7 +128,7 @@ class AugmentArguments(Settings, page="augmentation", scope=Scope.TRAINED):
         """
         chances = self._chances()
         self.reject_without(
-            chances, lambda one: f"--{one.name} has no effect without {alternatives(one.only)}. Add it to --augment."
+            chances, lambda one: f"--{one.name} has no effect without --augment {alternatives(one.only)}."
         )
         if not chances:
             if self.is_set("augment_probability"):

@@ -94,4 +94,4 @@ class BenchOptions(NetworkArguments, page="measurement"):
             self.batch_size = 128 if self.work == "data" else 32
 
     def _misplaced(self, name: str, jobs: Sequence[str]) -> str:
-        return f"--{name} is for earmark bench {' and '.join(jobs)}, not for {self.work}"
+        return f"--{name} is for earmark bench {' and '.join(jobs)}, not for {self.work}. Leave it out."

@@ -16,8 +16,8 @@ from earmark.settings.flags import Scope, Settings, declared_flags
 # read them.
 _NOT_SAVED = Scope.ONCE, Scope.SECRET
 
-# Key in a run's file that lists the data settings that were given with their default value. It matters, because the
-# default of label_column_name, for example, also looks for other usual names than "label".
+# Key in a run's file that lists the data settings that were given with their default value. If label_column_name was
+# given, only that column is tried; otherwise, earmark also tries other usual names.
 GIVEN = "given"
 
 
@@ -88,8 +88,9 @@ def read_config_file(path: str | Path) -> dict[str, object]:
         path: a ``.yaml``, ``.yml`` or ``.json`` file.
 
     Returns:
-        Setting to value, in the order of the file. YAML scalars come back as they were written (``"3e-5"``,
-        ``"no"``), for the flag's own type to read; ``None`` for null; lists of these; nested mappings typed.
+        Setting to value, in the order of the file. YAML scalars and lists of scalars come back as they were written
+        (``"3e-5"``, ``"no"``), because the type of the flag reads them; null is ``None``. Values in nested mappings
+        have types.
 
     Raises:
         UsageError: the file is missing, not YAML or JSON, or not a mapping; with the line, if there is one.

@@ -144,8 +144,8 @@ class DataArguments(TableArguments, scope=_SPLIT):
     )
     max_length_seconds: float | None = flag(
         None,
-        "Longest stretch of a clip that the model gets, in seconds; longer training clips are cropped at random, "
-        "others are scored in windows (default: the longest training clip, at most 20 s as in Transformers' example).",
+        "Longest stretch of a clip that the model gets, in seconds; longer clips are cropped at random in training "
+        "and scored in windows (default: the longest training clip, at most 20 s as in Transformers' example).",
         check=above(0, "seconds"),
         scope=_LOADED | Scope.SEARCHED,
     )

@@ -30,7 +30,9 @@ class ExportOptions(TrainedModelArguments, page="export"):
         "named after the classes (default: generated audio that resembles speech).",
         metavar="DIR",
     )
-    max_calibration_samples: int = flag(500, "Use only this many of those recordings, evenly spread.", check=COUNT)
+    max_calibration_samples: int = flag(
+        500, "Use only this many recordings of --calibration, evenly spread.", check=COUNT
+    )
     fixed_shape: str | None = flag(
         None,
         "BATCHxSECONDS, e.g. 1x1.0: a file for batches of this one shape, for Ascend's ATC.",

@@ -291,7 +291,7 @@ class Settings:
     SCOPE: ClassVar[Scope] = Scope.NONE
     UNUSED: ClassVar[tuple[str, ...]] = ()  # flags of base classes that would have no effect here, so they do not exist
     REQUIRED: ClassVar[tuple[str, ...]] = ()  # settings that must have a value
-    MISSING: ClassVar[str] = ""  # the message if one of them has none
+    MISSING: ClassVar[str] = ""  # the message if a required setting has no value
 
     given: frozenset[str] = field(default=frozenset(), repr=False, compare=False, kw_only=True)
 

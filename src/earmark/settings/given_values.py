@@ -60,7 +60,8 @@ class Given:
     Attributes:
         values: value of each setting.
         words: words that are not flags, in their order.
-        typed: names of the settings on a command line or among Python keywords, even if with their default value.
+        typed: names of the settings given on a command line or as Python keywords, including those with their default
+            value.
         notes: one line for each word that was translated or left out.
     """
 

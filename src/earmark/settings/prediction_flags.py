@@ -76,8 +76,8 @@ class PredictOptions(TrainedModelArguments, InferenceOptions, page="prediction")
 
     output: str | None = flag(
         None,
-        f"File to write (default: standard output, also as -); for --format {_WITH_FILES} a folder, which gets a file "
-        "for each recording, or FILE.txt for one recording or with --one_table.",
+        f"File to write (default: standard output, also written as -); for --format {_WITH_FILES}, a folder with a "
+        "file for each recording, or FILE.txt for a single recording or with --one_table.",
         metavar="FILE",
     )
     format: str | None = flag(
@@ -140,7 +140,7 @@ class PredictOptions(TrainedModelArguments, InferenceOptions, page="prediction")
     def validate(self) -> None:
         """Choose the default format and rows, and refuse flags that would have no effect."""
         super().validate()
-        if self.output == "-":  # as in most programs
+        if self.output == "-":  # - is standard output in most programs
             self.output = None
         self._check_profile()
         self._settle_format()

@@ -17,4 +17,4 @@ class SearchOptions(Settings, page="search"):
         "earmark train (required).",
     )
     trials: int = flag(20, "Number of runs, including those of earlier calls.", check=COUNT, scope=Scope.ONCE)
-    prune: bool = flag(True, "End a trial that is worse than the median of the others at the same point.")
+    prune: bool = flag(True, "End a trial that is worse than the median of the other trials at the same point.")

@@ -48,7 +48,7 @@ class ServeOptions(TrainedModelArguments, page="serving"):
     device: str = flag("auto", f"Device: {DEVICE_HELP}")
     num_workers: int = flag(2, "Threads that decode recordings.", check=COUNT)
     max_body_mb: float = flag(
-        25.0, "Largest request body, in megabytes; longer ones are cut off and refused (413).", check=above(0)
+        25.0, "Largest request body, in megabytes; larger ones are cut off and refused (413).", check=above(0)
     )
     max_seconds: float = flag(300.0, "Longest recording, in seconds; decoding stops there (413).", check=above(0))
     max_timeline_seconds: float = flag(
@@ -69,7 +69,7 @@ class ServeOptions(TrainedModelArguments, page="serving"):
     )
     keep_alive_seconds: float = flag(
         5.0,
-        "How long an idle connection stays open, in seconds; behind a proxy, longer than the proxy keeps it.",
+        "How long an idle connection stays open, in seconds; behind a proxy, use more than the proxy's own limit.",
         check=above(0),
     )
     max_connections: int = flag(512, "Open connections; more are refused (503).", check=COUNT)

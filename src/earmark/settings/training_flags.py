@@ -41,7 +41,7 @@ class LossArguments(Settings, page="loss", scope=Scope.TRAINED):
     class_weights: str | None = flag(
         None,
         "Weight of each class in the loss: balanced (inverse to the number of clips), a=2,b=0.5, a JSON object or a "
-        ".json file; classes that are not named have 1; scaled so that the mean over clips is 1.",
+        ".json file; classes that are not named have the weight 1; scaled to a mean of 1 over clips.",
         scope=Scope.LEARNED,
         mapping=True,
     )
@@ -85,7 +85,7 @@ class DecisionArguments(Settings, page="decision", scope=Scope.TRAINING):
     )
     reject_false_accept_rate: float | None = flag(
         None,
-        "Also keep that threshold so high that at most this fraction of the --reject_class clips is predicted as "
+        "Raise the threshold of all classes until at most this fraction of the --reject_class clips is predicted as "
         "another class.",
         check=BELOW_ONE,
     )
@@ -107,7 +107,7 @@ class DecisionArguments(Settings, page="decision", scope=Scope.TRAINING):
         return self.calibrate or self.fits_thresholds
 
     def validate(self) -> None:
-        """Check that a class to reject has a threshold, and a threshold its class."""
+        """Check that ``reject_class`` comes with a threshold, and ``reject_false_accept_rate`` with a class."""
         super().validate()
         if self.reject_false_accept_rate is not None and self.reject_class is None:
             raise UsageError("--reject_false_accept_rate needs the class to reject. Add --reject_class NAME.")
@@ -146,13 +146,13 @@ class TrainingArguments(
     early_stopping_patience: int | None = flag(
         None,
         "Stop after this many evaluations without a better --metric_for_best_model; 0: never (default: a third to half "
-        "of all evaluations if the number of epochs is chosen, else 0).",
+        "of all evaluations if earmark chooses the number of epochs, else 0).",
         check=not_negative("a number of evaluations, or 0 for no early stopping"),
     )
     eval_epochs: int | None = flag(
         None,
         "Epochs between two evaluations, or between two checkpoints with --eval_strategy no (default: 1; about 20 "
-        "evaluations if the number of epochs is chosen).",
+        "evaluations if earmark chooses the number of epochs).",
         check=COUNT,
         scope=Scope.RESULT | Scope.EPOCHS,
     )
@@ -183,7 +183,7 @@ class TrainingArguments(
     ema: float | None = flag(
         None,
         "Evaluate and keep a moving average of the weights with this decay, e.g. 0.999; 0: none (default: 0.99 for "
-        "tc_resnet and random weights if the number of epochs is chosen, else none).",
+        "tc_resnet and random weights if earmark chooses the number of epochs, else none).",
         check=within(0, 1, "a number between 0 and 1, e.g. 0.999, or 0 for none", high_open=True),
     )
     lora: int | None = flag(
@@ -199,7 +199,7 @@ class TrainingArguments(
     )
     lora_target_modules: str | None = flag(
         None,
-        "Names of linear layers, with commas, or all-linear (default: the queries and values of attention).",
+        "Names of linear layers, separated by commas, or all-linear (default: the queries and values of attention).",
         commas=True,
         scope=Scope.LEARNED,
     )
@@ -305,7 +305,7 @@ class TrainingArguments(
                     )
 
     def _check_deepspeed(self) -> None:
-        """Check that DeepSpeed is installed, and refuse settings of it that fail while the model is built."""
+        """Check that DeepSpeed is installed, and refuse DeepSpeed settings that fail while the model is built."""
         if not self.deepspeed:
             return
         settings: Any = self.deepspeed

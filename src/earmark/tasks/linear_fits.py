@@ -32,9 +32,9 @@ _MOST_TRIED = 5000  # maximum number of clips on which the penalty is chosen
 _ITERATIONS = 2000
 _GRADIENT = 1e-5  # the fit of a label stops when no partial derivative of its loss is larger
 
-# standardised embeddings (N, D), targets and C to weights (C, D) and bias (C,)
+# maps standardised embeddings (N, D), targets and the strength to weights (C, D) and bias (C,)
 _Solve = Callable[[np.ndarray, np.ndarray, float], tuple[np.ndarray, np.ndarray]]
-# logits (N, C) and targets to the loss that is minimised and the metric that is reported
+# maps logits (N, C) and targets to the loss that is minimised and the metric that is reported
 _Judge = Callable[[np.ndarray, np.ndarray], tuple[float, float]]
 
 

@@ -123,7 +123,7 @@ class MultiLabel(ClassTask):
         return there, there
 
     def why_not_fitted(self, asked: Sequence[str]) -> str | None:
-        """Return why a model of several labels has no reject label; ``None`` if none was asked for."""
+        """Return why a multi-label model has no reject label; ``None`` if the user asked for none."""
         rejecting = [name for name in asked if name.startswith("reject_")]
         if not rejecting:
             return None

@@ -25,7 +25,7 @@ from earmark.tasks.pooling import sigmoid
 from earmark.text import counted
 
 THRESHOLD = 0.5  # threshold of a label for which none was fitted
-_MOST_WORK = 2e9  # clips x labels x sets: fewer sets are drawn above it
+_MOST_WORK = 2e9  # largest product of clips, labels and bootstrap sets; it limits the number of sets
 _FEWEST_SETS = 100  # with fewer sets there is no interval
 
 
@@ -33,7 +33,7 @@ _FEWEST_SETS = 100  # with fewer sets there is no interval
 class LabelFigures:
     """Metrics of one label; a metric is ``None`` if it is undefined.
 
-    ``precision`` is undefined if the label was never predicted, the others if no clip has the label.
+    ``precision`` is undefined if the label was never predicted, the other metrics if no clip has the label.
 
     Attributes:
         label: name of the label.
@@ -252,8 +252,8 @@ class _Ranked:
     def __init__(self, probability: np.ndarray, there: np.ndarray) -> None:
         order = np.argsort(-probability, kind="stable")
         falling, with_label = probability[order], there[order]
-        # Clips with equal probability pass a threshold together. A step is a group of them that contains the label,
-        # and all clips since the step before. Precision counts only at steps.
+        # Clips with equal probability pass a threshold together. A step ends with such a group if any of its clips has
+        # the label, and starts after the previous step. Precision counts only at the ends of steps.
         equal = np.cumsum(np.append(0, falling[1:] < falling[:-1]))
         steps = np.unique(equal[with_label])
         step = np.searchsorted(steps, equal)

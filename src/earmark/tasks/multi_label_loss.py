@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 from earmark.tasks.task import NO_LABEL, LossSettings
 
-_MOST_WEIGHT = 100.0  # weight of a rare label; with a larger one a few clips would dominate the gradient
+_MOST_WEIGHT = 100.0  # largest weight of a rare label; with a larger one, a few clips would dominate the gradient
 
 
 class LabelsLoss:

@@ -102,7 +102,7 @@ def labels_in_words(probabilities: np.ndarray, there: np.ndarray, predicted: np.
 def label_side(targets: np.ndarray, labels: Sequence[str], better: ComparedRun, worse: ComparedRun) -> Side:
     """Return the clips that ``better`` predicts better than ``worse``."""
     wrong, fewer = ((run.predictions != targets).sum(axis=1) for run in (worse, better))
-    # if the counts are equal, clips come first where the worse run's probabilities are much further from the truth
+    # order among equal counts: by how much further the worse run's probabilities are from the truth
     far, near = (np.abs(run.scores - targets).sum(axis=1) for run in (worse, better))
     rows = np.flatnonzero(wrong > fewer)
     order = np.lexsort((near[rows] - far[rows], fewer[rows] - wrong[rows]))

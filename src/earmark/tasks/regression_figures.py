@@ -69,7 +69,7 @@ class RegressionMetrics:
     def finding(self) -> str | None:
         """Return a sentence if the error is not clearly lower than the error of always predicting the median."""
         if self.mae == self.median_mae == 0:
-            return None  # all numbers are equal and were predicted, which says nothing about the model
+            return None  # all numbers and predictions are equal, which says nothing about the model
         return against_baseline(self, self.headline, "the error of always predicting the median", digits=".4g")
 
     def card_table(self) -> CardTable:

@@ -21,7 +21,10 @@ _TOP_K = (3, 5)
 
 @dataclass(frozen=True)
 class ClassFigures:
-    """Metrics of one class; ``precision`` is ``None`` if it is never predicted, ``recall`` and ``f1`` without clips."""
+    """Metrics of one class.
+
+    ``precision`` is ``None`` if the class is never predicted, ``recall`` and ``f1`` if it has no clips.
+    """
 
     label: str
     precision: float | None

@@ -144,5 +144,5 @@ def _fit_rejection(predictions: _MostLikely, settings: WantedThresholds) -> tupl
 def _fit_classes(predictions: _MostLikely, precision: float | None) -> tuple[dict[str, float], list[str]]:
     each = (predictions.of_class(i) for i in range(len(predictions.labels)) if i != predictions.background)
     return fit_label_thresholds(
-        each, precision, noun="class", otherwise=predictions.consequence, no_clip="no clip is of that class"
+        each, precision, noun="class", otherwise=predictions.consequence, no_clip="no clip has that class"
     )
