@@ -111,7 +111,7 @@ def _free_folder(name: str) -> Path:
 
 
 def _folder_beside(output: Path) -> Path:
-    """Make an empty folder next to ``output``, to be renamed to it when it is complete."""
+    """Make an empty folder next to ``output``, which takes the name ``output`` when it is complete."""
     with os_errors_as(OutputError, f"{output}: cannot be written"):
         output.parent.mkdir(parents=True, exist_ok=True)
         return Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))

@@ -258,7 +258,7 @@ def _waveform(samples: object, rate: object, where: str, *, is_one_recording: bo
 
 
 def as_samples(samples: object, where: str) -> np.ndarray:
-    """Return an array, a tensor on any device or a list of numbers as a NumPy array that NumPy can compute with.
+    """Convert an array, a tensor on any device or a list of numbers to a NumPy array of a common dtype.
 
     Half precision becomes float32, extended precision float64, and the byte order becomes native. Values, shape and all
     other types are kept.

@@ -47,7 +47,7 @@ class Classifier(SavedModel):
         sampling_rate_hz: sampling rate of the model; recordings with another rate are resampled.
         task: what the model predicts: one class, several labels, or a number (``task.name``).
         background_class: name of the background class, which means "none of the other classes"; ``None`` without one.
-        background_classes: names of all classes that mean this, such as ``silence`` and ``unknown``. Their segments
+        background_classes: names of all classes with this meaning, such as ``silence`` and ``unknown``. Their segments
             are omitted unless requested.
         batch_size: number of windows in one forward pass.
     """
@@ -277,7 +277,7 @@ class Classifier(SavedModel):
     def windows_of_clips(
         self, clips: Iterable[Clip], windowing: Windowing, *, num_threads: int = 2
     ) -> Iterator[tuple[Clip, Window | Ended]]:
-        """Yield the scored windows of clips one by one, in order, and an end mark after those of each clip.
+        """Yield the scored windows of clips in order, and an end mark after the last window of each clip.
 
         Args:
             clips: clips of files.

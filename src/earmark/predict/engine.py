@@ -56,7 +56,7 @@ def score_recordings(
         batch_size: maximum number of windows in one forward pass.
 
     Yields:
-        ``(name, scored)`` for each window and ``(name, ended)`` after those of each recording, in order.
+        ``(name, scored)`` for each window and ``(name, ended)`` after the last window of each recording, in order.
     """
     rate_hz = scorer.sampling_rate_hz
     # in output order: windows (start, samples) that are not scored yet, and ends of recordings

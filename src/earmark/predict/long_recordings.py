@@ -10,7 +10,7 @@ TIMES = 4  # the clip length of the model
 
 
 def count_long(durations_s: Iterable[float], window_s: float) -> int:
-    """Return how many recordings are longer than :data:`TIMES` times the clip length, in seconds."""
+    """Return how many recordings are longer than :data:`TIMES` times the model's window ``window_s``."""
     return sum(duration_s > TIMES * window_s for duration_s in durations_s)
 
 

@@ -62,7 +62,7 @@ def predict_files(options: PredictOptions) -> PredictOutcome:
     writer = usable_writer(options.format or DEFAULT_WRITER)
     ids = {} if writer.ids is None else writer.ids(sources)
 
-    from earmark.predict.job import Job  # loads torch, which takes seconds; earlier errors are reported before
+    from earmark.predict.job import Job  # loads torch, which takes seconds, so the checks above come first
     from earmark.predict.on_ray import run_on_ray
 
     job = Job(options, ids)
@@ -192,7 +192,7 @@ def _check_results(counts: JobCounts, earlier: int, sink: Sink) -> None:
 
 
 def _record_names(options: PredictOptions, sources: list[str], ids: Mapping[str, str]) -> None:
-    """Write the name of each recording if names in the output are not the paths, or warn."""
+    """Write a table of the recordings' names if they differ from the paths, or warn without an output file."""
     changed = [source for source, name in ids.items() if name != os.path.splitext(source)[0]]
     if options.output is not None:
         Path(f"{options.output}{NAMES}").unlink(missing_ok=True)  # the table of a replaced output

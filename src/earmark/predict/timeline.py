@@ -25,8 +25,8 @@ class SegmentRules:
 
     Attributes:
         threshold: a segment starts at the window whose probability reaches this value.
-        release: it ends before the window that falls below this value; ``None`` for ``threshold``. A lower value keeps
-            one event in one segment (hysteresis).
+        release: a segment ends before the window that falls below this value; ``None`` for ``threshold``. A lower value
+            keeps one event in one segment (hysteresis).
         smooth_windows: number of neighbouring windows to average first, an odd number.
         merge_gap_s: segments of one class that overlap or are at most this far apart are merged, in seconds.
         min_duration_s: shorter segments are removed after merging, in seconds.
