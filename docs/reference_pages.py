@@ -256,8 +256,7 @@ The same two events, as `earmark predict` writes them:
 
 ## Sources of recordings
 
-What `--data_dir`, `--train_file` and `--dataset_name` can name. The first source that recognises what it is given reads
-it.
+What `--data_dir`, `--train_file` and `--dataset_name` can name. The first source that recognizes its input reads it.
 
 {_definitions(map(_source_entry, sources))}
 """

@@ -1,10 +1,11 @@
-# Sourced by quickstart, test and check: makes .venv (or what $venv is set to after) and installs the project into it, once.
+# Sourced by the other scripts. Makes .venv and installs the project into it, once. To use another folder, set venv
+# after sourcing this file.
 #
 #   install EXTRAS    e.g. install dev, install train,synth
 #
 # PYTHON       interpreter to make the environment with (python3)
 # constraints  file of the versions to install (constraints.txt)
-# A second call with nothing changed does nothing.
+# A second call does nothing if nothing has changed.
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"

@@ -13,7 +13,7 @@
 # OUTPUT_DIR  run folder (./output)
 # LOG_FILE    copy of everything printed (OUTPUT_DIR.log)
 # PYTHON      interpreter in which earmark is installed (python3)
-# Words after the script's name are added to the flags and override them.
+# Arguments are added to the flags and override them.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 

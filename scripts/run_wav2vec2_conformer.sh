@@ -5,8 +5,8 @@
 #   DATA_DIR=speech_commands_v0.01 bash scripts/run_wav2vec2_conformer.sh                                8 cards
 #   NPROC=1 DATA_DIR=speech_commands_v0.01 bash scripts/run_wav2vec2_conformer.sh --num_train_epochs 1
 #
-# Takes the same variables as run_wav2vec2.sh; the weights are those of the folder wav2vec2-conformer-rel-pos-large
-# beside run_audio_classification.py, else the hub's, and the run folder is ./output_conformer.
+# Takes the same variables as run_wav2vec2.sh. The weights come from the folder wav2vec2-conformer-rel-pos-large beside
+# run_audio_classification.py, or else from the hub; the run folder is ./output_conformer.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 

@@ -2,8 +2,8 @@
 # Fine-tune wav2vec2-base for SUPERB keyword spotting with about 128 clips in every step, on 1 to 8 cards.
 #
 # run_wav2vec2.sh, the published recipe, takes 1,024 clips a step on 8 cards. Its 5 epochs are then 250 steps at a rate
-# that was chosen for 2,000, and the model learns nothing. This script keeps the rate and the epochs and shares 128 clips
-# a step out over the cards, so the result does not depend on their number.
+# that was chosen for 2,000, and the model learns nothing. This script keeps the rate and the epochs and divides 128
+# clips a step among the cards, so the result does not depend on the number of cards.
 #
 #   DATA_DIR=speech_commands_v0.01 bash scripts/run_wav2vec2_tuned.sh           8 cards
 #   NPROC=1 DATA_DIR=speech_commands_v0.01 bash scripts/run_wav2vec2_tuned.sh

@@ -4,7 +4,8 @@
     scripts/screenshots report label     # these two
     scripts/screenshots --work_dir DIR   # keep recordings and models in DIR and use them again
 
-No real recording and no network is used: eSpeak NG speaks the words (`earmark synth`), the noises are computed.
+The script uses no real recordings and no network: eSpeak NG speaks the words (`earmark synth`), and the noises are
+computed.
 page-phone shows Chinese, so it needs a Chinese font (on Debian and Ubuntu, fonts-wqy-microhei).
 """
 
@@ -254,8 +255,8 @@ class Picture:
 
     Attributes:
         open_page: opens the page.
-        width: of the window, in CSS pixels.
-        height: greatest height of the picture, in CSS pixels.
+        width: width of the window, in CSS pixels.
+        height: maximum height of the picture, in CSS pixels.
         browser: settings of the browser's page.
         element: selector of the element to photograph; without one, the top of the page.
     """
