@@ -37,7 +37,7 @@ class ClipFinding:
         level: ``error`` (training rejects the data, or results would be wrong), ``warning`` or ``note``.
         text: one line to print.
         rows: clips concerned, as rows of the audited table; clips of one pair or group follow each other.
-        details: a short text about each of ``rows``; or empty.
+        details: a short text about each of ``rows``; empty if there is nothing to add.
     """
 
     kind: str
@@ -57,7 +57,7 @@ class Audited:
 
     Attributes:
         table: N clips, one split after the other.
-        splits: name of each clip's split, N of them.
+        splits: for each clip, the name of its split.
         measures: measurements of the clips.
         duplicates: copies among the clips.
         longest_s: longest part of a clip that a model sees, in seconds.

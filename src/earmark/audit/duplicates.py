@@ -89,7 +89,7 @@ class Duplicates:
 
 
 def sets_in_words(sets: Sequence[CopySet]) -> str:
-    """Return the number of sets, with those that only may be copies counted separately."""
+    """Return the number of sets, counting those of probable copies separately."""
     certain = sum(copies.is_certain for copies in sets)
     likely = len(sets) - certain
     if not likely:

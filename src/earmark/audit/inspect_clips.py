@@ -65,7 +65,7 @@ class Inspection:
 
     @property
     def errors(self) -> list[ClipFinding]:
-        """Findings that make training fail or results wrong."""
+        """Findings because of which training would fail or results would be wrong."""
         return [finding for finding in self.findings if finding.level == "error"]
 
     def __repr__(self) -> str:
@@ -156,7 +156,7 @@ def _given_tables(loaded: Splits) -> tuple[dict[str, ClipTable], list[str], Sequ
 
 
 def _origin(tables: dict[str, ClipTable]) -> str:
-    """Return the folder of all splits, or their manifests."""
+    """Return the folder that holds all splits, or else the origin of each."""
     origins = list(dict.fromkeys(table.origin for table in tables.values()))
     above = {str(Path(origin).parent) for origin in origins}
     return above.pop() if len(origins) > 1 and len(above) == 1 else ", ".join(origins)

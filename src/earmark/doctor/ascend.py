@@ -163,7 +163,8 @@ def check_npu_smi(machine: Machine) -> Finding:
             name,
             "; ".join(sick),
             "a card reports a fault",
-            f"npu-smi info -t health -i {sick[0].split()[0]} shows it; restart the machine, or have the card repaired",
+            f"npu-smi info -t health -i {sick[0].split()[0]} shows the fault; restart the machine, or have the card "
+            "repaired",
         )
     if not chips:
         fix = "check dmesg | grep -i davinci, and reinstall the driver"
@@ -288,7 +289,7 @@ def check_settings(machine: Machine) -> list[Finding]:
             problem(
                 "hccl settings",
                 f"HCCL_CONNECT_TIMEOUT={value}",
-                "HCCL rejects it (EI0001); it accepts whole seconds from 120 to 7200",
+                "HCCL rejects this value (EI0001); it accepts whole seconds from 120 to 7200",
                 "export HCCL_CONNECT_TIMEOUT=1200",
             )
         )

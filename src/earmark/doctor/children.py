@@ -26,7 +26,7 @@ class Probe:
 
     Attributes:
         results: results of all stages that the probe completed.
-        answer: exit code, and other output.
+        answer: exit code and all other output.
     """
 
     results: dict[str, Any]
@@ -54,7 +54,7 @@ class Probe:
         """Return a problem with this name. If the error is known, its explanation replaces ``means`` and ``fix``."""
         told = explain(self.answer.text)
         if self.answer.code is None:
-            means = "it hangs, for example because a driver does not respond or another process uses the card"
+            means = "the check hangs, for example because a driver does not respond or another process uses the card"
             fix = "npu-smi info or nvidia-smi shows the processes on the cards; end them, or restart the machine"
         return problem(name, self.failure, told.means if told else means, told.fix if told else fix)
 

@@ -103,7 +103,7 @@ def check_seen(probe: Probe, kind: str, number_here: int, *, asked: bool) -> lis
     told = explain(text)
     line = told.line if told else (text.splitlines() or [f"torch sees no {kind} device"])[0]
     if not probe.finished and not text:
-        return [probe.finding(f"{kind} cards", "torch failed while searching for them", "see the findings above")]
+        return [probe.finding(f"{kind} cards", "torch failed while searching for cards", "see the findings above")]
     return [
         problem(
             f"{kind} cards",
@@ -169,8 +169,8 @@ def _judge_convolutions(name: str, title: str, errors: dict[str, float]) -> Find
     return warning(
         check,
         seen,
-        f"earmark compares each model with float32 before it trains or scores in {title}. If they differ, it stops if "
-        f"a flag asked for {title}, and uses float32 otherwise",
+        f"earmark compares each model with float32 before it trains or scores in {title}. If the results differ, it "
+        f"stops if a flag asked for {title}, and uses float32 otherwise",
         "update driver and libraries, or use --precision fp32",
     )
 
@@ -220,7 +220,7 @@ def _judge_product(name: str, error: float, kind: str) -> Finding:
         name,
         seen,
         "the device computes wrong results; do not trust models trained on it",
-        "npu-smi info or nvidia-smi shows its health; update driver and libraries, or have the card repaired",
+        "npu-smi info or nvidia-smi shows the card's health; update driver and libraries, or have the card repaired",
     )
 
 
@@ -255,7 +255,7 @@ def _judge_collective(name: str, results: dict[str, object]) -> Finding:
             f"{name} {backend}",
             f"this torch has no {backend}",
             "training runs on one device only, not on several",
-            "install a torch (and torch_npu) built with it",
+            f"install a torch (and torch_npu) built with {backend}",
         )
     if results["collective"] == 1.0:
         return ok(f"{name} {backend}", "all-reduce in a group of one process")

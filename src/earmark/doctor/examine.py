@@ -144,7 +144,7 @@ def _check_ascend(machine: Machine, torch: Probe, *, asked: bool) -> list[Findin
         below = [_not_in_the_way(finding) for finding in below]
     findings = [*below, *ascend.check_visible(machine), ascend.check_npu_smi(machine)]
     findings += ascend.check_operators(machine, cann)
-    if not torch.results.get("npu_loaded"):  # if torch_npu has loaded them, their location does not matter
+    if not torch.results.get("npu_loaded"):  # if torch_npu has loaded the libraries, their location does not matter
         findings.append(ascend.check_libraries(machine, cann))
     findings += [*versions.check_torch_npu(machine, cann), *ascend.check_settings(machine)]
     return findings + check_seen(torch, "npu", len(machine.card_numbers(ascend.DEVICE)), asked=True)

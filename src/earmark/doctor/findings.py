@@ -46,7 +46,7 @@ def ok(name: str, seen: str) -> Finding:
 
 
 def warning(name: str, seen: str, means: str, fix: str) -> Finding:
-    """Return a finding about something that works, with a drawback."""
+    """Return a finding about something that works with a drawback."""
     return Finding(name, "warning", seen, means, fix)
 
 

@@ -46,7 +46,7 @@ class SelftestRow:
         first_loss: loss at step 1.
         last_loss: loss at step 20.
         loss_difference: largest difference from the CPU's loss at any step.
-        weight_difference: distance of the final weights from the CPU's, as a fraction of how far the CPU's moved.
+        weight_difference: distance of the final weights from the CPU's, as a fraction of how far those moved.
         seconds: duration of training.
     """
 
@@ -124,7 +124,7 @@ def _train(machine: Machine, kind: str, folder: Path, environment: Mapping[str, 
 
 
 def only_card(card: str, environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the variable that makes only this card visible. The card's number counts the visible cards."""
+    """Return the variable that makes only this card visible. ``card`` is numbered among the visible cards."""
     kind, _, index = card.partition(":")
     variable = _VISIBLE.get(kind)
     if variable is None or not index:
@@ -135,7 +135,7 @@ def only_card(card: str, environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def _distance(reference: Path, other: Path) -> float | None:
-    """Return the distance of two sets of weights, relative to how far the first moved; ``None`` without a second."""
+    """Return the distance of two trained models, relative to how far the first moved; ``None`` without a second."""
     import numpy as np
 
     if not (other / "moved.npz").is_file():

@@ -24,7 +24,7 @@ HUB_TIMEOUT_S = 5.0
 _GB = 1e9
 _LITTLE_DISK_GB, _NO_DISK_GB = 10.0, 1.0
 _MEASURED_S = 1.0  # duration of measuring other processes
-_MUCH_OTHERS = 0.35  # cores used by other processes above which training gives way
+_MUCH_OTHERS = 0.35  # cores; less does not count as work of other processes
 _LITTLE_SHARED_GB = 1.0  # Docker's default is 64 MB
 
 
@@ -53,7 +53,7 @@ def check_processor(machine: Machine, *, others: Callable[[Machine], float | Non
         planned = plan(machine.environment, cores)
     except UsageError as exc:
         return problem(name, str(exc), "every command but doctor stops with this error", "unset EARMARK_THREADS")
-    threads = f"{planned.threads} threads" if planned.threads is not None else f"threads by {planned.reason}"
+    threads = f"{planned.threads} threads" if planned.threads is not None else f"threads set by {planned.reason}"
     used = others(machine)
     seen = f"{cores.describe()}, {'1 thread' if planned.threads == 1 else threads}"
     if used is None:

@@ -31,7 +31,7 @@ def ask_tool(machine: Machine, name: str, words: list[str], source: str) -> Answ
 def tool_failed(name: str, ran: Answer) -> Finding:
     """Return the finding for a vendor's tool that failed or printed nothing."""
     known = explain(ran.text)
-    means = "it hangs: the driver does not respond" if ran.code is None else "the driver does not respond"
+    means = "the command hangs: the driver does not respond" if ran.code is None else "the driver does not respond"
     line = ran.text.strip().splitlines()[0] if ran.text.strip() else "printed nothing"
     ended = f"no result after {_TIMEOUT_S:g} s" if ran.code is None else f"exit code {ran.code}: {line}"
     return problem(

@@ -20,7 +20,7 @@ RECOMMENDED = ("2.12.0", "9.1.0")  # torch and torch_npu, CANN
 
 _OLDEST_PYTHON, _NEWEST_PYTHON = (3, 10), (3, 14)
 
-# Packages with the same modules for other devices, by the package that earmark requires
+# Packages that replace a required package on other devices, by the name of the required package
 _BUILDS = {
     "onnxruntime": tuple(
         f"onnxruntime-{device}"
@@ -189,5 +189,5 @@ def _base(plugin: str) -> str:
 
 
 def _same(installed: str, wanted: str) -> bool:
-    """Return whether two versions of CANN belong to the same series: ``8.3.RC2`` and ``8.3.RC1``."""
+    """Return whether two versions of CANN belong to the same series, such as ``8.3.RC2`` and ``8.3.RC1``."""
     return installed.split(".")[:2] == wanted.split(".")[:2]

@@ -85,7 +85,7 @@ class Family:
     Attributes:
         model_types: ``model_type`` of their configurations.
         frontend: class of the frontend settings, which a checkpoint stores.
-        is_own: whether the models are earmark's, registered with Transformers' Auto classes.
+        is_own: whether the models are earmark's own, which it registers with Transformers' Auto classes.
         takes_one_length: whether the encoder takes only one clip length, to which its feature extractor pads.
         masks_padding: whether the library's forward gives a clip the same logits with and without padding.
         feature_encoder: the parts of the body that turn samples or mel bins into the first frame features; empty if
@@ -95,7 +95,7 @@ class Family:
         queries_and_values: names of the linear layers that LoRA adapts by default, as its authors do (Hu et al.
             2021, arXiv:2106.09685, section 4.2).
         training_only: the last part of the name of a weight that only training needs; checkpoints may lack it.
-        imported_by_users: module to import before plain Transformers knows the architecture.
+        imported_by_users: module that users import so that plain Transformers knows the architecture.
         takes_float32: whether the model takes float32 samples whatever the type of its weights.
         normalizes_clips: whether clips are normalized to zero mean and unit variance, unless the checkpoint says
             otherwise.
@@ -191,7 +191,7 @@ class Family:
         return None
 
     def is_collapse_measured(self, config: PreTrainedConfig) -> bool:
-        """Return whether the learning rate sums in :mod:`earmark.scoring.diagnosis` were measured with this model."""
+        """Return whether the rate sums in :mod:`earmark.scoring.diagnosis` were measured with this model."""
         return False
 
     def body(self, model: PreTrainedModel) -> Any:
@@ -230,7 +230,7 @@ class Family:
 
     def freeze_feature_encoder(self, model: PreTrainedModel) -> bool:
         """Freeze the feature encoder; return False if this part of the model is unknown."""
-        if hasattr(model, "freeze_feature_encoder"):  # also skips the gradient of the input
+        if hasattr(model, "freeze_feature_encoder"):  # this method also skips the gradient of the input
             model.freeze_feature_encoder()
             return True
         for name in self.feature_encoder:

@@ -2,7 +2,7 @@
 
 A family offers such a class with :meth:`earmark.families.family.Family.plain_class`. It gives the logits of
 Transformers' class and names its parameters in the same way, so :mod:`earmark.models.plain_checkpoint` loads the same
-files into it. It is only for scoring. Training and checkpoints that do not fit it exactly use Transformers.
+files into it. It is only for scoring. Training uses Transformers, and so do checkpoints that do not fit exactly.
 """
 
 from __future__ import annotations

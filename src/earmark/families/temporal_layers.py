@@ -5,7 +5,7 @@ al. 2019, "Temporal Convolution for Real-time Keyword Spotting on Mobile Devices
 network of that paper, widened to 1 M parameters. It takes waveforms and computes the log-mel with matrix products,
 which run on every device and need no FFT in an export.
 
-:mod:`earmark.models.tc_resnet` wraps them in a model of Transformers, for training and for plain Transformers.
+:mod:`earmark.models.tc_resnet` wraps these layers in a model of Transformers, for training and for plain Transformers.
 :class:`PlainTCResNet` needs only torch.
 
 Shapes: B batch, T samples, F frames, M mel bins, D channels, C classes.

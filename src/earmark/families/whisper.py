@@ -128,7 +128,7 @@ class Whisper(Family):
     feature_encoder = ("conv1", "conv2")
     layer_drop = "encoder_layerdrop"
     # The encoder of OpenAI's Whisper, cut to 1 s, reaches 0.972 validation accuracy on Speech Commands after 332 steps
-    # at this rate. The recipe of docs/accuracy.md, with augmentation, reaches 0.987 after 664.
+    # at this rate. The recipe of docs/accuracy.md, with augmentation, reaches 0.987 after 664 steps.
     pretrained = Recipe(1e-4, 32, 500)
 
     def plain_class(self, config: PlainConfig) -> type[PlainWhisper]:

@@ -22,7 +22,7 @@ def bind(host: str, port: int, flags: str) -> socket.socket:
     with os_errors_as(UsageError, f"{flags}: cannot listen on this address"):
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, protocol, _, address = found[0]
-        # Name the protocol: asyncio sets TCP_NODELAY only if it is named. Without that, each response takes 40 ms.
+        # Name the protocol: asyncio sets TCP_NODELAY only if it is named. Without it, each response takes 40 ms.
         listener = socket.socket(family, kind, protocol)
         try:
             # on Windows SO_REUSEADDR would let a second server take the port of the first

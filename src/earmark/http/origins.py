@@ -15,7 +15,7 @@ _ORIGIN = re.compile(r"(https?)://(\[[0-9a-f:.]+\]|[^\s/?#@:\[\]]+)(:\d{1,5})?",
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a host, without a port, is ``localhost`` or a loopback address. Other names can be any address."""
+    """Return whether a host, without a port, is ``localhost`` or a loopback address. Other names are not reliable."""
     if host == "localhost":
         return True
     try:

@@ -1,1 +1,1 @@
-"""``earmark label``: sort recordings by how unsure a model is about them, and correct its labels on a page."""
+"""``earmark label``: sort recordings by how unsure a model is about them, and label them on a page."""

@@ -63,7 +63,7 @@ def propose(
 
 
 def _part(clip: Clip) -> tuple[float | None, float | None]:
-    """Return start and end of a clip in seconds; no start for a whole recording, no end for the rest of one."""
+    """Return start and end of a clip in seconds: no start if it is a whole recording, no end if it lasts to the end."""
     if clip.duration_s is None and not clip.offset_s:
         return None, None
     return clip.offset_s, None if clip.duration_s is None else round(clip.offset_s + clip.duration_s, 6)
@@ -143,7 +143,7 @@ class Session:
         return [*self._model_labels, *sorted(self._decisions.names() - set(self._model_labels))]
 
     def _next(self, after: int) -> int | None:
-        """Return the next position after ``after`` without a decision, continuing from the start."""
+        """Return the first position after ``after`` without a decision, searching again from the start."""
         places = [*range(after + 1, len(self.proposals)), *range(after + 1)]
         return next((at for at in places if at != after and self._decisions.of(self.proposals[at].key) is None), None)
 

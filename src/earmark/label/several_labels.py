@@ -75,7 +75,7 @@ class SeveralLabels(LabelKind):
         return [(name, float(one)) for name, one in zip(labels, probabilities, strict=True)]
 
     def why(self, probabilities: np.ndarray, labels: Sequence[str], proposed: Decision, given: Decision) -> str:
-        """Return the labels that the model doubts, or where it contradicts the existing ones."""
+        """Return the labels that the model doubts, or how its prediction contradicts the existing labels."""
         if given is not None:
             return self._contradiction(probabilities, labels, proposed, given)
         low, high = _DOUBTED

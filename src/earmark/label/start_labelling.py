@@ -1,4 +1,4 @@
-"""``earmark label``: score and order recordings, write ``proposals.csv``, serve the page until it is closed."""
+"""``earmark label``: score and order recordings, write ``proposals.csv``, and serve the page until a signal arrives."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _SERVING = ("fastapi", "uvicorn")
 
 @dataclass(frozen=True)
 class LabelOutcome:
-    """Result when the page is closed, or at once without a page."""
+    """Result after the server has stopped, or at once without a page."""
 
     summary: str
 
@@ -237,7 +237,7 @@ def _order(
 
 
 def _with_contents(options: LabelOptions, scores: Scores, clips: Sequence[Clip]) -> Scores:
-    """Return the scores with content hashes of their clips, if the run of the model recorded its own."""
+    """Return the scores with content hashes of the clips, if the model's run recorded those of its training clips."""
     if scores.contents is not None or find_record(options.model_name_or_path) is None:
         return scores
     table = ClipTable([clips[row] for row in scores.rows.tolist()], "")

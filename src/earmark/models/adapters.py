@@ -34,7 +34,7 @@ CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 ALL_LINEAR = "all-linear"
 _NAME = "default"  # peft's name for a single adapter
 _OF_BASE = "base_fingerprint"  # a key in the metadata of the weights file; peft ignores it
-_SAMPLED = 1024  # values of a large tensor that enter a fingerprint, at least
+_SAMPLED = 1024  # at least this many values of a large tensor enter a fingerprint
 _PREFIX = "base_model.model."  # prefix of the names of weights in peft's files
 _ADVICE = "Train the whole model, or a part with --freeze."
 
@@ -148,7 +148,7 @@ def load_merged(model: PreTrainedModel, family: Family, folder: Path) -> None:
     Args:
         model: base model with a head of the right size; changed in place.
         family: its family.
-        folder: folder of :func:`save`.
+        folder: folder that :func:`save` wrote.
 
     Raises:
         ModelError: the adapter cannot be read, or was trained with another model or other weights.

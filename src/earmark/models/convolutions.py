@@ -5,9 +5,9 @@ on an Intel Xeon with AMX, bfloat16 convolutions with 2 to 24 input channels per
 128 have relative errors of 40 to 130 %; all others have 0.2 %. Observations:
 
 * Only forward passes of dense and grouped ``Conv1d`` and ``Conv2d`` return wrong values. The gradients of their inputs
-  and weights are correct. The gradient of a transposed convolution's input is wrong, because computing it is a
-  convolution. Depthwise and dilated convolutions, linear layers, matrix products, norms, attention and activations are
-  correct. The memory layout does not matter.
+  and weights are correct. The gradient of a transposed convolution's input is wrong, because a convolution computes it.
+  Depthwise and dilated convolutions, linear layers, matrix products, norms, attention and activations are correct. The
+  memory layout does not matter.
 * Errors depend on the length, with a period of 8 samples, and rarely on the batch size. With kernel 8 and stride 8, for
   example, five of eight lengths are wrong, and all lengths below 5 output frames are correct.
 

@@ -1,4 +1,4 @@
-"""Split a classifier into embeddings, the output of its body averaged over time, and the head.
+"""Split a classifier into its head and what gives embeddings: the body and an average over time.
 
 Heads that project each frame before averaging give the same logits if the average is projected instead, because both
 steps are linear.

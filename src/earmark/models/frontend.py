@@ -1,7 +1,7 @@
 """Turn samples into model inputs, in the same way for training, evaluation, prediction and export.
 
-The frontend is the checkpoint's (:mod:`earmark.models.extractor`), computed as tensor code on the device of the
-samples, with limits for the length of a clip. Its settings are saved with the model.
+The frontend of a checkpoint (:mod:`earmark.models.extractor`) is computed as tensor code on the device of the samples,
+with limits for the length of a clip. Its settings are saved with the model.
 
 Shapes: B batch, T samples, F frames.
 """

@@ -52,7 +52,7 @@ class ModelSessions:
     def session(self, dtype: torch.dtype | None, roots: Sequence[nn.Module] = ()) -> Iterator[None]:
         """Set evaluation mode, and cast and pack the weights, until the last of overlapping sessions ends.
 
-        Weights are cast and packed once: do not change them inside.
+        Weights are cast and packed once, so do not change them in this context.
 
         Args:
             dtype: type of the passes of this session; ``None`` for the type of the weights.

@@ -24,7 +24,7 @@ class ModelSource:
         keep_head: whether to reuse rows of the checkpoint's head if only some classes are the same.
         replaces_head: whether a new head is always fitted (``--few_shot``).
         task: task of a trained model whose configuration does not state it; ``None`` for single labels.
-        warned: checkpoints for which a missing preprocessor was already logged.
+        warned: checkpoints about whose missing preprocessor settings a warning was already logged.
     """
 
     name_or_path: str | None = None

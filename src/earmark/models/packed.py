@@ -55,7 +55,7 @@ def replaced_forwards(forwards: Mapping[nn.Module, Callable[..., torch.Tensor]])
 def _run(
     module: Any, values: torch.Tensor, *, run: Callable[[torch.Tensor], torch.Tensor] | None = None
 ) -> torch.Tensor:
-    """Return ``run(values)``, or the output of the module without ``run``."""
+    """Return ``run(values)``, or the output of the module if ``run`` is ``None``."""
     output: torch.Tensor = type(module).forward(module, values) if run is None else run(values)
     return output
 

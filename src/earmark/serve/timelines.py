@@ -1,6 +1,6 @@
 """``POST /v1/timeline``: windows and segments of a long recording, in almost constant memory.
 
-A thread decodes one batch ahead of the model. Its windows share batches with all other requests.
+A thread decodes one batch ahead of the model. Windows of all requests share batches.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The page at ``/``: its files and their HTTP headers.
 
-The files are read once, when the server starts. Clients can get these files or 404. Everything the page needs comes
+The files are read once, when the server starts. Other paths give status 404. Everything the page needs comes
 from this server, and the content security policy forbids requests to other servers.
 """
 

@@ -31,7 +31,7 @@ const heard = (answer) => (isNumber(answer)
   ? answer.windows.map(({ start_s, end_s, scores: [{ label, score }] }) => ({ start_s, end_s, label, score }))
   : answer.segments);
 
-// The rows to show. The windows of a long regression are merged, with the mean of their values.
+// The rows to show. For a regression, windows of long recordings are merged, with the mean of their values.
 function pieces(answer) {
   const all = heard(answer);
   if (!isNumber(answer)) return all;
