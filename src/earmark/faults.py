@@ -1,8 +1,8 @@
 """Explain error messages of torch, torch_npu, CANN, HCCL, CUDA and NCCL, and say how to fix their causes.
 
 The table maps patterns of recorded messages to explanations. Sources: the CANN troubleshooting reference for the codes
-of HCCL (EI....) and HCCP (EJ....), CANN's ``rt_error_codes.h`` and its aclnn return codes for the numbers, and reports
-of users for the rest.
+of HCCL (EI....) and HCCP (EJ....), CANN's ``rt_error_codes.h`` and its aclnn return codes for the numbers, and user
+reports for the rest.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def _fault(pattern: str, means: str, fix: str) -> Fault:
 
 # error code in the text -> (meaning, fix)
 _HCCL_CODES = {
-    "EI0001": ("an HCCL_* environment variable has an invalid value", "correct or unset the variable it names"),
+    "EI0001": ("an HCCL_* environment variable has an invalid value", "correct or unset the variable in the message"),
     "EI0002": (
         "a card waited for another one longer than HCCL_EXEC_TIMEOUT (1836 s unless set): a rank failed, is much "
         "slower, or has a different number of batches",
@@ -81,7 +81,7 @@ _HCCL_CODES = {
         "end the other processes that npu-smi info lists on these cards if they are yours, or wait for them",
     ),
     "EI0008": ("the ranks have different versions of CANN", "install the same CANN on every machine"),
-    "EI0009": ("the link between two cards failed", "check it: hccn_tool -i 0 -link -g, for every card"),
+    "EI0009": ("the link between two cards failed", "check every card's link: hccn_tool -i 0 -link -g"),
     "EI0010": ("two cards cannot reach each other's memory", "use cards that npu-smi info -t topo shows as connected"),
     "EI0011": ("too little memory on the card for HCCL's buffers", "export HCCL_BUFFSIZE=100, or use smaller batches"),
     "EI0012": ("copying between cards failed (SDMA)", "the other card's process may have died: " + _LOGS),
@@ -91,7 +91,7 @@ _HCCL_CODES = {
     ),
     "EI0014": ("the rank table contradicts itself", "correct the file in RANK_TABLE_FILE, or unset it"),
     "EI0015": (
-        "some ranks never reached the first one",
+        "some ranks never connected to the first rank",
         "check that all ranks started and that every machine can reach --master_addr (HCCL_SOCKET_IFNAME names the "
         "network interface)",
     ),
@@ -99,10 +99,10 @@ _HCCL_CODES = {
     "EI0019": ("a port is taken", "end the earlier run, or export HCCL_NPU_SOCKET_PORT_RANGE=auto"),
     "EI0020": ("a port is taken", "end the earlier run, or export HCCL_NPU_SOCKET_PORT_RANGE=auto"),
     "EJ0001": (
-        "the communication process of a card did not start: an earlier run on it has not ended yet",
+        "the communication process of a card did not start: an earlier run on this card has not ended yet",
         "end the processes that npu-smi info still lists on the card, wait 10 s and start again",
     ),
-    "EJ0002": ("the card's network has no address", "set its address: hccn_tool -i 0 -ip -g shows the current one"),
+    "EJ0002": ("the card's network has no address", "set one with hccn_tool; hccn_tool -i 0 -ip -g shows it"),
     "EJ0003": (
         "an address and port are already in use, usually by an earlier run",
         "end that run, or choose another port: export HCCL_IF_BASE_PORT=50000",
@@ -115,7 +115,10 @@ _HCCL_CODES = {
 
 # Return codes of CANN's runtime and operators.
 _CANN_CODES = {
-    "107001": ("there is no card with that number", "choose one of npu-smi info; see ASCEND_RT_VISIBLE_DEVICES"),
+    "107001": (
+        "there is no card with that number",
+        "choose a number that npu-smi info lists; ASCEND_RT_VISIBLE_DEVICES may hide cards",
+    ),
     "207001": (
         "the card's memory is full",
         _SMALLER,
@@ -171,11 +174,11 @@ _LIBRARIES = (
         r"lib(?:cudart|cublas|cublasLt|cudnn|cufft|curand|cusparse|cusparseLt|nccl|nvJitLink|cupti|nvshmem\w*)\.so"
         + _NO_FILE,
         "torch was built for CUDA, and its CUDA libraries are missing",
-        "install torch again with the libraries it names: pip install --force-reinstall torch==<the same version>",
+        "install torch again with the libraries it requires: pip install --force-reinstall torch==<the same version>",
     ),
     _fault(
         r"libgomp[^\n]*cannot allocate memory in static TLS block",
-        "on this processor, the OpenMP library has to be loaded before the others",
+        "on this processor, the OpenMP library has to be loaded before all other libraries",
         "export LD_PRELOAD=<the path of libgomp in the message>",
     ),
     _fault(
@@ -246,7 +249,7 @@ _CUDA = (
     _fault(
         r"no kernel image is available|is not compatible with the current PyTorch installation",
         "this torch has no code for the architecture of the card",
-        "install a torch built for a CUDA that knows the card",
+        "install a torch built for a CUDA version that supports the card",
     ),
     _fault(
         r"CUDA-capable devices? (?:is|are) busy|No CUDA GPUs are available|no CUDA-capable device",
@@ -283,7 +286,7 @@ _RUNNING = (
 _RANKS = (
     _fault(
         r"Connection closed by peer|Connection reset by peer|Broken pipe|Connection refused|recvBytes",
-        "the connection to another rank was lost: it has ended or its machine is gone",
+        "the connection to another rank was lost: that rank has ended or its machine is gone",
         "look at the other ranks first: the one that stopped earliest has the cause",
     ),
     _fault(
@@ -300,7 +303,7 @@ _GENERAL = (
     ),
     _fault(
         r"compiled using NumPy 1\.x cannot be run|numpy\.core\.multiarray failed to import",
-        "a package was built for numpy 1 and numpy 2 is installed",
+        "a package was built for numpy 1, but numpy 2 is installed",
         "pip install 'numpy<2', or a newer version of the package",
     ),
     _fault(

@@ -327,11 +327,13 @@ def test_explain_prints_the_rules_of_each_table(tmp_path: Path, capsys: pytest.C
     assert main(["inspect", "--train_file", str(path), "--explain", "true", "--near_duplicates", "false"]) == 0
     printed = capsys.readouterr().out
     assert f"  {path}: separated by tab because the name ends in .tsv\n" in printed
-    assert "column `offset` was read as end of event, in seconds, because there is a column `onset`\n" in printed
+    assert (
+        "column `offset` was read as the end of the event, in seconds, because there is a column `onset`\n" in printed
+    )
     assert main(["inspect", "--train_file", str(path), "--near_duplicates", "false"]) == 0
     printed = capsys.readouterr()
     assert "separated by tab" not in printed.out + printed.err
-    assert "column `offset` was read as end of event" in printed.out + printed.err  # nobody named that column
+    assert "column `offset` was read as the end of the event" in printed.out + printed.err  # nobody named that column
 
 
 def test_what_cannot_be_inspected(tmp_path: Path, data: Path) -> None:

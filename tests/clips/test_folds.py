@@ -125,7 +125,7 @@ def change(**cells: str) -> list[Row]:
         (change(fold=" "), {}, "no value in the column 'fold'"),
         (change(speaker=""), {"group_column": "speaker"}, "1 of 60 clips has no value in the column 'speaker'"),
         (change(label="c"), {}, "fold 4 has all clips of 'c'"),
-        (change(fold="2"), {"group_column": "speaker"}, "1 group of speaker in two folds, for example s3"),
+        (change(fold="2"), {"group_column": "speaker"}, "1 group of speaker is in two folds, for example s3"),
         ([(p, label, "1", s) for p, label, _, s in rows()], {}, "all clips are in the fold '1'"),
         (rows(), {"group_column": "tape"}, "no column 'tape'"),
     ],

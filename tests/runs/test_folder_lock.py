@@ -151,7 +151,8 @@ def test_a_file_system_without_locks_is_told_of_once(
     with locked_folder(tmp_path), locked_folder(tmp_path / "fold_1"):
         pass
     assert [record.message for record in caplog.records] == [
-        "output folder: the file system has no locks (No locks available). Do not run a second command with it"
+        "output folder: the file system does not support locks (No locks available). Do not let two commands use this "
+        "output folder at the same time"
     ]
 
 

@@ -288,7 +288,7 @@ def test_short_recordings_are_taken_whole_and_once(tmp_path: Path) -> None:
     splits = load(data_dir=str(folder), background_dir=noise(tmp_path / "noise", 3, seconds=0.15))
     found = [*cuts(splits.train), *cuts(splits.validation)]
     assert [(clip.offset_s, clip.duration_s) for clip in found] == [(0.0, 0.15)] * 3
-    assert "the average class has 10, but no more" in splits.notes[0]
+    assert "10 clips were wanted, but no more" in splits.notes[0]
     splits = load(data_dir=str(folder), background_dir=noise(tmp_path / "little", 2, seconds=1.0))
     assert "they overlap, because the background recordings are too short" in splits.notes[0]
 

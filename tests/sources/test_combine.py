@@ -129,7 +129,7 @@ def test_the_later_label_counts(tmp_path: Path) -> None:
     assert everything[untouched.name] == "a"
     said = splits.notes[1]
     assert said.startswith(
-        "3 recordings of more than one source, each used once; where labels differ, the later one is used ("
+        "3 recordings in more than one source, each used once; where labels differ, the later one is used ("
     )
     assert "(2: " in said
     assert "'a' -> 'b'" in said

@@ -135,7 +135,7 @@ def test_columns_that_are_not_about_the_files(tmp_path: Path) -> None:
 def test_each_choice_is_explained(tmp_path: Path) -> None:
     clips = table(tmp_path, "filename\tonset\toffset\tevent_label\na.wav\t0.2\t0.7\tdog\n", "strong.tsv")
     said = [reason.text.split(": ", 1)[1] for reason in clips.reasons]
-    assert "column `offset` was read as end of event, in seconds, because there is a column `onset`" in said
+    assert "column `offset` was read as the end of the event, in seconds, because there is a column `onset`" in said
 
 
 def test_raven(tmp_path: Path) -> None:

@@ -146,8 +146,8 @@ def test_one_folder_that_may_not_be_the_class(tmp_path: Path) -> None:
     splits = load(tmp_path)
     assert counts(splits) == {"train": {"birds": 2}}
     assert splits.notes == [
-        f"{tmp_path}: birds is the only folder, so the only class. If robin, wren are the classes, add --data_dir "
-        f"{tmp_path}/birds instead"
+        f"{tmp_path}: birds is the only folder and therefore the only class. If robin, wren are the classes, add "
+        f"--data_dir {tmp_path}/birds instead"
     ]
 
 
@@ -205,7 +205,9 @@ def test_a_table_in_a_folder_of_its_own_is_named(tmp_path: Path) -> None:
 def test_tables_that_do_not_help_are_named(tmp_path: Path) -> None:
     touch(tmp_path, "train/1.wav", "test/2.wav")
     write(tmp_path / "labels.csv", "a,b\n1,2\n")
-    with pytest.raises(DataError, match=r"no class folders.*labels\.csv next to them cannot be used: .*no column"):
+    with pytest.raises(
+        DataError, match=r"no class folders.*The table in this folder cannot be used: .*labels\.csv: no column"
+    ):
         load(tmp_path)
     write(tmp_path / "more.csv", "a,b\n1,2\n")
     with pytest.raises(DataError, match=r"several tables: labels\.csv, more\.csv.*--train_file"):
@@ -254,7 +256,7 @@ def test_metadata_that_names_the_folders_of_splits(start: str, tmp_path: Path) -
 def test_metadata_of_splits_and_another_folder(tmp_path: Path) -> None:
     paths = ["train/1.wav", "train/2.wav", "test/1.wav", "extra/1.wav"]
     write(tmp_path / "metadata.csv", table("file_name,label", *paths))
-    with pytest.raises(DataError, match=r"train/ \(2 rows\), test/ \(1 row\), and with others, extra/ \(1 row\)"):
+    with pytest.raises(DataError, match=r"train/ \(2 rows\), test/ \(1 row\); others do not: extra/ \(1 row\)"):
         load(tmp_path)
     assert counts(load(tmp_path, eval_split_name="extra"))["validation"] == {"b": 1}
 

@@ -31,4 +31,6 @@ def test_the_classes_are_logged_before_they_are_refused(tmp_path: Path, caplog: 
             RATE_HZ, seed=0,
         )  # fmt: skip
     assert "1 class in 1 training clip: birds 1; 1 validation clip" in caplog.messages
-    assert any("birds is the only folder, so the only class. If 0, 1 are the classes" in m for m in caplog.messages)
+    assert any(
+        "birds is the only folder and therefore the only class. If 0, 1 are the classes" in m for m in caplog.messages
+    )

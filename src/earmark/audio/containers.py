@@ -54,7 +54,7 @@ _ID3 = b"ID3"
 
 
 def sniff(data: bytes) -> str | None:
-    """Return the container of an encoded recording; ``None`` if it is not in :data:`KNOWN`.
+    """Return the container of an encoded recording; ``None`` if it is unknown.
 
     An ID3 tag before the recording, common in MP3 files, is skipped if ``data`` holds all of it.
     """

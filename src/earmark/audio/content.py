@@ -1,9 +1,9 @@
-"""The content of a clip: a number that is the same for equal recordings under any file name and in any format.
+"""The content of a clip: a number that is the same for equal samples under any file name and in any lossless format.
 
 It is a hash of the decoded samples of the clip in mono, at the recording's own rate, before resampling. So it does not
-depend on the model's sampling rate, on the type of a waveform store, or on a lossless container (wav, flac). Integer
-recordings give the same number on every processor. Another excerpt of a recording has another content, and so does a
-copy with lossy compression, another rate or another volume; ``earmark inspect`` finds such copies.
+depend on the model's sampling rate, on the type of a waveform store, or on the container, if that is lossless (wav,
+flac). Integer recordings give the same number on every processor. Another excerpt of a recording has another content,
+and so does a copy with lossy compression, another rate or another volume; ``earmark inspect`` finds such copies.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 soundfile decodes; PyAV (an extra) decodes what soundfile cannot read; soxr resamples. A recording is read to its real
 end, even if its header announces another length. Faults of a recording that can still be read are collected in
-:mod:`earmark.audio.incomplete`. One that cannot be read, or lacks more than half of what its header announces, raises
-:class:`~earmark.errors.AudioError` with the reason.
+:mod:`earmark.audio.incomplete`. A recording that cannot be read, or that lacks more than half of what its header
+announces, raises :class:`~earmark.errors.AudioError` with the reason.
 """
 
 from __future__ import annotations
@@ -93,8 +93,8 @@ def stream_clip(clip: Clip, sampling_rate_hz: int) -> Iterator[np.ndarray]:
         float32 ``(samples,)``, never empty; at least one sample in total.
 
     Raises:
-        AudioError: see :func:`read_clip`. It is raised where the fault is found: a truncated recording first yields the
-            samples before it.
+        AudioError: see :func:`read_clip`. It may be raised after the first blocks: a truncated recording first yields
+            the samples that it has.
     """
     with _opened(clip) as file:
         blocks = blocks_of_clip(file, clip)
@@ -113,7 +113,7 @@ def stream_clip(clip: Clip, sampling_rate_hz: int) -> Iterator[np.ndarray]:
                 yield ready
         if resampler is not None:
             rest = resampler.resample_chunk(np.empty(0, np.float32), last=True)
-            # as in to_mono_at_rate: too few samples for one sample at the lower rate
+            # as in _resampled: too few samples for one sample at the lower rate
             if len(rest) or not given:
                 yield rest if len(rest) else mono.mean(keepdims=True)
 
@@ -300,7 +300,8 @@ def _checked(
     """Return samples that begin at sample ``start`` of the recording, after checking their values and rate."""
     if not rate_hz > 0:
         raise AudioError(source, f"the sampling rate is {rate_hz} Hz. Pass a rate above 0")
-    # If any sample is NaN, so are the extremes, and no comparison holds. A boolean array would take twice as long.
+    # If any sample is NaN, maximum and minimum are NaN and the comparisons are false. Comparing each sample would take
+    # twice as long.
     if not (np.maximum.reduce(mono, initial=-limit) <= limit and np.minimum.reduce(mono, initial=limit) >= -limit):
         usable = np.abs(mono) <= limit
         first = int(np.argmin(usable))

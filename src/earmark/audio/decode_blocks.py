@@ -22,7 +22,7 @@ from earmark.clips.clip import Clip
 from earmark.errors import AudioError, MissingExtraError
 from earmark.extras import require
 
-_ROUNDING_S = 0.1  # manifests round durations; a clip that ends this many seconds after its recording is wrong
+_ROUNDING_S = 0.1  # manifests round durations, so a clip may end this much later than its recording, but not more
 _COMPRESSED = ("ogg", "mp3", "flac")  # soundfile may find no samples in these although PyAV does
 
 Block = tuple[np.ndarray, int]

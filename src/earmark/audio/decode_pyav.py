@@ -1,4 +1,4 @@
-"""Decode formats that soundfile cannot read with PyAV: m4a, aac, webm, the audio of a video. PyAV is an extra."""
+"""Decode the formats that only PyAV, an extra, can read: m4a, aac, webm, the audio of a video."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ _LONGEST_GAP_S = 600.0  # in a FLAC stream; a longer gap means that a frame numb
 _TIMES_S = 0.003  # rounding error of times, which some containers store in ms
 _READ_TO_END = 0.9  # fraction of a truncated file that must have been read
 _SHORTFALL_S = 0.1  # encoders round lengths to whole packets; a larger shortfall means truncation
-# Codecs whose frames all have one length, so Matroska's times in ms can be rounded to frames. MP4 has exact times. All
-# other codecs are decoded from the start, so that a clip equals that part of the whole.
+# Codecs whose frames all have the same length, so that Matroska's times in ms can be rounded to frames. MP4 has exact
+# times. Recordings with other codecs are decoded from their start: a clip then has the same samples as this part of the
+# whole recording.
 _CONSTANT = frozenset({"aac", "opus", "mp3", "mp3float", "ac3", "eac3"})
 
 
@@ -31,7 +32,7 @@ class PyavReader:
     Args:
         file: the recording, seekable.
         source: name of the recording in messages.
-        container: its name in :mod:`earmark.audio.containers`; ``None`` lets FFmpeg detect it, except playlists.
+        container: its name in :mod:`earmark.audio.containers`; ``None`` lets FFmpeg detect any format but playlists.
         demuxer: FFmpeg's name of the format, for files without a header.
         rate_hz: rate of the samples; ``None`` keeps the recording's own rate.
 
@@ -114,7 +115,10 @@ class PyavReader:
     def _decoded(
         self, av: Any, container: Any, stream: Any, rate_hz: int, offset_s: float
     ) -> Iterator[tuple[np.ndarray, int | None]]:
-        """Yield blocks (samples, channels) and the position of their first sample; ``None`` to continue."""
+        """Yield blocks (samples, channels), each with the position of its first sample.
+
+        The position is ``None`` if the block continues the block before.
+        """
         origin_s = float((stream.start_time or 0) * stream.time_base)
         is_exact = "mov" in container.format.name
         grid = None
@@ -126,7 +130,7 @@ class PyavReader:
             container.seek(round((origin_s + offset_s - _PREROLL_S) * av.time_base))
         resamplers: dict[tuple[str, str, int], Any] = {}
         expected: int | None = None  # start of the next frame of a FLAC stream
-        silent = length = 0  # lost audio frames; audio frames of the packet before
+        silent = length = 0  # samples lost since the last decoded frame; samples of that frame
         is_first, is_flac = True, stream.codec_context.name == "flac"
         for frame in self._frames(av, container, stream):
             if isinstance(frame, float):
@@ -134,7 +138,7 @@ class PyavReader:
                 count = length if abs(count - length) < _TIMES_S * rate_hz else count
                 silent += 0 if is_first or is_flac else count
                 continue
-            if silent:  # not after the last frame: the recording is truncated there
+            if silent:  # no silence after the last frame, because there the recording is truncated
                 yield np.zeros((silent, self._channels), np.float32), None
                 silent = 0
             position = None
@@ -206,7 +210,8 @@ class PyavReader:
             announced_s = max(announced_s or 0.0, last_page_s)
         if is_cut or announced_s is None or end_s >= announced_s - _SHORTFALL_S:
             return
-        # If less was read, damage ended it. For Ogg, the length is the position of the last page, not a header field.
+        # If FFmpeg read less than this, it stopped at damage, and the file is not cut off. For Ogg, announced_s is the
+        # position of the last page, which the file holds.
         is_cut_off = self._read_to >= _READ_TO_END * container.size and container.format.name != "ogg"
         if is_cut_off and (refusal := cut_short(announced_s, end_s, 1)):
             raise AudioError(self._source, refusal)

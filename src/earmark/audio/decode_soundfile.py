@@ -40,7 +40,7 @@ _CHECKED_BY_LAYOUT = frozenset({"flac", "ogg", "mp3", "wav", "w64", *ANNOUNCING}
 
 
 class NotForSoundfileError(Exception):
-    """soundfile cannot read this format, or not the rest of it. PyAV may be able to.
+    """soundfile cannot read this format, or cannot read the rest of the recording. PyAV may be able to.
 
     Attributes:
         reason: libsndfile's message, if it knows the format.
@@ -163,7 +163,7 @@ class SoundfileReader:
             self._sound.close()
 
     def blocks(self, start: int, count: int) -> Iterator[np.ndarray]:
-        """Yield ``count`` frames from ``start`` as float32 (frames, channels); fewer if the recording ends before.
+        """Yield ``count`` frames from ``start`` as float32 (frames, channels); fewer if the recording ends earlier.
 
         Raises:
             NotForSoundfileError: libsndfile cannot read the rest.
@@ -239,7 +239,7 @@ class SoundfileReader:
         return self._layout.end > 0 and self._file.tell() + self._layout.read_ahead < self._layout.end
 
     def _check_log(self, sound: soundfile.SoundFile) -> None:
-        """Check formats without their own layout: libsndfile reads what it finds and only logs missing data."""
+        """Check formats that have no layout module: libsndfile reads what it finds and only logs missing data."""
         if self._container in _CHECKED_BY_LAYOUT:
             return
         found = _CUT_SHORT.search(sound.extra_info)

@@ -67,10 +67,10 @@ class Excerpt:
 
     Attributes:
         uri: ``data:audio/ogg;base64,...``, mono, 16 kHz, about 8 kB a second; empty if the clip cannot be read.
-        outline: peak levels of equal parts of the clip, from 0 to 1.
+        outline: peak levels of equal parts of the excerpt, from 0 to 1.
         whole: whether this is the whole clip.
-        seconds: length of the clip, in seconds.
-        spectrogram: spectrogram, if asked for.
+        seconds: length of the excerpt, in seconds.
+        spectrogram: spectrogram of the excerpt, if requested.
     """
 
     uri: str

@@ -27,7 +27,7 @@ class Incomplete:
         self._lock = threading.RLock()
 
     def note(self, clip: Clip, faults: Iterable[str]) -> None:
-        """Record faults of a clip's recording. Each recording is recorded once."""
+        """Record faults of a clip's recording. A fault that is already recorded is ignored."""
         for fault in faults:
             self._add(clip.path or clip.source, fault)
 

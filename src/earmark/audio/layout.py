@@ -18,7 +18,7 @@ from typing import BinaryIO, NamedTuple
 from earmark.audio.pieces import Extent, Pieces
 from earmark.text import agreeing, counted
 
-TRIFLE_S = 0.1  # less than this missing or added at the end is tolerated
+TRIFLE_S = 0.1  # a smaller difference between the header and the end of the file is tolerated
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Stream:
     step: int = 0
 
     def near(self, start: int) -> tuple[Stream, int] | None:
-        """Return the stream from a little before frame ``start`` on, and the number of frames skipped.
+        """Return the part of the stream that starts shortly before frame ``start``, and the number of frames skipped.
 
         Reading a window then takes the same time at any position. Return ``None`` if this is impossible or unnecessary.
         """
@@ -111,7 +111,10 @@ def more_than_announced(announced: float, there: float, per_second: float) -> st
 
 
 def is_junk(announced: float, there: float, per_second: float) -> bool:
-    """Return whether the bytes after the announced end are too few to be audio: under 0.1 s, or under 1 % and 4 KiB."""
+    """Return whether the bytes after the announced end are too few to be audio.
+
+    They are too few if they are less than 0.1 s, or less than both 4 KiB and 1 % of the announced bytes.
+    """
     return 0 < announced < there < announced + max(TRIFLE_S * per_second, min(announced / 100, 4096))
 
 

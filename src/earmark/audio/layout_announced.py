@@ -20,7 +20,8 @@ class _Audio:
     start: int  # first byte
     announced: int  # bytes
     per_second: float  # bytes
-    packet: tuple[int, int] | None = None  # bytes and frames, if libsndfile repeats packets in place of missing ones
+    # bytes and frames of a packet; only set if libsndfile repeats packets in place of missing ones
+    packet: tuple[int, int] | None = None
 
 
 def announced_layout(file: BinaryIO, container: str, size: int) -> Layout:

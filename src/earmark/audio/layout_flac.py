@@ -11,17 +11,17 @@ from typing import BinaryIO, NamedTuple
 from earmark.audio.layout import Layout, Stream, cut_short, find_all, missing, more_than_announced, read_at
 from earmark.audio.pieces import Extent
 
-# libFLAC reads 8,192 bytes at a time. If a longer second file follows, it does not reach the end; a shorter one starts
-# within the last bytes.
+# libFLAC reads 8,192 bytes at a time. If a second file was appended, either libFLAC does not reach the end of the file,
+# or the second file is shorter than this and starts within the last 8,192 bytes.
 _READ_AT_ONCE = 8192
 _TAIL = 9000  # maximum bytes of tags after the last frame, in a thorough search
-_SHORT_TAIL = 1024  # the same in a quick search; a file with longer tags gets a thorough search
+_SHORT_TAIL = 1024  # maximum in a quick search; a file with longer tags gets a thorough search
 _LONGEST_FRAME = 1 << 16
-_SMALL = 1 << 18  # smaller files, in bytes, are searched completely
+_SMALL = 1 << 18  # files of at most this many bytes are searched completely
 _MOST_STARTS = 16  # candidates at the end of a file that are checked before checksums are computed
 _PROBES = 12  # positions checked in a larger file
 _MOST_CHECKED = 1 << 20  # bytes checksummed to find the last frame
-# codes in frame headers; missing codes refer to the file's header or give the value explicitly
+# Codes in frame headers. With other codes, the value is in the file's header or follows in the frame header.
 _RATES = {
     1: 88_200, 2: 176_400, 3: 192_000, 4: 8000, 5: 16_000, 6: 22_050, 7: 24_000, 8: 32_000, 9: 44_100, 10: 48_000,
     11: 96_000,
@@ -182,12 +182,12 @@ def _last_frame(data: bytes, info: StreamInfo, sync: bytes = b"") -> tuple[_Fram
     """Return the last FLAC frame that starts in ``data``, and whether it is complete.
 
     Bytes inside a frame may look like another header. So this returns the last header whose frame, up to the end of
-    ``data``, has the right checksum. If there is none, it returns the last header, of an incomplete frame.
+    ``data``, has the right checksum. If there is none, it returns the last header, whose frame is incomplete.
 
     Args:
         data: the end of a file, without tags.
         info: stream info of the file.
-        sync: second byte of its frames; empty if unknown.
+        sync: second byte of the file's frames; empty if unknown.
     """
     incomplete, checked, at = None, 0, len(data)
     while checked < _MOST_CHECKED and (at := data.rfind(b"\xff", 0, at)) >= 0:
@@ -236,7 +236,7 @@ def _fits(head: bytes, block: int, info: StreamInfo) -> bool:
 
 
 def _coded_number(head: bytes) -> tuple[int, int]:
-    """Return the number at byte 4, in UTF-8's encoding, and the byte after it; 0 if there is none."""
+    """Return the number at byte 4, encoded as in UTF-8, and the position after it; two zeros if it is invalid."""
     first = head[4]
     if first < 0x80:
         return first, 5

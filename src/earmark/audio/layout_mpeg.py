@@ -19,11 +19,11 @@ from earmark.audio.pieces import Extent
 _LONGEST = 2881  # bytes of the longest frame
 _BLOCK = 1 << 20
 _CONFIRMED = 3  # consecutive frames that prove an MPEG stream
-_DAMAGE = 64  # more bytes than this between two frames mean lost audio
+_DAMAGE = 64  # at least this many bytes between two frames mean lost audio
 _STEP = 256  # frames between positions where decoding may start
 _LONGEST_GAP_S = 600.0  # longest damage that is replaced by silence
 _MOST_TRIED = 20_000  # header candidates in one search for the next frame
-# header candidates: sync with a version and a layer, a bit rate and a sampling rate
+# header candidates: sync bits with a valid version and layer, then a valid bit rate and sampling rate
 _HEADER = re.compile(
     b"\xff[%b][%b]"
     % (
@@ -133,14 +133,14 @@ def thorough_mpeg_layout(file: BinaryIO, size: int, base: int) -> Layout:
 
 
 class _Counted(NamedTuple):
-    at: int  # of the tag in the frame
+    at: int  # position of the tag in the frame
     frames: int
     num_bytes: int
     name: bytes
 
 
 def _counted(frame: bytes, header: Header) -> _Counted | None:
-    """Return the tag in the first frame that counts frames and bytes."""
+    """Return the tag with the number of frames and bytes from the first frame; ``None`` if there is none."""
     if header.layer != 3:
         return None
     side = (17 if header.kind[3] else 32) if header.kind[0] == 3 else (9 if header.kind[3] else 17)
@@ -339,7 +339,7 @@ def _confirmed(file: BinaryIO, data: bytes, origin: int, place: int, end: int, k
     if first is None:
         return None
     at, header = origin + place, first
-    # One header is enough for the kind of stream found before. Another kind needs several in a row.
+    # One following header is enough for the kind of the stream found before. Another kind needs several in a row.
     for _ in range(1 if first.kind == kind else _CONFIRMED):
         at += header.length
         if at >= end - 4:
@@ -362,7 +362,7 @@ def _tag_length(data: bytes) -> int:
 
 
 def _without_tags(file: BinaryIO, size: int, base: int) -> int:
-    """Return where the audio ends: before an ID3v1 and an APE tag at the end of the file."""
+    """Return where the audio ends: before ID3v1 and APE tags at the end of the file."""
     tail = read_at(file, max(base, size - 160), 160)
     end = size
     if tail[-128:].startswith(b"TAG") and len(tail) >= 128:

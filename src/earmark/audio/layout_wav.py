@@ -54,7 +54,7 @@ class _Data:
 
     @property
     def bytes_per_second(self) -> int:
-        """Bytes per second of audio. For PCM from rate and frame size, because programs often get the field wrong."""
+        """Bytes per second of audio. PCM uses rate and frame size, because many programs write a wrong value here."""
         tag, _, rate_hz, field, frame_bytes = struct.unpack_from(">HHIIH" if self.big else "<HHIIH", self.fmt)
         is_pcm = tag in _PCM and rate_hz * frame_bytes > 0
         return int(rate_hz * frame_bytes if is_pcm else field) or 1

@@ -41,7 +41,7 @@ def parse_header(data: bytes, at: int = 0) -> Header | None:
     return _parsed(data[at : at + 4])
 
 
-@lru_cache(4096)  # recordings share few different headers
+@lru_cache(4096)  # the frames of recordings have few different headers
 def _parsed(head: bytes) -> Header | None:
     if len(head) < 4 or head[1] & 0xE0 != 0xE0:
         return None
@@ -61,7 +61,7 @@ def _parsed(head: bytes) -> Header | None:
 
 
 def has_frames(data: bytes) -> bool:
-    """Return whether ``data`` has MPEG audio frames: three of one kind in a row, or fewer if it ends before."""
+    """Return whether ``data`` has MPEG audio frames: three of one kind in a row, or fewer if ``data`` ends earlier."""
     at = data.find(b"\xff")
     while at >= 0:
         if (first := parse_header(data, at)) and _goes_on(data, at + first.length, first):

@@ -22,9 +22,9 @@ from earmark.errors import AudioError
 from earmark.threads.cores import this_process
 
 _AHEAD_PER_THREAD = 16
-_HEAD_SAMPLES = 1 << 18  # read ahead of each recording: the start, or a short recording completely
-_BLOCKS_AHEAD = 4  # read ahead of the current recording
-_MOST_THREADS = 8  # more than any model has needed on a machine tested so far
+_HEAD_SAMPLES = 1 << 18  # decoded ahead from each recording: its start, or all of a short recording
+_BLOCKS_AHEAD = 4  # decoded ahead from the current recording
+_MOST_THREADS = 8  # no model on any machine tested needs more
 
 
 class Waveforms(Protocol):
@@ -107,8 +107,8 @@ def _in_order(clips: Iterable[Clip], work: Callable[[Clip], Result], num_threads
             ahead.extend(submit(following) for following in islice(source, 1))
             yield clip, result
     finally:
-        # Do not wait: the garbage collector may close an abandoned iterator while its thread starts another one.
-        # Joining a thread would then wait for a lock that this thread holds.
+        # Do not wait for the pool. The garbage collector may close an abandoned iterator while the current thread is
+        # starting a new thread; joining the pool would then wait for a lock that the current thread holds.
         pool.shutdown(wait=False, cancel_futures=True)
         log_notes()
 

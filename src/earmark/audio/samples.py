@@ -5,9 +5,9 @@ uint8 (centred first), int16, int32. Other integer types have no known full scal
 values that are really 16-bit values and floats that were never scaled.
 
 **Channels.** The mean of all channels, unless they cancel out: channels of opposite phase would give silence. Then
-earmark uses the first channel, or the loudest if that is more than 3 dB louder, and logs a warning. The first block of
+earmark uses the first channel that is at most 3 dB quieter than the loudest, and logs a warning. The first block of
 2**20 frames that is not digital silence decides for the whole clip, so every way of decoding it gives the same samples.
-Clips cut from one recording are handled separately.
+earmark decides separately for each clip that is cut from a recording.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from earmark.text import and_more
 logger = logging.getLogger(__name__)
 
 BLOCK = 1 << 20  # frames decoded at a time; a header that claims petabytes then allocates little memory
-# Times full scale. Real float recordings stay below; unscaled 16-bit values are above.
+# As a multiple of full scale. Real float recordings stay below; unscaled 16-bit values are above.
 FULL_SCALE_LIMIT = 8.0
 _ABOUT_AS_LOUD = 0.5  # fraction of the power of the loudest channel: 3 dB
 LEAST_LEFT = 0.1  # fraction of power in mono: 10 dB below the mean of uncorrelated channels
@@ -139,7 +139,7 @@ class Mixer:
             left.add(samples)
             if left.share < LEAST_LEFT:
                 powers = np.square(samples, dtype=np.float64).sum(axis=0)
-                # the first of the channels that are about equally loud, despite rounding by the encoding
+                # The first of about equally loud channels: a rounding error of the encoder must not decide.
                 self._channel = int(np.argmax(powers >= _ABOUT_AS_LOUD * powers.max()))
                 CANCELLED.add(self._source)
 
@@ -153,7 +153,7 @@ class Cancelled:
         self._lock = threading.RLock()  # re-entrant, see earmark.audio.incomplete
 
     def add(self, *sources: str) -> None:
-        """Record recordings, each once."""
+        """Add recordings. A recording that is already there is ignored."""
         with self._lock:
             self._sources.update(dict.fromkeys(sources))
 

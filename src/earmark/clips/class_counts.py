@@ -15,7 +15,7 @@ def describe_classes(tables: Mapping[str, ClipTable]) -> str:
     """Return the classes of the first split with their clip counts, and the sizes of the other splits.
 
     Args:
-        tables: clips by the name of their split in messages; at least one.
+        tables: tables of clips, by the name of their split in messages; at least one.
 
     Returns:
         E.g. ``2 classes in 16 training clips: high 8, low 8; 4 validation clips``. With more than 20 classes, only the

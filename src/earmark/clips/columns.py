@@ -14,7 +14,7 @@ from earmark.tasks import SINGLE_LABEL, Task
 from earmark.text import suggestion
 
 NUMBER = "value"  # default name of a regression's number
-_SEVERAL = "labels"  # column with all labels of a clip; if there is a column `label` too, it has the most likely one
+_SEVERAL = "labels"  # column with all labels of a clip; a column `label` next to it has only the most likely one
 _FOLD = "fold"  # default column of folds
 NO_COLUMN = "none"  # value of a column flag that disables the column
 
@@ -29,13 +29,12 @@ class Columns:
 
     Attributes:
         audio: column of the recordings: a path, bytes, or both as ``{"path", "bytes"}``.
-        label: column of the class names. Several columns, separated by commas, have 0 and 1, one column per class.
+        label: column of the class names; or several columns, separated by commas, with 0 and 1, one per class.
         group: column of the groups (speakers, sites), which must not be in two splits; ``None`` for no groups.
         fold: column of the official folds; ``None`` for the column ``fold``, if there is one.
         task: how to read a label: see :func:`earmark.sources.tables.cells.read_label`.
         separator: text between several labels in one cell.
-        needs_labels: whether every clip must have a label; else clips may be unlabelled, and so may a whole table
-            without a column called ``label``.
+        needs_labels: whether every clip must have a label. If not, the table may also lack a column ``label``.
         skip_missing_labels: ignore rows without a label instead of rejecting them.
         start: column of the starts of events; ``None`` for the usual names, ``"none"`` for whole
             recordings.
@@ -143,7 +142,7 @@ def missing_column(
         flag: flag that sets the column's name, without dashes.
         role: what the column is for.
         is_asked: whether the user gave the flag, so that its value is wrong.
-        hint: what to do, without a full stop, if it is not to set or correct the flag.
+        hint: what to do instead of setting or correcting the flag, without a full stop.
     """
     names = list(names)
     there = "the columns are " + ", ".join(names) if names else "it has no columns"
@@ -169,7 +168,7 @@ def _audio_column(find: Callable[[str], str | None], wanted: Columns, explain: C
     if not usual:
         return None
     audio, *others = usual
-    explain(audio, "the recording", "of its name" + (f", before {', '.join(others)}" if others else ""))
+    explain(audio, "the recording", "of its name" + (f", in preference to {', '.join(others)}" if others else ""))
     return audio
 
 

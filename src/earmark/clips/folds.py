@@ -157,9 +157,9 @@ def _check(folds: Folds) -> None:
         }
         for group, names in shared.items():
             raise DataError(
-                f"{origin}: {counted(len(shared), 'group')} of {folds.options.group_column} in two folds, for example "
-                f"{group} in {and_more(names, _NAMED)}. Fix the folds, or make some with --folds "
-                f"{len(folds.names)}"
+                f"{origin}: {counted(len(shared), 'group')} of {folds.options.group_column} "
+                f"{agreeing(len(shared), 'are')} in two folds, for example {group} in {and_more(names, _NAMED)}. Fix "
+                f"the folds, or make new ones with --folds {len(folds.names)}"
             )
 
 

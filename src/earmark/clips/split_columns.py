@@ -18,7 +18,7 @@ _COLUMNS = ("split", "subset", "partition", "set", "data split", "dataset split"
 
 @dataclass(frozen=True)
 class SplitColumn:
-    """A column of a table of N clips in which at least one cell names a split.
+    """A column of a table of N clips in which at least one cell names or mentions a split.
 
     Attributes:
         name: name of the column.

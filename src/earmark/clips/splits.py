@@ -15,8 +15,8 @@ from earmark.text import counted
 _Unit = tuple[str, str]
 _Stratum = str | int
 _PARTS = 5  # number of bins for regression values
-_NO_LABEL = ""  # a multi-label clip without labels counts as a class here
-_PARTS_OF_A_RECORDING = "add a column that divides it into parts, such as minutes, and pass it as --group_column"
+_NO_LABEL = ""  # multi-label clips without labels are treated as one more class
+_PARTS_OF_A_RECORDING = "name a column that divides recordings into parts, such as minutes, with --group_column"
 _TRIED = 100  # groups to try for a class that is missing from validation
 
 

@@ -9,7 +9,7 @@ from earmark.clips.clip import ClipTable, Splits
 from earmark.settings.data_flags import DataArguments
 from earmark.text import counted
 
-_NO_LABEL = ""  # a multi-label clip without labels counts as a class here
+_NO_LABEL = ""  # multi-label clips without labels are treated as one more class
 
 
 def draw_subsets(splits: Splits, options: DataArguments, seed: int) -> None:

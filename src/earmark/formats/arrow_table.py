@@ -69,9 +69,9 @@ def dataset_errors(name: str) -> Iterator[None]:
 
     log = logging.getLogger("datasets")
     level = log.level
-    log.setLevel(logging.CRITICAL)  # it logs a traceback of errors that it also raises
+    log.setLevel(logging.CRITICAL)  # datasets logs the tracebacks of errors that it also raises
     shows_bars = not datasets.are_progress_bars_disabled()
-    datasets.disable_progress_bars()  # they would mix with earmark's output
+    datasets.disable_progress_bars()  # the bars would mix with earmark's output
     try:
         yield
     except exceptions.DatasetGenerationError as exc:

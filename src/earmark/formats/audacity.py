@@ -20,8 +20,8 @@ _LINE = re.compile(rf"{_NUMBER}\t{_NUMBER}(?:\t[^\t]*(?:\t{_NUMBER})?)?")
 class AudacityRows(SegmentRows):
     """Rows with start, end and label, separated by tabs.
 
-    ``append_score`` appends the score to the label. A regression always has it, because its label is only the name of
-    the number.
+    ``append_score`` appends the score to the label. For a regression, the number is always appended, because the label
+    is only its name.
     """
 
     def segment(self, source: str, segment: Segment) -> str:
@@ -49,7 +49,7 @@ def read_label_track(path: Path, wanted: Wanted) -> Sheet | None:
         del columns["score"]
     sheet = Sheet(str(path), str(path.parent), columns, [number for number, _ in lines], reasons, is_text=True)
     sheet.explain("read as a label track of Audacity because each line is start, end and label")
-    name_recording(sheet, "label tracks do not name it")
+    name_recording(sheet, "label tracks do not name their recording")
     return sheet
 
 

@@ -2,7 +2,7 @@
 
 Rules:
 - ``sep=;`` in the first line, as written by Excel, sets the separator. Otherwise, a ``.tsv`` with a tab in its header
-  is separated by tabs, and any other file by comma, tab, semicolon or bar, whichever gives the header most columns.
+  is separated by tabs, and any other file by comma, tab, semicolon or bar, whichever gives the header the most columns.
 - Lines above the header that start with ``#`` are comments, unless the last of them is the header (AudioSet).
 - With comma separators, quotes enclose cells (RFC 4180). With tabs, quotes are text unless they enclose a whole cell.
 - Cells and column names are stripped. Columns without a name and content are ignored.
@@ -256,7 +256,7 @@ def _wrong_width(cells: list[str], width: int, separator: str) -> CellError:
             f"{count} cells and a quote",
         )
     if count < width:
-        fix = f"Add the missing {name}s, one between two cells"
+        fix = f"Add the missing {name}s between the cells"
     elif separator == "\t":
         fix = "Replace the tabs inside its cells by blanks"
     else:

@@ -1,7 +1,7 @@
 """The interface of a format: how to read tables of clips, and how to write results.
 
 A format is a file in this package with a :class:`Format`, and a line in :mod:`earmark.formats.format_registry`. Only
-this file knows its suffixes, its columns and the flags of ``earmark predict`` that work with it. See
+the format's own file knows its suffixes, its columns and the flags of ``earmark predict`` that work with it. See
 ``tests/formats/test_toy_format.py`` for an example.
 """
 
@@ -48,7 +48,7 @@ class Format:
         read: returns the cells of a file with one of these suffixes, or ``None`` if the file has another format.
         recognises: returns whether a table has the columns of this format.
         interpret: renames the columns of such a table to names that earmark knows, and explains it in the sheet.
-        writer: how ``earmark predict`` writes the format; ``None`` if it only reads it.
+        writer: how ``earmark predict`` writes the format; ``None`` if the format can only be read.
     """
 
     name: str

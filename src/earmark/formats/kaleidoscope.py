@@ -51,7 +51,7 @@ def interpret_kaleidoscope(sheet: Sheet) -> None:
 
 
 def _label_column(sheet: Sheet) -> str | None:
-    """Return the class column: the person's if it is filled in every row, else the one found by Kaleidoscope."""
+    """Return the class column: the one that a person filled in, if it is complete, else the one from Kaleidoscope."""
     found = next((name for name in _CLASSIFIED if name in sheet.columns), None)
     checked = [not is_missing(cell) for cell in sheet.columns.get(_CHECKED, [])]
     if not any(checked):

@@ -100,8 +100,8 @@ def is_selection_table(sheet: Sheet) -> bool:
 def interpret_selections(sheet: Sheet) -> None:
     """Make one row per selection, with its recording and with times in this recording.
 
-    Raven writes a selection once per view (waveform, spectrogram). Its times count from the start of the first of the
-    recordings that are open together. ``File Offset (s)`` counts from the start of the selection's own recording.
+    Raven writes a selection once per view (waveform, spectrogram). If several recordings are open together, begin and
+    end count from the start of the first recording, and ``File Offset (s)`` from the start of the selection's own.
     """
     sheet.explain(f"read as a selection table of Raven because it has the columns {_SELECTION}, {_BEGIN}, {_END}")
     for name in (_BEGIN, _END, _OFFSET):

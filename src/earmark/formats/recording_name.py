@@ -20,7 +20,7 @@ def name_recording(sheet: Sheet, why: str) -> None:
 
     Args:
         sheet: the table.
-        why: why the rows do not name it.
+        why: why the rows do not name the recording.
     """
     table = Path(sheet.origin)
     recording = _journalled(table)
@@ -33,7 +33,7 @@ def name_recording(sheet: Sheet, why: str) -> None:
 
 
 def _journalled(table: Path) -> str | None:
-    """Return the recording for which ``earmark predict`` wrote a table, if it still exists."""
+    """Return the recording for which ``earmark predict`` wrote a table, if the recording still exists."""
     table = table.absolute()
     for folder in table.parents[:_FOLDERS_ABOVE]:
         journal = folder / JOURNAL

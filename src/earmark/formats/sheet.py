@@ -41,7 +41,7 @@ class Sheet:
         numbers: number of each row, for messages, N.
         reasons: rules by which the table was read.
         is_text: whether all cells are text, even numbers.
-        class_names: class names by number, for columns that have them.
+        class_names: class names by number, for each column that holds numbers in place of class names.
     """
 
     origin: str
@@ -71,7 +71,8 @@ class Sheet:
 
         Args:
             column: name of the column.
-            even_thousands: replace the commas even then, as for times in seconds. The explanation is then not obvious.
+            even_thousands: replace commas even if they may be thousands separators, as for times in seconds. Then the
+                explanation is marked as not obvious.
         """
         cells = self.columns[column]
         if not self.is_text or not any("," in cell for cell in cells):  # the usual case

@@ -44,7 +44,7 @@ def existing(path: Path) -> Path:
 
 
 def decoded_text(path: Path) -> tuple[str, list[Reason]]:
-    """Read a table file as text with ``\\n`` line ends. Return how it was read if it was not plain UTF-8.
+    """Read a table file as text with ``\\n`` line ends. Also return how it was read if it was not plain UTF-8.
 
     Raises:
         DataError: the file cannot be read, is empty, is not text, or its encoding is unknown.
@@ -79,7 +79,7 @@ def _utf8(data: bytes, path: Path) -> str:
     if (index := data.find(b"\0")) >= 0:
         row = data.count(b"\n", 0, index) + 1
         raise DataError(
-            f"{path} row {row}: contains a zero byte: the file is damaged. Remove it, or save the file again"
+            f"{path} row {row}: contains a zero byte, so the file is damaged. Remove the byte, or save the file again"
         )
     try:
         return data.decode("utf-8-sig")
@@ -89,10 +89,10 @@ def _utf8(data: bytes, path: Path) -> str:
 
 
 def _utf16(data: bytes) -> str | None:
-    """Return the encoding if it uses wide characters: from the byte order mark, or because every second byte is 0.
+    """Return the encoding if it is UTF-16 or UTF-32; ``None`` for other encodings.
 
-    In UTF-16, each line break and each ASCII character contains a zero byte, and tables have many of these. In damaged
-    UTF-8, zero bytes are rare.
+    Without a byte order mark, many zero bytes mean UTF-16: each of its line breaks and ASCII characters contains one,
+    while zero bytes are rare in damaged UTF-8.
     """
     for mark, encoding in _MARKS:
         if data.startswith(mark):

@@ -1,4 +1,4 @@
-"""Check the types and ranges of values from JSON files, for which ``true`` is no number."""
+"""Check the types and ranges of values from JSON files. ``true`` is not a number."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def is_size(value: object) -> bool:
 
 
 def are_sizes(values: object) -> bool:
-    """Return whether a value is a list of whole numbers above 0."""
+    """Return whether a value is a list of at least one item, all whole numbers above 0."""
     return isinstance(values, list) and bool(values) and all(map(is_size, values))
 
 
@@ -37,10 +37,10 @@ def is_flag(value: object) -> bool:
 
 
 def is_text(value: object) -> bool:
-    """Return whether a value is a text that is not empty."""
+    """Return whether a value is text that is not empty."""
     return isinstance(value, str) and bool(value)
 
 
 def are_texts(values: object) -> bool:
-    """Return whether a value is a list of texts."""
+    """Return whether a value is a list of at least one item, all text."""
     return isinstance(values, list) and bool(values) and all(isinstance(value, str) for value in values)

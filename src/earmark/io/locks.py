@@ -22,7 +22,8 @@ from earmark.errors import OutputError
 logger = logging.getLogger(__name__)
 
 _NO_LOCKS = {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK}
-# A holder removes its lock file. A process that opened the file before it was removed has to try again.
+# How long to try. A holder removes its lock file when it releases the lock, and a process that opened the file just
+# before has to try again.
 _PATIENCE_S = 0.2
 _POLL_S = 0.02
 
@@ -39,9 +40,9 @@ def acquire(lock: BaseFileLock, what: str, *, timeout_s: float = -1) -> None:
     """Acquire a lock. On a file system without locks, warn and continue without one.
 
     Args:
-    lock: the lock.
-    what: what the lock protects, for the warning.
-    timeout_s: how long to wait for another process, in seconds; -1 waits forever.
+        lock: the lock.
+        what: what the lock protects, for the warning.
+        timeout_s: how long to wait for another process, in seconds; -1 waits forever.
 
     Raises:
         Timeout: another process still holds the lock after ``timeout_s``.
@@ -117,4 +118,9 @@ def _read_holder(holder: Path) -> str:
 
 @cache
 def _warn_unlocked(what: str, reason: str) -> None:
-    logger.warning("%s: the file system has no locks (%s). Do not run a second command with it", what, reason)
+    logger.warning(
+        "%s: the file system does not support locks (%s). Do not let two commands use this %s at the same time",
+        what,
+        reason,
+        what,
+    )

@@ -13,7 +13,7 @@ _MOST_COMPARED = 10_000  # names in a folder that are compared
 def path_suggestion(
     missing: Path, *, folders: bool | None = None, listed: bool = True, fix: str = "Fix the path."
 ) -> str:
-    """Return how an error message about a path that does not exist ends: what is there instead, and what to do.
+    """Return the end of an error message about a path that does not exist: what is there instead, and what to do.
 
     Args:
         missing: the path that does not exist.

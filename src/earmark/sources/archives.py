@@ -50,8 +50,8 @@ def extracted(archive: Path) -> Path:
         The folder with the archive's members, or their single top folder.
 
     Raises:
-        DataError: the archive is not a tar or zip file, is truncated, would write outside its folder, or this Python
-            cannot extract safely.
+        DataError: the archive is not a tar or zip file, is truncated or would write outside its folder, or this
+            version of Python cannot extract it safely.
         OutputError: the cache folder cannot be written.
     """
     # Added in 3.10.12 and 3.11.4. Without it, a member named ../x is written outside the folder.

@@ -31,7 +31,7 @@ BACKGROUND_NAMES = frozenset(
     }
 )
 _SHORTEST_S = 0.1  # shortest part of a recording to cut from
-_BEGINNING_S = 10.0  # start of a background recording whose samples identify it in other runs
+_BEGINNING_S = 10.0  # seconds at the start of a background recording that identify it in other runs
 
 
 def is_background(label: str) -> bool:
@@ -78,7 +78,8 @@ def background_classes(
 def add_background(splits: Splits, options: DataArguments) -> None:
     """Add clips of the background class if the settings ask for them, and notes about them.
 
-    Each split gets ``background_ratio`` times the mean number of clips of its classes; existing background clips count.
+    Each split gets ``background_ratio`` times the mean number of clips of its classes, less the background clips that
+    it already has.
     Clips of one recording are in one split: recordings of ``background_dir`` are divided over the splits in the data,
     and gaps stay in the split of their recording. Without a validation split, all background clips go to training, and
     whole recordings are set aside later. Lengths are drawn from the lengths of training clips, so that the length does
@@ -158,8 +159,8 @@ def background_recordings(options: DataArguments, notes: list[str] | None = None
 def recordings_of_splits(tables: Mapping[str, ClipTable], options: DataArguments) -> Iterator[tuple[str, int, str]]:
     """Yield split, content and path of each recording of ``background_dir`` that clips were cut from.
 
-    The content (:mod:`earmark.audio.content`) is that of the first ten seconds, because recordings may be hours long,
-    and other parts of a recording have other samples.
+    The content (:mod:`earmark.audio.content`) identifies the recording, because two runs may cut different parts of it.
+    It is the content of the first ten seconds, because recordings may be hours long.
     """
     paths = {os.path.abspath(path) for path in background_recordings(options)}
     for split, table in tables.items():
@@ -252,7 +253,7 @@ def _gaps(tables: Mapping[str, ClipTable], options: DataArguments) -> dict[str, 
     if not any(gaps.values()) and not options.background_dir:
         raise DataError(
             f"{', '.join(table.origin for table in tables.values())}: no gaps to cut background clips from, because "
-            "every recording is annotated to its end (or has no offset and duration). Add --background_dir FOLDER, or "
+            "every recording is fully annotated (or its clips lack a duration). Add --background_dir FOLDER, or "
             "lower --background_margin_seconds"
         )
     return {name: found for name, found in gaps.items() if found}
@@ -279,7 +280,7 @@ def _lengths(tables: Mapping[str, ClipTable], options: DataArguments) -> ClipLen
 
 
 def _with_fold(cuts: list[Clip], table: ClipTable) -> list[Clip]:
-    """Assign the folds in turn to clips from a recording without a fold."""
+    """Assign the folds in turn to recordings without a fold."""
     folds = sorted({clip.fold for clip in table if clip.fold is not None})
     paths = list(dict.fromkeys(cut.path for cut in cuts if cut.fold is None))
     fold_names = {path: folds[index % len(folds)] for index, path in enumerate(paths)} if folds else {}
@@ -296,7 +297,7 @@ def _describe(
     text = f"{name}: {counted(len(cuts), 'clip')} {what} cut from {among}"
     text += f"{counted(len(recordings), 'background recording')} ({seconds:,.1f} s)"
     if len(cuts) < target:
-        text += f"; the average class has {target:,}, but no more different background clips can be cut"
+        text += f"; {target:,} clips were wanted, but no more different background clips can be cut"
     elif sum(cut.duration_s or 0.0 for cut in cuts) > seconds:
         text += "; they overlap, because the background recordings are too short"
     if num_short:

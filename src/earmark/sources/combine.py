@@ -40,7 +40,7 @@ class LoadedSource:
         return {split: table for split, table in there.items() if table is not None}
 
     def reasons(self) -> list[Reason]:
-        """Return the rules by which it was read: first those of the source, then those of its tables."""
+        """Return the rules by which the source was read: first its own rules, then the rules of its tables."""
         return [*self.splits.reasons, *(reason for table in self.tables().values() for reason in table.reasons)]
 
     def labels(self) -> list[str]:
@@ -74,8 +74,8 @@ def combine(
     """Merge the clips of several sources, split by split.
 
     A recording in several sources is used once. Within a split, the label of the last source is used. Between splits,
-    test takes precedence over validation and validation over training, so no clip is trained on that another source
-    holds out. Copies within one source are kept. Manifests for different splits are not compared.
+    test takes precedence over validation and validation over training, so a clip that one source holds out is never
+    used for training. Copies within one source are kept. Manifests for different splits are not compared.
 
     Args:
         sources: at least one, in order of increasing precedence.
@@ -156,7 +156,7 @@ def _keep_once(
         )
     notes = []
     if changes.copies:
-        text = f"{counted(len(changes.copies), 'recording')} of more than one source, each used once"
+        text = f"{counted(len(changes.copies), 'recording')} in more than one source, each used once"
         if changes.relabelled:
             text += f"; where labels differ, the later one is used ({len(changes.relabelled):,}: "
             text += f"{and_more(changes.relabelled)})"

@@ -80,10 +80,10 @@ def hash_fraction(*values: object) -> float:
 
 
 def hash_order(paths: Iterable[str]) -> dict[str, tuple[str, int]]:
-    """Return a sort key for each path that gives a pseudo-random order.
+    """Return the paths in a pseudo-random order, each with the key that decides its position.
 
-    The key is the file name, and a number if several files have that name. It does not depend on the other recordings
-    or on the folder.
+    The key is the file name, and a number that counts files with the same name. So the folder and files with other
+    names do not change the order of two recordings.
     """
     seen: Counter[str] = Counter()
     keys: dict[str, tuple[str, int]] = {}
@@ -174,8 +174,7 @@ def draw_cuts(stretches: Sequence[Stretch], count: int, lengths: ClipLengths, la
 
     The clips of a recording depend on its name and its parts, not on a seed. Adding recordings or asking for more clips
     does not change the first ones. Clips are only cut from parts that are long enough; if a recording has none, another
-    recording is used. If no recording has a part that is long enough, the longest parts are used
-    whole.
+    recording is used. If no recording has a part that is long enough, the longest parts are used whole.
 
     Args:
         stretches: parts of recordings to cut from.

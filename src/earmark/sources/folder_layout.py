@@ -85,7 +85,7 @@ class Place:
 
     @property
     def count(self) -> int:
-        """Number of recordings in it and below."""
+        """Number of recordings in the folder and below it."""
         return len(self.loose) + sum(map(len, self.classes.values()))
 
 
@@ -148,10 +148,10 @@ def find_folder_layout(folder: Path, names: SplitNames, used: Collection[str] = 
 
 
 def open_single_folders(root: Path, names: SplitNames) -> Path:
-    """Open folders that contain only one folder with all recordings, unless it is a class.
+    """Return the folder to read: descend while all recordings are in one subfolder that is not a class.
 
-    It is not a class if its name is generic (``data``, ``audio``) or the name of the folder around it (an unpacked
-    archive), or if it has folders of splits or tables.
+    A subfolder is not a class if its name is generic (``data``, ``audio``) or like the name of the folder around it (an
+    unpacked archive), or if it contains folders of splits or tables.
     """
     while True:
         if metadata_file(root) is not None or any(map(is_recording, files_in(root))):
@@ -204,7 +204,10 @@ def _split_folders(root: Path, names: SplitNames) -> dict[str, Path]:
 
 
 def _opened(place: Place, names: SplitNames, notes: list[str]) -> Place:
-    """Open the folder around the classes of a split: ``train/audio/dog``. Without classes, all recordings are loose."""
+    """Open the folder around the classes of a split, such as ``audio`` in ``train/audio/dog``.
+
+    If this folder has no class folders, all recordings are loose.
+    """
     if metadata_file(place.path) is not None or place.loose or len(place.classes) != 1:
         return place
     (name,) = place.classes
@@ -258,7 +261,8 @@ def _without_splits(layout: FolderLayout, place: Place, names: SplitNames) -> No
     root = layout.root
     alone = next(iter(place.classes)) if len(place.classes) == 1 and not place.loose else None
     if alone is not None and is_container_name(alone) and not names.like(alone):
-        place = Place.at(root / alone)  # data/wavs/1.wav: open_single_folders() opens it if it holds folders
+        # such as data/wavs/1.wav; open_single_folders() has not opened wavs, because it contains no folders
+        place = Place.at(root / alone)
     if not place.classes:
         layout.unlabelled, layout.is_loose = _no_classes(place), bool(place.loose)
         return
@@ -272,8 +276,8 @@ def _without_splits(layout: FolderLayout, place: Place, names: SplitNames) -> No
         inner = Place.at(root / next(iter(place.classes)))
         if len(inner.classes) > 1 and not inner.loose:
             layout.notes.append(
-                f"{root}: {inner.path.name} is the only folder, so the only class. If {and_more(list(inner.classes))} "
-                f"are the classes, add --data_dir {inner.path} instead"
+                f"{root}: {inner.path.name} is the only folder and therefore the only class. If "
+                f"{and_more(list(inner.classes))} are the classes, add --data_dir {inner.path} instead"
             )
     layout.places = {"train": place}
 

@@ -142,8 +142,8 @@ def _refuse_others(table: ClipTable, parts: list[list[str]], found: list[str | N
     name = next(iter(others)).rstrip("/")
     is_class = " ".join(f"{SPLIT_FLAGS[split]} none" for split in SPLIT_NAMES if split in found)
     raise DataError(
-        f"{table.origin}: paths start with folders of splits, {listed(of_splits)}, and with others, {listed(others)}. "
-        f"Set the split of the others (--eval_split_name {name}, --test_split_name {name}), or give each split a "
+        f"{table.origin}: some paths start with the folder of a split: {listed(of_splits)}; others do not: "
+        f"{listed(others)}. Set their split (--eval_split_name {name}, --test_split_name {name}), or give each split a "
         f"separate table with --train_file, --eval_file and --test_file. If {' and '.join(of_splits)} "
         f"{'is a class' if len(of_splits) == 1 else 'are classes'}, add {is_class}"
     )
@@ -156,7 +156,10 @@ def _metadata_table(folder: Path, columns: Columns) -> ClipTable:
 
 
 def _class_table(place: Place, columns: Columns) -> ClipTable:
-    """Return the clips of class folders. Normalise names, because macOS and archives made there decompose é."""
+    """Return the clips of class folders.
+
+    Class names are normalised, because macOS, and archives made on it, store é as two characters.
+    """
     clips: list[Clip] = []
     for name, paths in place.classes.items():
         label = label_of_folder(unicodedata.normalize("NFC", name), str(place.path / name), columns)

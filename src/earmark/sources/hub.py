@@ -20,7 +20,7 @@ _TIMEOUT_S = 10.0
 class HubDataset(Source):
     """``--dataset_name`` if it is not a folder. Uses ``HF_ENDPOINT`` and ``HF_HUB_OFFLINE``."""
 
-    name = "a data set of the hub"
+    name = "a data set on the hub"
     because = "--dataset_name is not a folder"
     settings = ("dataset_config_name", "dataset_revision")
 

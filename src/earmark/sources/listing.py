@@ -34,7 +34,7 @@ _SYSTEM_FOLDERS = frozenset(
 )
 _SYSTEM_FILES = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"})
 _SUFFIXES_NAMED = 6
-METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")  # of an "audiofolder" of the package datasets
+METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")  # names in an "audiofolder" of the package datasets
 
 
 @dataclass
@@ -76,7 +76,7 @@ class Skipped:
         return f"Skipped {total} without an audio suffix: {and_more(kinds, _SUFFIXES_NAMED)}" if kinds else ""
 
     def notes(self, root: str | os.PathLike[str]) -> list[str]:
-        """Return a line each for files, folders and links, if there are any."""
+        """Return one line each for files, folders and links, if there are any."""
         files = self.files_note(root)
         lines = [f"{root}: {files[0].lower()}{files[1:]}"] if files else []
         if self.folders:
@@ -200,7 +200,7 @@ def files_in(folder: str | os.PathLike[str]) -> list[str]:
 
 
 def is_folder(entry: os.DirEntry[str]) -> bool:
-    """Return whether an entry is a folder or a link to one; not for a circular link."""
+    """Return whether an entry is a folder or a link to a folder; False for a circular link."""
     try:
         return entry.is_dir()
     except OSError:

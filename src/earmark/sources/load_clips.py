@@ -42,14 +42,14 @@ def load_splits(
         loaded: result of :func:`load_own_splits`. Then only settings with ``Scope.AFTER_LOADING`` are used.
 
     Raises:
-        UsageError: no source, sources that cannot be combined, or folds without a held-out one.
+        UsageError: no source, sources that cannot be combined, or folds without ``fold``.
         DataError: a source does not exist or cannot be used.
         NetworkError: the hub is needed and cannot be reached.
         MissingExtraError: a source needs the package ``datasets``.
     """
     if options.has_folds:
         if options.fold is None:
-            raise UsageError("no fold is held out. Add --fold NAME (`earmark train` uses each in turn without it)")
+            raise UsageError("no fold is held out. Add --fold NAME (only `earmark train` can use all folds in turn)")
         folds = load_folds(options, seed=seed, hub=hub, check=check, loaded=loaded)
         splits = folds.splits(options.fold, seed)
         draw_subsets(splits, options, seed)

@@ -31,7 +31,7 @@ class SavedDataset(Source):
 
     name = "a data set written by save_to_disk"
     because = f"{' or '.join(_SAVED)} is in the folder"
-    settings = ("dataset_config_name",)  # may select this folder, like --dataset_name superb
+    settings = ("dataset_config_name",)  # allowed, because --dataset_name superb needs it even for a saved folder
 
     def recognises(self, given: GivenData) -> bool:
         """Return whether the folder has the files of ``save_to_disk``."""

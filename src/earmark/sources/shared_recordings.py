@@ -20,7 +20,7 @@ _CHUNK = 64  # clips between progress updates
 
 
 def find_copies(
-    clips: Sequence[Clip], model_source: Sequence[int], *, num_workers: int, stores: Path | None = None
+    clips: Sequence[Clip], source_indices: Sequence[int], *, num_workers: int, stores: Path | None = None
 ) -> list[list[int]]:
     """Group clips that have the same audio and are in at least two sources.
 
@@ -31,7 +31,7 @@ def find_copies(
 
     Args:
         clips: N clips.
-        model_source: index of the source of each clip.
+        source_indices: index of the source of each clip, (N,).
         num_workers: decoder threads.
         stores: folder of waveform stores with the samples of clips decoded earlier.
 
@@ -41,10 +41,10 @@ def find_copies(
     clips, durations_ms = _measured(clips, num_workers)
     rows_at = _grouped((_place(clip), row) for row, clip in enumerate(clips))
     of_place = {rows[0]: rows for rows in rows_at.values()}  # the first row represents the others
-    content = _contents(clips, durations_ms, of_place, model_source, num_workers, stores)
+    content = _contents(clips, durations_ms, of_place, source_indices, num_workers, stores)
     same = _grouped((content.get(row) or ("row", row), row) for row in of_place)
     groups = [sorted(other for row in rows for other in of_place[row]) for rows in same.values()]
-    return sorted(rows for rows in groups if _number_of_sources(rows, model_source) > 1)
+    return sorted(rows for rows in groups if _number_of_sources(rows, source_indices) > 1)
 
 
 def _measured(clips: Sequence[Clip], num_workers: int) -> tuple[list[Clip], list[int]]:
@@ -77,14 +77,14 @@ def _contents(
     clips: Sequence[Clip],
     durations_ms: Sequence[int],
     of_place: dict[int, list[int]],
-    model_source: Sequence[int],
+    source_indices: Sequence[int],
     num_workers: int,
     stores: Path | None,
 ) -> dict[int, int]:
     """Return the content of clips that may be copies, by row."""
     to_decode = []
     for rows in _grouped((durations_ms[row], row) for row in of_place).values():
-        if len(rows) > 1 and _number_of_sources([i for row in rows for i in of_place[row]], model_source) > 1:
+        if len(rows) > 1 and _number_of_sources([i for row in rows for i in of_place[row]], source_indices) > 1:
             to_decode += rows
     table = ClipTable([clips[row] for row in to_decode], "sources")
     contents, _ = read_contents(table, num_threads=num_workers, stores=stores, what="looking for copies")
@@ -92,8 +92,8 @@ def _contents(
     return {row: int(contents[i]) for i, row in enumerate(to_decode) if sound[i]}
 
 
-def _number_of_sources(rows: Iterable[int], model_source: Sequence[int]) -> int:
-    return len({model_source[row] for row in rows})
+def _number_of_sources(rows: Iterable[int], source_indices: Sequence[int]) -> int:
+    return len({source_indices[row] for row in rows})
 
 
 def _grouped(pairs: Iterable[tuple[Hashable, int]]) -> dict[Hashable, list[int]]:

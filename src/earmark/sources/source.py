@@ -52,7 +52,7 @@ class Request:
         config: configuration of a data set.
         revision: branch, tag or commit of a data set.
         hub: access to the hub.
-        silence_percentage: amount of silence for Speech Commands; ``None`` for SUPERB's.
+        silence_percentage: amount of silence for Speech Commands; ``None`` for the silence of SUPERB.
         seed: seed for random cuts of silence.
         uses_folds: whether folds are made from all clips, so that split columns are ignored.
         own_tables: splits with their own manifest.

@@ -1,7 +1,7 @@
 """The Speech Commands archive as SUPERB's keyword-spotting task. ``docs/superb_ks.md`` derives the counts.
 
-Speech Commands: Warden 2018, arXiv:1804.03209. SUPERB: Yang et al. 2021, arXiv:2105.01051. The splits are the same as
-in its public loading script.
+Speech Commands: Warden 2018, arXiv:1804.03209. SUPERB: Yang et al. 2021, arXiv:2105.01051. The splits are those of
+SUPERB's public loading script.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _LISTS = {"validation": "validation_list.txt", "testing": "testing_list.txt"}
 _VERSIONS = ("v0.01", "v0.02")
 _ONLY_IN_V002 = ("backward", "follow", "forward", "learn", "visual")
 _ARCHIVE_SUFFIXES = (".tar.gz", ".tgz", ".tar")
-_HELD_OUT_SHARE = 0.2  # end of each background recording, used only for silence in validation
+_HELD_OUT_FRACTION = 0.2  # at the end of each background recording, used only for silence in validation
 _CUT_S = 1.0
 
 
@@ -38,10 +38,10 @@ def load_superb_ks(data_dir: str, *, silence_percentage: float | None, seed: int
 
     Args:
         data_dir: the extracted archive (v0.01 or v0.02), its ``.tar.gz``, or a folder that contains either under its
-            published name. The test archive is searched inside it and next to it.
-        silence_percentage: ``None`` for exactly SUPERB, whose silence is a few long background recordings. With
-            a number, silence is one-second cuts of these recordings instead, this many for each 100 training words.
-            Validation gets cuts from the last fifth of each recording, which training then does not use.
+            published name. The test archive is searched for inside it and next to it.
+        silence_percentage: ``None`` for the silence of SUPERB: a few long background recordings. With a number, silence
+            is one-second cuts of these recordings instead, this many for each 100 training words. Validation gets cuts
+            from the last fifth of each recording, which training then does not use.
         seed: seed for the positions of the cuts.
 
     Returns:
@@ -49,7 +49,7 @@ def load_superb_ks(data_dir: str, *, silence_percentage: float | None, seed: int
         and a note reports it.
 
     Raises:
-        DataError: the archive does not exist, is damaged, or lacks its lists, a listed file or every word.
+        DataError: the archive does not exist, is damaged, or lacks its lists, a listed file or all words.
     """
     root, test_root = _locate(Path(data_dir))
     recordings = _recordings(root)
@@ -75,7 +75,7 @@ def load_superb_ks(data_dir: str, *, silence_percentage: float | None, seed: int
     return splits
 
 
-# ---------------------------------------------------------------- where things are
+# ---------------------------------------------------------------- find the archives
 
 
 def _locate(path: Path) -> tuple[Path, Path | None]:
@@ -126,7 +126,10 @@ def _folder_or_archive(place: Path, name: str) -> Path | None:
 
 
 def _recordings(root: Path) -> list[tuple[str, str]]:
-    """Return ``(word folder, file name)`` of every recording, sorted. A test archive inside is one folder deeper."""
+    """Return ``(word folder, file name)`` of every recording, sorted.
+
+    A test archive inside ``root`` is left out, because its recordings are one folder deeper.
+    """
     folders = [entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
     return sorted(
         (folder.name, file.name)
@@ -195,9 +198,8 @@ def _note_on_test(splits: Splits, test_root: Path | None) -> str:
     count = 0 if splits.test is None else len(splits.test)
     if test_root is None:
         return (
-            f"no test archive (speech_commands_test_set_*) inside or next to the data, so the test set is the "
-            f"{count:,} "
-            "clips of testing_list.txt. It has no silence and differs from SUPERB's test set"
+            "no test archive (speech_commands_test_set_*) inside or next to the data, so the test set is the "
+            f"{count:,} clips of testing_list.txt. It has no silence and differs from SUPERB's test set"
         )
     return f"test set: the {count:,} recordings in {test_root}"
 
@@ -236,7 +238,7 @@ def _parts(clip: Clip, *, hold_out: bool) -> tuple[Stretch, Stretch]:
     except soundfile.LibsndfileError as exc:
         raise AudioError(clip.source, f"cannot be read ({exc.error_string})") from exc
     one_cut = round(_CUT_S * info.samplerate)
-    held_out = max(one_cut, round(_HELD_OUT_SHARE * info.frames)) if hold_out else 0
+    held_out = max(one_cut, round(_HELD_OUT_FRACTION * info.frames)) if hold_out else 0
     if info.frames - held_out < one_cut:
         raise AudioError(
             clip.source, f"{info.frames / info.samplerate:.2f} s is too short to cut one-second clips from"

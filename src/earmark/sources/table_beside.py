@@ -36,7 +36,7 @@ class TableBeside(Source):
         try:
             table = load_manifest(path, request.columns)
         except DataError as exc:
-            raise DataError(f"{layout.unlabelled}. {path.name} next to them cannot be used: {exc}") from exc
+            raise DataError(f"{layout.unlabelled}. The table in this folder cannot be used: {exc}") from exc
         splits = by_split(table, layout.root, request.names)
         splits.notes += [f"{layout.root}: labels and recordings come from {path.name}", *_not_listed(layout, table)]
         return note_unused(splits, given.root, [path])

@@ -4,8 +4,8 @@ The rules under ``--on_bad_audio fail``:
 
 1. If the recordings are larger than 256 MB in total, all are opened before any is decoded, which is much faster. All
    recordings that cannot be opened are listed at once.
-2. A recording that opens may be damaged further on. After the first one of these, at most one more hour of audio is
-   decoded and at most 20 recordings are collected.
+2. A recording that can be opened may still be damaged. After the first damaged recording, at most one more hour of
+   audio is decoded and at most 20 recordings are collected.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from earmark.text import counted
 logger = logging.getLogger(__name__)
 
 MOST_BAD = 20  # enough unusable recordings to see what they have in common
-LONGEST_AFTER_S = 3600.0  # seconds of audio decoded after the first one
+LONGEST_AFTER_S = 3600.0  # seconds of audio decoded after the first unusable recording
 OPENED_FIRST_BYTES = 256_000_000  # fewer bytes are decoded within seconds
 
 _REPORTED = 5  # recordings logged one by one; the summary counts all of them
@@ -101,7 +101,7 @@ class BadAudioWatch:
 
 
 def refusal(bad: Sequence[BadClip], more: str = "") -> DataError:
-    """Return the error that lists recordings. ``more`` is a sentence after the advice."""
+    """Return the error that lists unusable recordings. ``more`` is a sentence after the advice."""
     them = "it" if len(bad) == 1 else "them"
     advice = f"Fix or remove {them}, or leave {them} out with --on_bad_audio skip"
     head = f"{counted(len(bad), 'recording')} cannot be used. {advice}{f'. {more}' if more else ''}"

@@ -1,4 +1,4 @@
-"""Rows of numbers of different lengths in one file that many processes read.
+"""Rows of numbers in one file that many processes read. Rows may have different lengths.
 
 Rows are read with ``preadv``, not through a memory map. The page cache is shared either way, but the resident memory of
 a process does not grow, and a file truncated during use raises an error, while a memory map would kill the process with
@@ -132,7 +132,7 @@ class FlatFile:
             self._descriptor = self._finalizer = None
 
     def _fill(self, descriptor: int, target: memoryview, place: int) -> None:
-        """Read until ``target`` is full. One call returns less after 2 GB and at the end of a truncated file."""
+        """Read until ``target`` is full. One call returns at most 2 GB, and less at the end of a truncated file."""
         while target:
             got = _read_at(descriptor, [target], place)
             if not got:

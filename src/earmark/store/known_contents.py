@@ -82,7 +82,7 @@ def _look_up(contents: np.ndarray, keys: np.ndarray, stores: Path) -> None:
 def _decode(
     table: ClipTable, rows: list[int], contents: np.ndarray, num_threads: int
 ) -> Iterator[tuple[list[int], list[BadClip]]]:
-    """Decode rows in threads and fill in their contents. Yield the rows of each chunk and the unreadable ones."""
+    """Decode rows in threads and fill in their contents. Yield the rows of each chunk, and its unreadable clips."""
     size = clips_per_chunk([table[row] for row in rows])
 
     def decode_chunk(start: int) -> tuple[list[int], list[BadClip]]:

@@ -1,4 +1,4 @@
-"""Check the data before training: recordings that cannot be decoded, and labels that do not work."""
+"""Check the data before training: recordings that cannot be decoded, and labels that a model cannot learn."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from earmark.text import and_more, counted
 if TYPE_CHECKING:
     from earmark.store.bad_audio import BadAudioWatch
 
-_CHUNK = 64  # clips that a thread takes at a time,
-_CHUNK_BYTES = 16_000_000  # or fewer, so that their files are at most this large and a scan can stop quickly
+_CHUNK = 64  # most clips that a thread takes at a time
+_CHUNK_BYTES = 16_000_000  # a thread takes fewer clips if their files are larger, so that a scan can stop quickly
 _NAMED = 10  # labels listed in a message
 
 
@@ -162,7 +162,7 @@ def write_bad_audio(path: str | os.PathLike[str], rows: Iterable[tuple[str, BadC
 
 
 def check_tables(splits: Splits) -> None:
-    """Check that a model can be trained on the training clips and evaluated on the others.
+    """Check that a model can be trained on the training clips and evaluated on the other splits.
 
     Raises:
         DataError: a split without clips; fewer than two classes (for multi-label: none); one label in two spellings; a
@@ -189,7 +189,9 @@ def _check_differ(train: ClipTable) -> None:
     label = train[0].label
     have = "the only training clip has" if len(train) == 1 else f"all {len(train):,} training clips have"
     if isinstance(label, float):
-        raise DataError(f"{train.origin}: {have} the number {label:g}, so there is nothing to learn. Add others")
+        raise DataError(
+            f"{train.origin}: {have} the number {label:g}, so there is nothing to learn. Add clips with other numbers"
+        )
     if isinstance(label, tuple):
         raise DataError(f"{train.origin}: {have} the same labels ({train[0].label_text}). Add clips with other labels")
     raise DataError(f"{train.origin}: {have} the label {label!r}. Use at least two classes")

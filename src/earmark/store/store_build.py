@@ -35,8 +35,8 @@ from earmark.text import agreeing, counted, format_bytes, format_seconds
 
 logger = logging.getLogger(__name__)
 
-_CHUNK = 64  # clips that a thread takes at a time,
-_CHUNK_BYTES = 16_000_000  # or fewer: a thread stops when their samples reach this size
+_CHUNK = 64  # most clips that a thread takes at a time
+_CHUNK_BYTES = 16_000_000  # a thread takes fewer clips if their samples reach this size
 _AHEAD_PER_THREAD = 2  # chunks decoded ahead of writing
 
 
@@ -115,8 +115,8 @@ def _find(plan: _Plan) -> WaveformStore | None:
     """Return the store if it is complete; ``None`` if there is none.
 
     Raises:
-        DataError: the store is damaged; or a recording that could not be read when it was built can be read now (a
-            decoder was installed, a disk was mounted).
+        DataError: the store is damaged; or a recording that could not be read when the store was built can be read now
+            (a decoder was installed, a disk was mounted).
     """
     store = find_store(plan.folder, plan.key, plan.table)
     for clip in store.bad if store else []:
@@ -168,8 +168,7 @@ def _build(
                 _tell(watch, plan, writer.bad, 0, 0)
             with closing(_decode_in_order(plan, done, max(1, num_workers))) as chunks:
                 for chunk in chunks:
-                    # Comparing contents decodes recordings that are not in this store, and records notes about those,
-                    # too.
+                    # An earlier comparison of contents may have left notes about recordings that are not in this store.
                     writer.cancelled.update(dict.fromkeys(name for name in CANCELLED.take() if name in sources))
                     writer.incomplete.update({name: said for name, said in INCOMPLETE.take().items() if name in files})
                     _write(plan, writer, chunk)

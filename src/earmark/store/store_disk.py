@@ -86,7 +86,7 @@ def check_room(folder: Path, needed_bytes: int) -> None:
     free, kept = shutil.disk_usage(folder).free, kept_free_bytes(folder)
     if free - kept < needed_bytes:
         raise OutputError(
-            f"{folder}: the decoded recordings take about {format_bytes(needed_bytes)} more, {format_bytes(free)} "
+            f"{folder}: the decoded recordings need about {format_bytes(needed_bytes)} more, but {format_bytes(free)} "
             f"are free, and {format_bytes(kept)} of that must stay free (--max_length_seconds does not help, because "
             f"whole recordings are stored). {_WAYS_OUT}"
         )

@@ -79,7 +79,7 @@ class WaveformStore:
         return self.num_samples / self.sampling_rate_hz
 
     def without_bad(self) -> WaveformStore:
-        """Return the samples without bad clips, with the row numbers of :func:`earmark.store.scan.drop_bad`."""
+        """Return the samples of the usable clips, in the rows of the table from :func:`earmark.store.scan.drop_bad`."""
         return self.keep(np.delete(np.arange(len(self)), [clip.index for clip in self.bad]))
 
     def keep(self, rows: Sequence[int] | np.ndarray) -> WaveformStore:
@@ -146,7 +146,7 @@ def encode_samples(samples: np.ndarray, dtype: str) -> tuple[np.ndarray, float]:
 
     Args:
         samples: finite float32 (T,), T >= 1.
-        dtype: int16, float16 (the peak at 1) or float32.
+        dtype: int16, float16 (scaled to a peak of 1) or float32.
 
     Returns:
         ``(stored, scale)``: (T,) of type ``dtype``, and the factor.

@@ -1,7 +1,7 @@
 """Speech from eSpeak NG through ctypes. The wheel ``espeakng-loader`` contains its library and voices.
 
-The engine keeps state (phases, flutter, random numbers) between utterances. A sequence gives the same samples only from
-the start of a fresh process. The constants come from the library's public header, ``speak_lib.h``.
+The engine keeps state (phases, flutter, random numbers) between utterances. So a sequence of utterances gives the same
+samples only from the start of a fresh process. The constants come from the library's public header, ``speak_lib.h``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 from earmark import extras
 from earmark.errors import DataError, MissingExtraError, UsageError
 
-_AUDIO_OUTPUT_SYNCHRONOUS = 2  # the callback gets the samples, and the call returns after the last
+_AUDIO_OUTPUT_SYNCHRONOUS = 2  # the callback gets the samples, and espeak_Synth returns after the last callback
 _DONT_EXIT = 0x8000  # otherwise missing voice data ends the process
 _CHARS_UTF8 = 1
 _RATE, _VOLUME, _PITCH, _RANGE = 1, 2, 3, 4
@@ -79,7 +79,7 @@ class Espeak:
         self._library.espeak_ng_SetRandSeed(0)  # by default, the clock seeds the engine
         self._lock = threading.Lock()
         self._chunks: list[np.ndarray] = []
-        self._callback = _Callback(self._collect)  # a reference, because ctypes does not keep one
+        self._callback = _Callback(self._collect)  # kept here, because ctypes holds no reference to it
         self._library.espeak_SetSynthCallback(self._callback)
 
     def speak(self, text: str, voice: Voice) -> np.ndarray:
@@ -103,7 +103,9 @@ class Espeak:
             status = self._library.espeak_Synth(encoded, len(encoded) + 1, 0, 0, 0, _CHARS_UTF8, None, None)
             chunks, self._chunks = self._chunks, []
         if status != _OK or not chunks:
-            raise DataError(f"{text!r}: eSpeak NG returned no audio (status {status}). Replace voice {voice.name}")
+            raise DataError(
+                f"{text!r}: eSpeak NG returned no audio (status {status}). Use a voice other than {voice.name}"
+            )
         return np.concatenate(chunks)
 
     def _set_voice(self, voice: Voice) -> None:
@@ -112,7 +114,7 @@ class Espeak:
             raise UsageError(f"eSpeak NG has no voice variant {voice.variant}. Use one of its variants, e.g. f3")
         if self._library.espeak_SetVoiceByName(voice.name.encode()) != _OK:
             raise UsageError(f"eSpeak NG has no voice {voice.name}. Use one of its languages, e.g. en-us")
-        # after setting the voice, which resets them
+        # set after the voice, because setting the voice resets them
         for parameter, value in (
             (_RATE, voice.rate_wpm),
             (_VOLUME, voice.volume),

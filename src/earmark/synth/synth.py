@@ -1,7 +1,7 @@
 """A synthetic corpus of spoken commands in the layout of the Speech Commands archive, written by ``earmark synth``.
 
-A fresh process speaks (:mod:`earmark.synth.espeak` explains why), while this process puts each word at a position in
-its second, adds background noise and writes the file.
+A fresh process speaks (:mod:`earmark.synth.espeak` explains why), while this process puts each word at a random
+position in a clip of one second, adds background noise and writes the file.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ TEST_SET_FOLDER = "speech_commands_test_set_v0.01"
 
 _FEWEST_UTTERANCES = 300  # with fewer, validation has hardly two clips per command
 _RATE_HZ = 16_000
-_VERSION = 1  # increased whenever equal settings give other files
+_VERSION = 1  # to be increased when a change of the code changes the files for equal settings
 _MARKER = "synthetic.json"
 _BATCH, _BATCHES_AHEAD = 32, 8  # batches of utterances spoken ahead of mixing
 _QUIET = 0.01  # fraction of a word's peak below which audio around it is silence
@@ -194,7 +194,8 @@ def _write_files(
     }
     for name, wave in backgrounds["train"].items():
         _write_wav(root / BACKGROUND / f"{name}.wav", wave)
-    # The reader uses the last fifth of each recording as silence for validation, so training words must not contain it.
+    # load_superb_ks may cut silence for validation from the last fifth of each recording, so training words must not
+    # contain it.
     backgrounds["train"] = {name: wave[: len(wave) * 4 // 5] for name, wave in backgrounds["train"].items()}
     _write_silence(root, list(backgrounds[TEST_SET].values()), utterances, seed)
     for index, (said, speech) in enumerate(zip(plan.utterances, spoken, strict=True)):
@@ -211,7 +212,7 @@ def _utterance_path(root: Path, said: Utterance) -> Path:
 
 
 def _make_backgrounds(talkers: list[np.ndarray], split: str, seed: list[int]) -> dict[str, np.ndarray]:
-    shortest_s, longest_s = (30, 60) if split == "train" else (15, 25)  # only training's become files
+    shortest_s, longest_s = (30, 60) if split == "train" else (15, 25)  # only those for training become files
     return background_recordings(np.random.default_rng(seed), talkers, shortest_s, longest_s)
 
 
@@ -239,14 +240,14 @@ def _place(speech: np.ndarray, noises: list[np.ndarray], rng: np.random.Generato
     loud = np.flatnonzero(np.abs(speech) > _QUIET * np.abs(speech).max())
     word = speech[loud[0] : loud[-1] + 1]
     if len(word) > _RATE_HZ:
-        raise DataError(f"{said.word!r} takes {len(word) / _RATE_HZ:.2f} s. Replace voice {said.voice.name}")
+        raise DataError(f"{said.word!r} takes {len(word) / _RATE_HZ:.2f} s. Use a voice other than {said.voice.name}")
     count = _RATE_HZ
     if rng.random() < 0.1:  # as in the archive, some recordings end early
         count = int(rng.integers(max(len(word), _RATE_HZ * 3 // 4), _RATE_HZ + 1))
     noise = noises[rng.integers(len(noises))]
     start = int(rng.integers(len(noise) - count))
     wave = noise[start : start + count].copy()
-    word = word * (10 ** (rng.uniform(-18, -3) / 20) / np.abs(word).max())  # peak, below full scale
+    word = word * (10 ** (rng.uniform(-18, -3) / 20) / np.abs(word).max())  # peak 3 to 18 dB below full scale
     ratio_db = rng.uniform(5, 30)
     wave *= _rms(word) / max(_rms(wave), 1e-6) * 10 ** (-ratio_db / 20)
     at = int(rng.integers(count - len(word) + 1))

@@ -85,14 +85,14 @@ def _babble(rng: np.random.Generator, count: int, talkers: Sequence[np.ndarray])
 
 
 def _clicks(rng: np.random.Generator, count: int) -> np.ndarray:
-    """Return noise like keys and knocks: short decaying resonances, three per second, over faint noise."""
+    """Return noise like typing and knocking: short decaying resonances, three per second, over faint noise."""
     wave = 0.02 * _coloured(rng, count, -0.5)
     _add_rings(rng, wave, per_second=3, frequency_hz=(300, 4_000), decay_s=(0.002, 0.02))
     return wave
 
 
 def _tap(rng: np.random.Generator, count: int) -> np.ndarray:
-    """Return noise like water: a broad band of noise that swells a little, and bubbles."""
+    """Return noise like water: a broad band of noise that gets louder and softer, and bubbles."""
     wave = _coloured(rng, count, -0.2, 400, 6_000) * _slow(rng, count, 0.25)
     _add_rings(rng, wave, per_second=30, frequency_hz=(500, 2_500), decay_s=(0.005, 0.02))
     return wave

@@ -1,7 +1,7 @@
 """The plan of the synthetic corpus: words, speakers and counts, decided before any audio is made.
 
-Five of six words are one of the ten commands, the others are the other twenty words of Speech Commands v0.01. These
-proportions make the classes of SUPERB KS about equally frequent.
+Five in six utterances are one of the ten commands, and the rest are the other twenty words of Speech Commands v0.01.
+These proportions make the classes of SUPERB KS about equally frequent.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _VARIANTS = {
     "validation": "m2 m6 f2 Lee belinda ian kaukovalta quincy rob robert travis",
     "testing": "m5 f4 Andrea antonio aunty grandpa john linda pablo sandro",
 }
-_SHARES = {"train": 0.8, "validation": 0.1, "testing": 0.1}
+_FRACTIONS = {"train": 0.8, "validation": 0.1, "testing": 0.1}
 _UTTERANCES_PER_SPEAKER = 12
 _BABBLE_TALKERS = 10
 _RUNNING_SPEECH = (
@@ -87,7 +87,7 @@ def make_plan(utterances: int, seed: int) -> SynthPlan:
     rng = np.random.default_rng([seed, 0])
     planned: list[Utterance] = []
     babble: dict[str, list[tuple[str, Voice]]] = {}
-    for split, count in zip(_SHARES, apportion(utterances, list(_SHARES.values())), strict=True):
+    for split, count in zip(_FRACTIONS, apportion(utterances, list(_FRACTIONS.values())), strict=True):
         speakers = _make_speakers(split, count, rng)
         planned += _deal(split, _words(count), speakers, rng)
         babble[split] = _running_speech(speakers, rng)
@@ -142,7 +142,7 @@ def _make_speakers(split: str, utterances: int, rng: np.random.Generator) -> dic
 def _deal(
     split: str, words: list[tuple[str, str]], speakers: dict[str, Voice], rng: np.random.Generator
 ) -> list[Utterance]:
-    """Assign the shuffled words to the speakers in turn. No speaker says a word twice in exactly the same way."""
+    """Assign the shuffled words to the speakers in turn. Rate and pitch vary between a speaker's utterances."""
     names = list(speakers)
     times: Counter[tuple[str, str]] = Counter()
     dealt = []

@@ -42,7 +42,7 @@ class Cores:
         return math.inf if self.quota is None else math.floor(self.quota + 0.5)
 
     def threads(self, processes: int = 1) -> int:
-        """Return the CPU threads for each of ``processes`` processes, at most all usable cores together."""
+        """Return the number of CPU threads for each of ``processes`` processes that divide the usable cores."""
         return max(1, self.usable // max(1, processes))
 
     def describe(self) -> str:
@@ -98,7 +98,7 @@ def read_quota(root: Path = Path("/")) -> float | None:
         controllers, _, path = rest.partition(":")
         if number == "0" and not controllers:
             quotas += [quota for folder in _groups(root / "sys/fs/cgroup", path) if (quota := _quota_v2(folder))]
-            # if both versions are in use, version 2 is mounted below "unified"
+            # Not read: "unified", where version 2 is mounted if version 1 controls the CPU.
         elif "cpu" in controllers.split(","):
             for name in dict.fromkeys((controllers, "cpu", "cpu,cpuacct", "cpuacct,cpu")):
                 groups = _groups(root / "sys/fs/cgroup" / name, path)

@@ -38,7 +38,7 @@ class Team(Protocol):
 
 
 class CoreWatch:
-    """Measures CPU usage, decides, switches and logs.
+    """Measures CPU usage, decides whether to give way, makes threads sleep or spin, and logs.
 
     Args:
         contention: decides what to do.
@@ -117,8 +117,8 @@ def begin(planned: ThreadPlan | None = None) -> CoreWatch | None:
         planned: how to configure threads; by default read from the environment.
 
     Returns:
-        The watch; ``None`` if there is only one thread, the user has switched it off, or the system does not show how
-        busy the cores are.
+        The watch; ``None`` if there is only one thread, the user has switched the watch off, or the system does not
+        show how busy the cores are.
     """
     global _watch
     import torch

@@ -75,7 +75,7 @@ class Corpus:
         is_root: returns whether a folder has this layout.
         read: reads such a folder.
         flags: protocol flags of ``earmark train`` for this data set; empty if it has splits.
-        is_meant: tells which folder to use if several have this layout; ``None`` if none is preferred.
+        is_meant: returns whether a folder is preferred if several have this layout; ``None`` without a preference.
     """
 
     published: Publication
@@ -104,7 +104,8 @@ class Corpus:
                 return found[0]
             level = [entry for place in level for entry in subfolders(place)]
         raise DataError(
-            f"{folder}: not {self.published.title}: no {self.layout} in it or in a folder of it. Fix the path"
+            f"{folder}: not {self.published.title}: no {self.layout} in this folder or up to two levels below it. Fix "
+            "the path"
         )
 
 
@@ -142,8 +143,8 @@ def read_listed(
         file: column with the file names.
         label: column with the classes.
         *columns: other columns to keep.
-        folder: returns the folder of a row's recording, relative to ``root / "audio"``; ``None`` for that folder
-            itself.
+        folder: returns the folder of a row's recording, relative to ``root / "audio"``; ``None`` if all recordings are
+            directly in ``audio``.
 
     Raises:
         DataError: see :func:`read_metadata`.

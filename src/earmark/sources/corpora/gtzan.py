@@ -11,7 +11,7 @@ from earmark.sources.listing import list_audio
 GENRES = ("blues", "classical", "country", "disco", "hiphop", "jazz", "metal", "pop", "reggae", "rock")
 UNREADABLE = {"jazz.00054": "unreadable in common copies; left out of all copies, so that results are comparable"}
 # Clips that the fault-filtered split of Kereliuk, Sturm and Larsen 2015 (doi:10.1109/TMM.2015.2478068) leaves out:
-# copies of other clips, further clips of one recording, distorted clips
+# copies of other clips, repeated parts of a recording, distorted clips
 FAULTY = {
     "classical": (42,),
     "country": (8, 52),

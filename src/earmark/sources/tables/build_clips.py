@@ -145,7 +145,7 @@ def _check_labels_are_classes(sheet: Sheet, column: str) -> None:
 
 
 def _explain_separator(sheet: Sheet, found: FoundColumns, wanted: Columns) -> None:
-    """Explain in the sheet that another separator fits, if no cell has the given one and most have the other."""
+    """Suggest another separator in the sheet, if no label contains the given one and at least half contain another."""
     if found.label is None:
         return
     cells = [cell for cell in sheet.columns[found.label] if isinstance(cell, str) and cell and cell[0] not in "[({"]
@@ -170,7 +170,7 @@ _Recording = tuple[str, str | None, Callable[[], bytes] | None]
 
 
 def _recordings(sheet: Sheet, column: str, wanted: Columns) -> tuple[list[_Recording], str | None]:
-    """Return the recordings, and which folders were searched if none was found."""
+    """Return the recordings, and an error message if none was found."""
     locator = Locator(sheet, wanted.audio_dir)
     faults = Faults(sheet.where)
     recordings: list[_Recording] = []

@@ -28,8 +28,8 @@ def parse_label(value: object, columns: Columns, names: Sequence[str] | None = N
     """Return the label in a cell; ``None`` for a missing label.
 
     Args:
-        value: the cell. Several labels are a list, a JSON or Python list, tuple or set as text, or names with
-            separators. An empty list or text means that no label applies.
+        value: the cell. Several labels are a list; text that is a JSON or Python list, tuple or set; or names with
+            separators. For a task with several labels, an empty list or empty text means that no label applies.
         columns: the task, and the separator.
         names: class names by number, for tables that have them.
 
@@ -67,7 +67,7 @@ class _Cell:
         items = _listed(self.value)
         if items is None and isinstance(self.value, str):
             if self.value.lstrip().startswith("["):
-                raise CellError(f"the labels {_short(self.value)} are not a valid JSON or Python list")
+                raise CellError(f"the labels {_short(self.value)} are not a valid JSON or Python list", "Fix the list")
             items = [name for name in self.value.split(self.separator) if name.strip()]
         named = [class_name(item, self.names).strip() for item in ([self.value] if items is None else items)]
         return tuple(dict.fromkeys(named))
@@ -78,9 +78,11 @@ class _Cell:
         except OverflowError:
             number = math.inf
         except (TypeError, ValueError) as exc:
-            raise CellError(f"{_short(self.value)} is not a number, but --task regression needs one per clip") from exc
+            raise CellError(
+                f"{_short(self.value)} is not a number, but --task regression needs one per clip", "Correct the cell"
+            ) from exc
         if not math.isfinite(number):
-            raise CellError(f"{_short(self.value)} is not a finite number")
+            raise CellError(f"{_short(self.value)} is not a finite number", "Correct the cell")
         return number
 
 
@@ -197,7 +199,9 @@ def _name_of_number(number: int, names: Sequence[str] | None) -> str:
     if names is None:
         return str(number)
     if not 0 <= number < len(names):
-        raise CellError(f"the label {number} has no class name: the table has classes 0 to {len(names) - 1}")
+        raise CellError(
+            f"the label {number} has no class name: the table has classes 0 to {len(names) - 1}", "Correct the label"
+        )
     return names[number]
 
 

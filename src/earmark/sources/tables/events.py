@@ -146,7 +146,7 @@ def _asked_for(sheet: Sheet, wanted: Columns) -> EventColumns:
             continue
         of_name = time_column(name)
         columns.append(TimeColumn(name, role, 1.0 if of_name is None else of_name.unit))
-        sheet.explain(f"column `{name}` was read as {role} of event because --{role}_column_name names it")
+        sheet.explain(f"column `{name}` was read as the {role} of the event because --{role}_column_name names it")
     start, end = columns
     duration = None
     if end is None:
@@ -179,8 +179,9 @@ def _check_units(sheet: Sheet, columns: list[TimeColumn | None]) -> None:
     frames = next((column for column in columns if column is not None and column.unit is None), None)
     if frames is not None:
         raise DataError(
-            f"{sheet.origin}: the length of a frame in column {frames.name!r} is unknown. Rename it if frames "
-            "are samples (start_sample), convert it to seconds, or add --start_column_name none to use whole recordings"
+            f"{sheet.origin}: the length of a frame in column {frames.name!r} is unknown. Rename the column if its "
+            "frames are samples (start_sample), convert it to seconds, or add --start_column_name none to use whole "
+            "recordings"
         )
 
 
@@ -199,7 +200,7 @@ def _explain(sheet: Sheet, events: EventColumns, found: list[TimeColumn]) -> Non
             assert events.start is not None
             beside = events.start if role == END else events.end or events.duration
             why = f"there is a column `{beside.name}`" if beside else "NeMo manifests use it this way"
-        parts.append(f"column `{column.name}` was read as {role} of event, {column.in_words()}, because {why}")
+        parts.append(f"column `{column.name}` was read as the {role} of the event, {column.in_words()}, because {why}")
     used = set(events.used())
     others = [column.name for column in found if column.name not in used and column.name != "duration"]
     is_usual = used <= {"offset", "duration"}

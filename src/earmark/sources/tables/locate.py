@@ -1,9 +1,9 @@
 """Find the recordings named in a table.
 
-A path is searched in ``--audio_dir`` if given, in the folder of the table, and in the working directory. If it is not
-there, a file whose path ends with it is searched below ``--audio_dir``, or else below the folder of the table; there
-must be only one. This step ignores letter case and Unicode form (NFC, NFD). A name without a suffix matches a recording
-with any suffix, as in RTTM.
+earmark looks for a path in ``--audio_dir`` if given, in the folder of the table, and in the working directory. If the
+file is in none of them, earmark looks for a file whose path ends with this path, below ``--audio_dir`` if given, else
+below the folder of the table. There must be only one such file. This second step ignores letter case and Unicode form
+(NFC, NFD). A name without a suffix matches a recording with any suffix, as in RTTM.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Locator:
         self._missing: list[tuple[int, str]] = []
 
     def find(self, index: int, path: str) -> str:
-        """Return the path of a row's recording; a path in the folder of the table if it was not found.
+        """Return the path of a row's recording; the path in the first folder that was searched if it was not found.
 
         Raises:
             CellError: the path is a web address, or matches several recordings.
@@ -82,7 +82,7 @@ class Locator:
         return os.path.join(self._folders[0], path)
 
     def _direct(self, path: str) -> str | None:
-        """Return the file with this path. A folder with the name of a recording's ID is ignored."""
+        """Return the file with this path. A folder does not count, because folders may have the ID of a recording."""
         if os.path.isabs(path):
             return path if os.path.isfile(path) else None
         for prefix in self._prefixes:
@@ -115,7 +115,7 @@ class Locator:
         return None
 
     def _without_suffix(self, path: str) -> str | None:
-        """Return the only recording with this path before its suffix. Relative paths start at the working directory."""
+        """Return the only recording whose path without its suffix is ``path``, absolute or in the working directory."""
         folder, stem = os.path.split(path)
         if folder not in self._stems:
             names = files_in(Path(folder)) if os.path.isdir(folder or os.curdir) else []
@@ -204,7 +204,7 @@ class Locator:
     def _others(self) -> str:
         count = len(self._missing) - 1
         if len(self._missing) == len(self._sheet):
-            return f", nor was any other of the {len(self._sheet):,}" if count else ""
+            return f", nor was any other of the {len(self._sheet):,} recordings" if count else ""
         return f", nor were {counted(count, 'other')}" if count else ""
 
     def _hint(self, path: str) -> str | None:

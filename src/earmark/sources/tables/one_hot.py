@@ -58,7 +58,7 @@ def labels_in_columns(sheet: Sheet, names: Sequence[str], wanted: Columns, *, is
     if wanted.task.has_one_class and not is_asked and (index := _not_one(labels)) is not None:
         raise DataError(
             f"{sheet.origin}: no column with the labels. The columns {and_more(list(names))} hold 0 and 1, but row "
-            f"{sheet.numbers[index]} has {counted(len(labels[index]), '1')}. Name the class columns with "
+            f"{sheet.numbers[index]} has 1 in {counted(len(labels[index]), 'column')}. Name the class columns with "
             "--label_column_name a,b,c, or add --task multi_label for several labels per clip"
         )
     why = "--label_column_name names them" if is_asked else "no column is called label and they hold 0 and 1 only"
