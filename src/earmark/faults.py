@@ -16,7 +16,7 @@ _MATCHING = "install versions that belong together: `earmark doctor --device npu
 _SMALLER = "halve --per_device_train_batch_size and double --gradient_accumulation_steps, or shorten "
 _SMALLER += "--max_length_seconds"
 _LOGS = "read the first ERROR in the plog files of every rank (~/ascend/log/debug/plog)"
-_WHICH_OPERATOR = "export ASCEND_LAUNCH_BLOCKING=1 to see which one; " + _LOGS
+_WHICH_OPERATOR = "export ASCEND_LAUNCH_BLOCKING=1 to see which operator failed; " + _LOGS
 # Source lines in a traceback quote messages that were never raised.
 _SOURCE_LINES = re.compile(r'^(\s*File "[^"\n]*", line \d+.*\n)(?: {4,}.*\n)+', re.MULTILINE)
 
@@ -71,8 +71,8 @@ _HCCL_CODES = {
         "start every rank with the same command, code and data",
     ),
     "EI0006": (
-        "no connection to another rank within HCCL_CONNECT_TIMEOUT (120 s unless set): it did not start, died, or its "
-        "network cannot be reached",
+        "no connection to another rank within HCCL_CONNECT_TIMEOUT (120 s unless set): that rank did not start, died, "
+        "or its network cannot be reached",
         "check that every rank started; if preparing data takes longer on one of them, export "
         "HCCL_CONNECT_TIMEOUT=1200; check the cards' network with hccn_tool -i 0 -net_health -g",
     ),
@@ -196,7 +196,8 @@ _SYMBOLS = (
     _fault(
         r"torch_npu[^\n]*undefined symbol: _Z\w{0,4}?(?:3c10|2at|5torch)",
         "torch_npu was built for another version of torch",
-        "install the pair: pip install torch==2.12.0 torch_npu==2.12.0, or another row of docs/doctor.md",
+        "install the pair: pip install torch==2.12.0 torch_npu==2.12.0, or the versions in another row of "
+        "docs/doctor.md",
     ),
     _fault(
         r"(?:torch_npu|/Ascend/)[^\n]*undefined symbol: \w+|undefined symbol: (?:Msprof|acl|Hccl)\w+",
@@ -233,12 +234,12 @@ _SETTINGS = (
 _CUDA = (
     _fault(
         r"NVIDIA driver on your system is too old|CUDA driver version is insufficient",
-        "the NVIDIA driver is older than the CUDA that torch was built for",
-        "update the driver, or install a torch built for an older CUDA (nvidia-smi shows the newest supported one)",
+        "the NVIDIA driver is too old for the CUDA version that torch was built for",
+        "update the driver, or install a torch built for an older CUDA version (nvidia-smi shows the newest possible)",
     ),
     _fault(
         r"Driver/library version mismatch",
-        "the NVIDIA driver was updated and the old one is still loaded",
+        "the NVIDIA driver was updated, but the old one is still loaded",
         "restart the machine",
     ),
     _fault(
@@ -279,7 +280,7 @@ _RUNNING = (
     _fault(
         r"ncclSystemError|ncclUnhandledCudaError|ncclInternalError|NCCL error",
         "NCCL failed: the network between the cards, too little /dev/shm, or a card that failed",
-        "export NCCL_DEBUG=INFO to see which; start a container with --shm-size=8g; NCCL_SOCKET_IFNAME names the "
+        "export NCCL_DEBUG=INFO to see the cause; start a container with --shm-size=8g; NCCL_SOCKET_IFNAME names the "
         "interface",
     ),
 )

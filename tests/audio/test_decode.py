@@ -170,7 +170,7 @@ def test_a_file_cut_short_is_found_out(container, codec, kept, tmp_path):
         (said,) = INCOMPLETE.take().values()
         assert "missing at the end" in said
     elif container != "OGG":  # Ogg announces no length
-        with pytest.raises(AudioError, match=r"cut short: the header announces 3\.\d+ s, the file holds [01]\.\d+ s"):
+        with pytest.raises(AudioError, match=r"cut short: the header announces 3\.\d+ s, but the file holds [01]\.\d"):
             read_clip(clip_of(path), RATE_HZ)
     else:
         with pytest.raises(AudioError, match="damaged") if codec == "VORBIS" or kept < 0.2 else nullcontext():
@@ -300,7 +300,7 @@ def test_no_permission(tmp_path):
         ({"offset_s": -1.0}, "0 or more"),
         ({"offset_s": float("nan")}, "0 or more"),
         ({"duration_s": 0.0}, "above 0"),
-        ({"offset_s": 2.0, "duration_s": 2.0}, "the clip ends at 4.000 s, its file at 3.000 s"),
+        ({"offset_s": 2.0, "duration_s": 2.0}, "the clip ends at 4.000 s, but its file ends at 3.000 s"),
     ],
 )
 @pytest.mark.parametrize("container", ["WAV", "mp4"])

@@ -112,7 +112,7 @@ def test_without_pyav_a_damaged_recording_is_read_as_far_as_soundfile_can(
     assert list(_with_pyav(io.BytesIO(b"x"), clip, Found("ogg", Layout()), (RATE_HZ, RATE_HZ), cause)) == []
     assert noted() == "Internal psf_fseek() failed.; without PyAV nothing is decoded after 1.000 s"
     late = Clip("a", path=str(tmp_path / "a"), duration_s=2.0)
-    with pytest.raises(AudioError, match=r"the clip ends at 2\.000 s, its file at 1\.000 s"):
+    with pytest.raises(AudioError, match=r"the clip ends at 2\.000 s, but its file ends at 1\.000 s"):
         list(_with_pyav(io.BytesIO(b"x"), late, Found("ogg", Layout()), (RATE_HZ, RATE_HZ), cause))
     with pytest.raises(AudioError, match=r"damaged \(Internal.*pip install 'earmark\[video\]'"):
         list(_with_pyav(io.BytesIO(b"x"), clip, Found("ogg", Layout()), (0, None), cause))

@@ -354,7 +354,7 @@ def test_what_cannot_be_inspected(tmp_path: Path, data: Path) -> None:
     with pytest.raises(UsageError, match="--unlabelled needs a folder"):
         inspect(InspectOptions(train_file=str(flat / "x.csv"), unlabelled=True))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="no recordings in this folder"):
+    with pytest.raises(DataError, match=r"no recordings found\. Fix --data_dir"):
         inspect(InspectOptions(data_dir=str(tmp_path / "empty"), unlabelled=True))
 
 

@@ -16,10 +16,10 @@ def test_few_classes() -> None:
 
 
 def test_many_classes() -> None:
-    labels = [f"c{i:02d}" for i in range(30)] + ["c29"]
-    named = ", ".join(f"c{i:02d} 1" for i in range(10))
+    labels = [f"c{i:02d}" for i in range(30)] * 2 + ["c29", "c00", "c00"]
+    named = ", ".join(f"c{i:02d} 2" for i in range(1, 10))
     assert describe_classes({"training": table(*labels)}) == (
-        f"30 classes in 31 training clips: {named}, ... and 20 more (1 to 2 clips)"
+        f"30 classes in 63 training clips: c00 4, {named}, ... and 20 more (2 to 3 clips)"
     )
 
 

@@ -121,7 +121,7 @@ def change(**cells: str) -> list[Row]:
 @pytest.mark.parametrize(
     ("table", "options", "said"),
     [
-        (change(fold=""), {}, "1 of 60 clips has no value in the column 'fold', first 3.wav"),
+        (change(fold=""), {}, "1 of 60 clips has no value in the column 'fold', for example 3.wav"),
         (change(fold=" "), {}, "no value in the column 'fold'"),
         (change(speaker=""), {"group_column": "speaker"}, "1 of 60 clips has no value in the column 'speaker'"),
         (change(label="c"), {}, "fold 4 has all clips of 'c'"),
@@ -141,9 +141,9 @@ def test_official_folds_that_cannot_be_used(
 
 def test_folds_that_cannot_be_made_or_found(tmp_path: Path) -> None:
     path = manifest(tmp_path, rows())
-    with pytest.raises(DataError, match="15 groups cannot be divided over 16 folds"):
+    with pytest.raises(DataError, match="15 groups cannot be divided into 16 folds"):
         load_folds(DataArguments(train_file=path, folds=16, group_column="speaker"), seed=0)
-    with pytest.raises(DataError, match="60 recordings cannot be divided over 61 folds"):
+    with pytest.raises(DataError, match="60 recordings cannot be divided into 61 folds"):
         load_folds(DataArguments(train_file=path, folds=61), seed=0)
     with pytest.raises(DataError, match=r"no column 'split'.*--fold_column"):
         load_folds(DataArguments(train_file=path, fold_column="split"), seed=0)
@@ -197,7 +197,7 @@ def test_seeds() -> None:
 
 def test_a_group_column_with_gaps_is_named_where_a_split_is_made(tmp_path: Path) -> None:
     path = manifest(tmp_path, change(speaker=""))
-    with pytest.raises(DataError, match=r"1 of 60 clips has no value in the column 'speaker', first 3"):
+    with pytest.raises(DataError, match=r"1 of 60 clips has no value in the column 'speaker', for example 3"):
         load_splits(DataArguments(train_file=path, group_column="speaker"), seed=0)
 
 

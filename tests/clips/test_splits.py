@@ -102,5 +102,5 @@ def test_events_of_one_recording_are_not_called_single_clips():
     events = [Clip("x", path="day/tape.wav", label="ab"[i % 2], offset_s=float(i), duration_s=1.0) for i in range(40)]
     with pytest.raises(DataError, match=r"all 40 clips are from one recording, tape\.wav.*--group_column"):
         make_validation_split(ClipTable(events, "data"), 0.1, seed=0)
-    with pytest.raises(DataError, match=r"1 recording cannot be divided over 3 folds\..*--group_column"):
+    with pytest.raises(DataError, match=r"1 recording cannot be divided into 3 folds\..*--group_column"):
         make_folds(ClipTable(events, "data"), 3, seed=0)

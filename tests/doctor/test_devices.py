@@ -113,7 +113,7 @@ def test_cards_that_torch_sees_or_does_not() -> None:
     assert check_seen(ended(0, torch="2.12.0", cuda=[]), "cuda", 0, asked=False) == []
     warned = ["CUDA initialization: The NVIDIA driver on your system is too old (found version 12080)."]
     (found,) = check_seen(ended(0, torch="2.12.0", cuda=[], cuda_warnings=warned), "cuda", 1, asked=False)
-    assert "older than the CUDA" in found.means
+    assert "too old for the CUDA version" in found.means
     failed = "RuntimeError: Initialize: NPU function error: aclInit, error code is 507899"
     (found,) = check_seen(ended(0, torch="2.12.0", npu=[], npu_error=failed), "npu", 1, asked=True)
     assert found.means == "the driver failed"

@@ -152,7 +152,7 @@ def test_no_copy_of_a_held_out_clip_is_trained_on(tmp_path: Path, caplog: pytest
     assert labels(splits.validation) == labels(load(data_dir=str(tmp_path / "data")).validation)
     assert len(splits.train) == 4
     assert any(note.startswith("2 training clips not used for training, because another") for note in splits.notes)
-    assert "1 recording with different labels in a held-out split and a later source" in caplog.text
+    assert "1 recording has different labels in a held-out split and a later source" in caplog.text
     assert f"'a' in {tmp_path / 'data'}, 'b' in {path}" in caplog.text
     # a manifest that lists clips of a folder as validation clips takes them out of training
     first = sorted((tmp_path / "data" / "train" / "a").iterdir())[0]

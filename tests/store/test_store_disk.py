@@ -29,7 +29,7 @@ def test_no_room_is_told_before_anything_is_decoded(tmp_path, root, monkeypatch)
     with pytest.raises(OutputError) as caught:
         open_or_build(table, 192_000, root=root, dtype="float32")
     said = str(caught.value)
-    assert said.startswith(f"{root}: the decoded recordings take about 276.5 TB more, ")
+    assert said.startswith(f"{root}: the decoded recordings need about 276.5 TB more, ")
     for part in ("must stay free", "--store_dir", "--max_length_seconds does not help", "--store off"):
         assert part in said
     assert not list(root.glob("*.building"))

@@ -251,7 +251,7 @@ def test_what_cannot_work_is_known_before_the_first_run(manifest: Path, tmp_path
         (text.replace(",low,1,s0", ",only,1,s0"), ["--fold_column", "fold"], "fold 1 has all clips of 'only'"),
         (text.replace(",1,s", ",a/b,s"), ["--fold_column", "fold"], "'a/b' cannot be the name of a folder"),
         (text.replace("s5", ""), ["--folds", "3", "--group_column", "speaker"], "no value in the column 'speaker'"),
-        (text, ["--folds", "7", "--group_column", "speaker"], "6 groups cannot be divided over 7 folds"),
+        (text, ["--folds", "7", "--group_column", "speaker"], "6 groups cannot be divided into 7 folds"),
         (text, ["--fold_column", "split"], "no column 'split'"),
         (text, ["--folds", "3", "--eval_file", str(manifest)], "--folds 3 with --eval_file"),
         (text, ["--folds", "3", "--resume_from_checkpoint", "True"], "--resume_from_checkpoint: only for a single run"),

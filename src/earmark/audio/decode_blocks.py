@@ -23,7 +23,7 @@ from earmark.errors import AudioError, MissingExtraError
 from earmark.extras import require
 
 _ROUNDING_S = 0.1  # manifests round durations, so a clip may end this much later than its recording, but not more
-_COMPRESSED = ("ogg", "mp3", "flac")  # soundfile may find no samples in these although PyAV does
+_COMPRESSED = ("ogg", "mp3", "flac")  # containers in which PyAV may find samples even if soundfile finds none
 
 Block = tuple[np.ndarray, int]
 
@@ -186,5 +186,6 @@ def check_cut(clip: Clip, there: int, wanted: int, rate_hz: int) -> None:
     if wanted - there > _ROUNDING_S * rate_hz:
         raise AudioError(
             clip.source,
-            f"the clip ends at {offset_s + wanted / rate_hz:.3f} s, its file at {offset_s + there / rate_hz:.3f} s",
+            f"the clip ends at {offset_s + wanted / rate_hz:.3f} s, but its file ends at "
+            f"{offset_s + there / rate_hz:.3f} s",
         )

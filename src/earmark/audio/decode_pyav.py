@@ -16,9 +16,9 @@ from earmark.errors import AudioError, MissingExtraError
 from earmark.extras import require
 
 _PREROLL_S = 0.5  # decoded before a clip and discarded: AAC and Opus need earlier packets to settle
-_LONGEST_GAP_S = 600.0  # in a FLAC stream; a longer gap means that a frame number is damaged
+_LONGEST_GAP_S = 600.0  # longest gap to fill in a FLAC stream; a longer gap means that a frame number is damaged
 _TIMES_S = 0.003  # rounding error of times, which some containers store in ms
-_READ_TO_END = 0.9  # fraction of a truncated file that must have been read
+_READ_TO_END = 0.9  # if FFmpeg read less than this fraction of a file, the file is damaged, not truncated
 _SHORTFALL_S = 0.1  # encoders round lengths to whole packets; a larger shortfall means truncation
 # Codecs whose frames all have the same length, so that Matroska's times in ms can be rounded to frames. MP4 has exact
 # times. Recordings with other codecs are decoded from their start: a clip then has the same samples as this part of the

@@ -22,12 +22,12 @@ UNKNOWN_FRAMES = 1 << 40  # libsndfile returns 2**63 - 1 if the header gives no 
 # libsndfile's error codes: unknown format, unsupported encoding, no file (also for an MP3 without frames), encoding not
 # implemented
 _NOT_FOR_SOUNDFILE = {1, 4, 7, 18}
-# libsndfile logs sizes in the header that differ from the file
+# lines in libsndfile's log about sizes in the header that differ from the file
 _CUT_SHORT = re.compile(r"^\s*(?:data|SSND|BODY|Data Size|riff)\s*:\s*(\d+) \(should be (\d+)\)", re.MULTILINE)
 _STREAMED_BYTES = 0x7FFFF000  # programs that write to a pipe use such sizes for "unknown"
 # Frames to decode before the first wanted frame. After a seek, libsndfile 1.2.2 returns wrong samples until the next
-# MPEG frame, whose bits may be in earlier frames. In the last page of a Vorbis stream it is 128 frames off (a page has
-# up to 255 packets of 1,024 frames). Opus needs 80 ms to settle (RFC 7845, section 4.6).
+# MPEG frame, whose bits may be in earlier frames. In the last page of a Vorbis stream, libsndfile is 128 frames off (a
+# page has up to 255 packets of 1,024 frames). Opus needs 80 ms to settle (RFC 7845, section 4.6).
 _PREROLL = {
     "VORBIS": 255 * 1024,
     "OPUS": 48_000,
@@ -35,7 +35,7 @@ _PREROLL = {
     "MPEG_LAYER_II": 2304,
     "MPEG_LAYER_I": 768,
 }
-_PREROLL["GSM610"] = 1 << 62  # libsndfile cannot seek in it
+_PREROLL["GSM610"] = 1 << 62  # libsndfile cannot seek in GSM 6.10
 _CHECKED_BY_LAYOUT = frozenset({"flac", "ogg", "mp3", "wav", "w64", *ANNOUNCING})
 
 

@@ -35,7 +35,7 @@ class Spectrogram:
         high_hz: frequency at the top edge.
         scale: scale on which bands have equal width, logarithmic or mel.
         range_db: range of the colours, in dB.
-        loudest: what 0 dB stands for.
+        loudest: name of the level that is shown as 0 dB.
     """
 
     levels: np.ndarray

@@ -100,7 +100,8 @@ def cut_short(announced: float, there: float, per_second: float) -> str | None:
     lacking = announced - there
     if lacking <= max(announced / 2, TRIFLE_S * per_second):
         return None
-    return f"cut short: the header announces {announced / per_second:.3f} s, the file holds {there / per_second:.3f} s"
+    whole_s, there_s = announced / per_second, there / per_second
+    return f"cut short: the header announces {whole_s:.3f} s, but the file holds {there_s:.3f} s"
 
 
 def more_than_announced(announced: float, there: float, per_second: float) -> str:

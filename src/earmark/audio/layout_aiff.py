@@ -97,7 +97,7 @@ def _chunks(file: BinaryIO, size: int) -> dict[bytes, tuple[int, int]]:
 
 
 def _follows(file: BinaryIO, at: int, size: int) -> bool:
-    """Return whether a chunk or at most one byte follows at ``at``."""
+    """Return whether a chunk starts at ``at``, or at most one byte is left."""
     for start in (at, at + 1):
         head = read_at(file, start, 8)
         if start >= size or (

@@ -18,7 +18,7 @@ _TAIL = 9000  # maximum bytes of tags after the last frame, in a thorough search
 _SHORT_TAIL = 1024  # maximum in a quick search; a file with longer tags gets a thorough search
 _LONGEST_FRAME = 1 << 16
 _SMALL = 1 << 18  # files of at most this many bytes are searched completely
-_MOST_STARTS = 16  # candidates at the end of a file that are checked before checksums are computed
+_MOST_STARTS = 16  # possible frame headers at the end of a file that are tried before checksums are computed
 _PROBES = 12  # positions checked in a larger file
 _MOST_CHECKED = 1 << 20  # bytes checksummed to find the last frame
 # Codes in frame headers. With other codes, the value is in the file's header or follows in the frame header.

@@ -7,7 +7,7 @@ values that are really 16-bit values and floats that were never scaled.
 **Channels.** The mean of all channels, unless they cancel out: channels of opposite phase would give silence. Then
 earmark uses the first channel that is at most 3 dB quieter than the loudest, and logs a warning. The first block of
 2**20 frames that is not digital silence decides for the whole clip, so every way of decoding it gives the same samples.
-earmark decides separately for each clip that is cut from a recording.
+Each clip that is cut from a recording is decided separately.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ BLOCK = 1 << 20  # frames decoded at a time; a header that claims petabytes then
 # As a multiple of full scale. Real float recordings stay below; unscaled 16-bit values are above.
 FULL_SCALE_LIMIT = 8.0
 _ABOUT_AS_LOUD = 0.5  # fraction of the power of the loudest channel: 3 dB
-LEAST_LEFT = 0.1  # fraction of power in mono: 10 dB below the mean of uncorrelated channels
+LEAST_LEFT = 0.1  # below this PowerLeft.share, channels cancel out: 10 dB less than uncorrelated channels
 
 _MOST_CHANNELS = 64  # wider arrays with fewer rows than columns are (channels, samples), transposed
 _FULL_SCALE = {"uint8": 2.0**7, "int16": 2.0**15, "int32": 2.0**31}

@@ -19,7 +19,7 @@ def describe_classes(tables: Mapping[str, ClipTable]) -> str:
 
     Returns:
         E.g. ``2 classes in 16 training clips: high 8, low 8; 4 validation clips``. With more than 20 classes, only the
-        first ten are listed, with the smallest and the largest number of clips in the others.
+        first ten are listed, and then the smallest and the largest number of clips of the other classes.
     """
     (split, first), *others = tables.items()
     clips = counted(len(first), f"{split} clip")
@@ -30,7 +30,8 @@ def describe_classes(tables: Mapping[str, ClipTable]) -> str:
     elif counts:
         named = [f"{name} {counts[name]:,}" for name in sorted(counts)]
         if len(named) > _NAMED:
-            more = f"{len(named) - _NAMED_OF_MANY:,} more ({min(counts.values()):,} to {max(counts.values()):,} clips)"
+            rest = [counts[name] for name in sorted(counts)[_NAMED_OF_MANY:]]
+            more = f"{len(rest):,} more ({min(rest):,} to {max(rest):,} clips)"
             named = [*named[:_NAMED_OF_MANY], f"... and {more}"]
         text = f"{counted(len(counts), 'class')} in {clips}: {', '.join(named)}"
     else:

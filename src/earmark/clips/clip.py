@@ -52,7 +52,7 @@ class Clip:
 
     @property
     def name(self) -> str:
-        """Recording, and the part of it, for messages."""
+        """Name of the recording and of the part that the clip covers, for messages."""
         if self.offset_s == 0 and self.duration_s is None:
             return self.source
         end = "the end" if self.end_s is None else f"{self.end_s:.3f}"

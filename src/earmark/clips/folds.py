@@ -124,8 +124,8 @@ def check_every_clip_has(
     if without:
         raise DataError(
             f"{table.origin}: {len(without):,} of {counted(len(table), 'clip')} {agreeing(len(without), 'have')} "
-            f"no value in the column {column!r}, first {without[0].source}. Enter "
-            f"one in every row, or remove {flag}"
+            f"no value in the column {column!r}, for example {without[0].source}. Enter one in every row, or remove "
+            f"{flag}"
         )
 
 
@@ -134,7 +134,7 @@ def _origin(splits: Splits) -> str:
 
 
 def _check(folds: Folds) -> None:
-    """Check that each fold can be tested with a model trained on the others."""
+    """Check that each fold can be tested with a model trained on the other folds."""
     origin = folds.table.origin
     if len(folds.names) < 2:
         raise DataError(f"{origin}: all clips are in the fold {folds.names[0]!r}. Use at least two folds")
@@ -146,8 +146,8 @@ def _check(folds: Folds) -> None:
     for name, labels in alone.items():
         named = and_more([repr(label) for label in labels], _NAMED)
         raise DataError(
-            f"{origin}: fold {name} has all clips of {named}, so none is left "
-            "to train on when it is tested. Put each class into at least two folds (more clips, or fewer classes)"
+            f"{origin}: fold {name} has all clips of {named}, so none of them is left for training when this fold is "
+            "tested. Put each class into at least two folds (more clips, or fewer classes)"
         )
     if folds.options.group_column:
         shared = {

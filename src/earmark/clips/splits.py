@@ -72,7 +72,7 @@ def make_folds(table: ClipTable, count: int, seed: int) -> list[str]:
     if len(units) < count:
         what = counted(len(units), "group" if any(kind == "group" for kind, _ in units) else "recording")
         or_parts = f", or {_PARTS_OF_A_RECORDING}" if has_recordings_of_several_clips(table) else ""
-        raise DataError(f"{table.origin}: {what} cannot be divided over {count} folds. Lower --folds{or_parts}.")
+        raise DataError(f"{table.origin}: {what} cannot be divided into {count} folds. Lower --folds{or_parts}.")
     strata = _strata(table)
     content = {unit: Counter(name for i in rows for name in strata[i]) for unit, rows in units.items()}
     total = Counter(name for names in strata for name in names)
@@ -178,7 +178,7 @@ def _choose(order: list[_Unit], content: dict[_Unit, Counter[_Stratum]], fractio
     for unit in order:
         if may_go(unit) and change_of_misfit(unit) < 0:
             take(unit)
-    for label in sorted(total, key=str):  # classes whose groups are all larger than their fraction
+    for label in sorted(total, key=str):  # take one group of each class that has no group small enough for its fraction
         if not moved[label]:
             smallest_first = sorted((u for u in order if label in content[u]), key=lambda u: content[u].total())
             for unit in filter(may_go, smallest_first[:_TRIED]):

@@ -21,7 +21,7 @@ class AudacityRows(SegmentRows):
     """Rows with start, end and label, separated by tabs.
 
     ``append_score`` appends the score to the label. For a regression, the number is always appended, because the label
-    is only its name.
+    is only the name of the number.
     """
 
     def segment(self, source: str, segment: Segment) -> str:

@@ -258,7 +258,7 @@ def _wrong_width(cells: list[str], width: int, separator: str) -> CellError:
     if count < width:
         fix = f"Add the missing {name}s between the cells"
     elif separator == "\t":
-        fix = "Replace the tabs inside its cells by blanks"
+        fix = "Replace the tabs inside the cells of this row with blanks"
     else:
         fix = f"Put cells that contain a {name} into quotes"
     return CellError(f"{counted(count, 'cell')}, but the header has {width}", fix, f"{count} cells")

@@ -67,7 +67,7 @@ class RowSettings:
     Attributes:
         kind: ``clips``, ``windows`` or ``segments``.
         top_k: number of classes in each row.
-        sampling_rate_hz: sampling rate of the model, whose half is the highest frequency it uses.
+        sampling_rate_hz: sampling rate of the model; half of it is the highest frequency that the model uses.
         rejects: whether the model has thresholds, so that some predictions are rejected.
         several: whether a clip can have several labels.
         number: name of a regression's number; empty for a model with classes.

@@ -73,7 +73,7 @@ def _is_predicted(cell: object) -> bool:
 
 
 def take_predictions(sheet: Sheet) -> None:
-    """Put the first prediction's label and score into columns, or all present labels.
+    """Put the label and the score of the first prediction into columns; for several labels, all present labels.
 
     A recording that could not be read gets no label.
     """

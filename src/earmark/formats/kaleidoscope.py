@@ -13,11 +13,11 @@ from earmark.io.csv_rows import csv_row
 _ABOVE, _FOLDER, _FILE = "INDIR", "FOLDER", "IN FILE"
 _OFFSET, _DURATION, _MATCH = "OFFSET", "DURATION", "TOP1MATCH"
 _CHECKED = "MANUAL ID"  # entered by a person
-_CLASSIFIED = (_MATCH, "AUTO ID", "AUTO ID*")  # found by Kaleidoscope: clusters, bats
+_CLASSIFIED = (_MATCH, "AUTO ID", "AUTO ID*")  # filled in by Kaleidoscope: clusters, and species of bats
 
 
 class KaleidoscopeRows(SegmentRows):
-    """One row per segment. Columns have the folder above the recording's folder, that folder, and the file."""
+    """One row per segment. It starts with the folder above the recording's folder, that folder, and the file."""
 
     def head(self) -> str:
         """Return the column names."""

@@ -16,7 +16,7 @@ _ANY_NAME = "surrogateescape"  # file names need not be UTF-8
 
 
 def write_names(output: Path, names: Mapping[str, str]) -> Path:
-    """Write the name of each recording by its path. Return the path of the table.
+    """Write a table with the name and the path of each recording. Return the path of the table.
 
     Raises:
         OutputError: the table cannot be written.

@@ -28,7 +28,7 @@ class RavenRows(SegmentRows):
     All times and frequencies have decimals, because readers such as crowsetta infer integers from whole numbers and
     then reject the column. In a table of one recording, selections are numbered from 1 and times count from its
     start. In one table for many recordings, numbers continue and ``Begin Time (s)`` counts through all recordings
-    in order, because Raven opens them as one sequence of files; ``File Offset (s)`` is the start in the recording.
+    in order, because Raven opens them as one sequence of files. ``File Offset (s)`` is the start in the recording.
     ``Begin Path`` is absolute, so that it is valid wherever the table is opened.
     """
 
@@ -101,7 +101,8 @@ def interpret_selections(sheet: Sheet) -> None:
     """Make one row per selection, with its recording and with times in this recording.
 
     Raven writes a selection once per view (waveform, spectrogram). If several recordings are open together, begin and
-    end count from the start of the first recording, and ``File Offset (s)`` from the start of the selection's own.
+    end count from the start of the first recording, but ``File Offset (s)`` counts from the start of the recording
+    with the selection.
     """
     sheet.explain(f"read as a selection table of Raven because it has the columns {_SELECTION}, {_BEGIN}, {_END}")
     for name in (_BEGIN, _END, _OFFSET):
@@ -129,7 +130,9 @@ def _keep_one_view(sheet: Sheet) -> None:
     for index, key in enumerate(zip(*(sheet.columns[name] for name in names), strict=True)):
         first.setdefault(key, index)
     if len(first) < len(sheet):
-        sheet.explain(f"{len(first):,} selections in {len(sheet):,} rows: each read once, for all values of {_VIEW}")
+        sheet.explain(
+            f"{len(sheet):,} rows were read as {len(first):,} selections because Raven lists a selection once per {_VIEW}"
+        )
         sheet.keep(list(first.values()))
 
 

@@ -19,7 +19,7 @@ _BETWEEN_TRIES_S = 0.05
 
 
 def writing(path: Path, *, errors: str = "surrogateescape") -> AbstractContextManager[TextIO]:
-    """Open a UTF-8 text file for writing. It gets its name only when it is complete.
+    """Open a UTF-8 text file for writing. The file gets its name only when it is complete.
 
     Args:
         path: the file to write.
@@ -32,7 +32,7 @@ def writing(path: Path, *, errors: str = "surrogateescape") -> AbstractContextMa
 
 
 def writing_bytes(path: Path) -> AbstractContextManager[BinaryIO]:
-    """Open a binary file for writing. It gets its name only when it is complete.
+    """Open a binary file for writing. The file gets its name only when it is complete.
 
     Raises:
         OutputError: the file cannot be written. An earlier file with this name is kept.

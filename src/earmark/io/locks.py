@@ -22,8 +22,8 @@ from earmark.errors import OutputError
 logger = logging.getLogger(__name__)
 
 _NO_LOCKS = {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK}
-# How long to try. A holder removes its lock file when it releases the lock, and a process that opened the file just
-# before has to try again.
+# How long to try to acquire a lock. A holder removes its lock file when it releases the lock, and a process that opened
+# the file just before has to try again.
 _PATIENCE_S = 0.2
 _POLL_S = 0.02
 

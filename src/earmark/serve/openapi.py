@@ -29,7 +29,7 @@ _ERROR_SCHEMA = {
 }
 _ERROR_BODY = {
     "schema": {"$ref": "#/components/schemas/Error"},
-    "example": {"error": "cut short: the header announces 1.000 s, the file holds 0.030 s"},
+    "example": {"error": "cut short: the header announces 1.000 s, but the file holds 0.030 s"},
 }
 _FUNCTION = "default: softmax; sigmoid for multi-label models, none for regression models"
 _PARAMETERS = {

@@ -44,7 +44,7 @@ def extracted(archive: Path) -> Path:
     so several processes may call this at once, and a killed one leaves no partial result behind.
 
     Args:
-        archive: a zip file, by its suffix, or a tar file, compressed or not.
+        archive: a file with the suffix ``.zip``, or a tar file, which may be compressed.
 
     Returns:
         The folder with the archive's members, or their single top folder.
@@ -54,7 +54,7 @@ def extracted(archive: Path) -> Path:
             version of Python cannot extract it safely.
         OutputError: the cache folder cannot be written.
     """
-    # Added in 3.10.12 and 3.11.4. Without it, a member named ../x is written outside the folder.
+    # Python 3.10.12 and 3.11.4 added data_filter. Without it, a member named ../x is written outside the folder.
     if not _is_zip(archive) and not hasattr(tarfile, "data_filter"):
         raise DataError(
             f"{archive}: Python {sys.version.split()[0]} cannot extract archives safely (3.10.12, 3.11.4 or 3.12 "

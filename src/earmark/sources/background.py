@@ -80,7 +80,7 @@ def add_background(splits: Splits, options: DataArguments) -> None:
 
     Each split gets ``background_ratio`` times the mean number of clips of its classes, less the background clips that
     it already has.
-    Clips of one recording are in one split: recordings of ``background_dir`` are divided over the splits in the data,
+    Clips of one recording are in one split: recordings of ``background_dir`` are divided among the splits in the data,
     and gaps stay in the split of their recording. Without a validation split, all background clips go to training, and
     whole recordings are set aside later. Lengths are drawn from the lengths of training clips, so that the length does
     not reveal the class. Nothing depends on a seed: the same recordings give the same clips in every run, so runs can
@@ -185,7 +185,7 @@ def contents_of_beginnings(paths: Sequence[str], options: DataArguments) -> list
 def _from_folders(
     options: DataArguments, tables: Mapping[str, ClipTable], targets: Mapping[str, int], notes: list[str]
 ) -> dict[str, list[Stretch]]:
-    """Divide the recordings of ``background_dir`` over the splits in proportion to the clips they need."""
+    """Divide the recordings of ``background_dir`` among the splits in proportion to the clips that each split needs."""
     paths = background_recordings(options, notes)
     _check_not_labelled(paths, tables)
     found = [_whole(Clip(source=path, path=path)) for path in paths]
@@ -236,7 +236,7 @@ def _gaps(tables: Mapping[str, ClipTable], options: DataArguments) -> dict[str, 
     """Find the parts of annotated recordings that are far enough from every clip, by split.
 
     Raises:
-        DataError: there are none, and no other recordings to cut from.
+        DataError: there are no such parts, and no other recordings to cut from.
     """
     clips_by_path: dict[str, list[Clip]] = defaultdict(list)
     split_by_path: dict[str, str] = {}

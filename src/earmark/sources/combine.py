@@ -149,9 +149,10 @@ def _keep_once(
         _keep_last_copy([rows[index] for index in group], sources, changes)
     if changes.disagreeing:
         logger.warning(
-            "%s with different labels in a held-out split and a later source; the label of the held-out split is used: "
+            "%s %s different labels in a held-out split and a later source; the label of the held-out split is used: "
             "%s. To change it, list the clip with --eval_file or --test_file",
             counted(len(changes.disagreeing), "recording"),
+            agreeing(len(changes.disagreeing), "have"),
             and_more(changes.disagreeing),
         )
     notes = []

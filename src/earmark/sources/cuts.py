@@ -173,8 +173,8 @@ def draw_cuts(stretches: Sequence[Stretch], count: int, lengths: ClipLengths, la
     """Cut clips from all recordings in turn, each with the length of a training clip.
 
     The clips of a recording depend on its name and its parts, not on a seed. Adding recordings or asking for more clips
-    does not change the first ones. Clips are only cut from parts that are long enough; if a recording has none, another
-    recording is used. If no recording has a part that is long enough, the longest parts are used whole.
+    does not change the first clips. Clips are only cut from parts that are long enough; if a recording has none,
+    another recording is used. If no recording has a part that is long enough, the longest parts are used whole.
 
     Args:
         stretches: parts of recordings to cut from.

@@ -6,7 +6,7 @@ The rules, in order:
 2. A folder with the name of a split (:mod:`earmark.clips.split_names`) is a split, not a class, unless a flag such as
    ``--test_split_name none`` makes it a class.
 3. Folders directly in a split, or in the folder itself if it has no splits, are classes. If a class folder contains
-   only folders of splits (``dog/train``, ``dog/test``), its clips are divided over these splits.
+   only folders of splits (``dog/train``, ``dog/test``), its clips are divided among these splits.
 4. Anything else is an error that lists what was found.
 """
 
@@ -39,7 +39,7 @@ from earmark.sources.listing import (
     subfolders,
 )
 from earmark.sources.unused_files import tables_in
-from earmark.text import and_more, counted
+from earmark.text import agreeing, and_more, counted
 
 NOISE = "_background_noise_"  # Speech Commands: minutes-long noise to cut silence from, not a class
 
@@ -99,7 +99,7 @@ class FolderLayout:
         notes: lines for the user about decisions that were not asked for.
         skipped: files and folders that are not recordings.
         unlabelled: the reason why no recording has a label; ``None`` if some have one.
-        is_loose: whether the reason is that all recordings are directly in one folder that is not a split.
+        is_loose: whether no recording has a label because all are directly in one folder that is not a split.
     """
 
     root: Path
@@ -119,7 +119,7 @@ def find_folder_layout(folder: Path, names: SplitNames, used: Collection[str] = 
         used: paths of tables in the folder that are in use.
 
     Raises:
-        DataError: the folders have more than one meaning, or one has the name of a split but is not one.
+        DataError: the folders have more than one meaning, or a folder has the name of a split but cannot be a split.
     """
     root = open_single_folders(folder, names)
     notes = [] if root == folder else [f"{folder}: reading {root}, the only folder with recordings in it"]
@@ -196,8 +196,8 @@ def _split_folders(root: Path, names: SplitNames) -> dict[str, Path]:
             continue
         if split in found:
             raise DataError(
-                f"{root}: {found[split].name} and {name} are both the {split} split. Rename one, or set which split it "
-                f"is with {', '.join(SPLIT_FLAGS.values())}"
+                f"{root}: {found[split].name} and {name} are both the {split} split. Rename one of them, or name the "
+                f"folder of each split with {', '.join(SPLIT_FLAGS.values())}"
             )
         found[split] = root / name
     return {split: found[split] for split in SPLIT_NAMES if split in found}
@@ -236,7 +236,7 @@ def _with_splits(layout: FolderLayout, splits: dict[str, Place], beside: Place, 
         labelled = {"train": beside, **labelled}
     elif beside.classes:
         found = [f"{name} ({counted(len(paths), 'recording')})" for name, paths in beside.classes.items()]
-        layout.notes.append(f"{root}: did not use {and_more(found)}: not the folder of a split")
+        layout.notes.append(f"{root}: did not use {and_more(found)}, because only folders of splits are used")
     if not labelled:
         layout.unlabelled = _splits_without_classes(root, splits)
         return
@@ -324,9 +324,9 @@ def _by_split_below(place: Place, names: SplitNames) -> dict[str, Place] | None:
         split = names.exactly(Path(os.path.relpath(inside[0], place.path)).parts[1])
         assert split is not None
         raise DataError(
-            f"{place.path}: {counted(len(inside), 'recording')} in folders named like a split ({inside[0]}), "
-            f"{len(outside):,} next to them ({outside[0]}). Put all recordings into folders of splits, or add "
-            f"{SPLIT_FLAGS[split]} none if the folder is not a split"
+            f"{place.path}: {counted(len(inside), 'recording')} {agreeing(len(inside), 'are')} in folders named like "
+            f"a split ({inside[0]}), but {len(outside):,} {agreeing(len(outside), 'are')} next to them ({outside[0]}). "
+            f"Put all recordings into folders of splits, or add {SPLIT_FLAGS[split]} none if the folder is not a split"
         )
     return {s: Place(place.path, classes[s], [], [], Skipped()) for s in SPLIT_NAMES if classes[s]}
 

@@ -230,7 +230,7 @@ def metadata_file(folder: Path) -> Path | None:
     """Return the audiofolder metadata file of ``folder``; ``None`` without one.
 
     Raises:
-        DataError: there are two.
+        DataError: there are two metadata files.
     """
     there = [folder / name for name in METADATA if (folder / name).is_file()]
     if len(there) > 1:

@@ -38,7 +38,7 @@ def load_splits(
         seed: seed for the splits and subsets.
         hub: access to the hub.
         check: whether to raise if clips have no label, fold or group, or if no validation clips can be set aside. If
-            False, return what is possible, and add a note about the rest.
+            False, load the clips that can be loaded, and add notes about the rest.
         loaded: result of :func:`load_own_splits`. Then only settings with ``Scope.AFTER_LOADING`` are used.
 
     Raises:

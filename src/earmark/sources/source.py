@@ -89,7 +89,7 @@ class GivenData:
 
     @cached_property
     def root(self) -> Path:
-        """Return the folder with the data, inside folders that contain only one folder.
+        """Return the folder with the data, after opening folders that contain only one folder.
 
         Raises:
             DataError: the folder does not exist.

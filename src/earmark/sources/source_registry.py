@@ -42,7 +42,7 @@ def find_source(given: GivenData) -> Source:
 
 
 def load_given(given: GivenData, source: Source | None = None) -> Splits:
-    """Return the clips of some data.
+    """Return the clips of a data set, folder or manifest.
 
     Args:
         given: a data set, folder or manifest.

@@ -153,7 +153,7 @@ def _read_list(root: Path, name: str, recordings: list[tuple[str, str]]) -> set[
     if missing:
         raise DataError(
             f"{path}: {len(missing):,} of {counted(len(listed), 'listed file')} {agreeing(len(missing), 'are')} "
-            f"missing, first {'/'.join(missing[0])}. Extract the archive again"
+            f"missing, for example {'/'.join(missing[0])}. Extract the archive again"
         )
     if not listed:
         raise DataError(f"{path}: lists no files. Extract the archive again")
@@ -165,7 +165,7 @@ def _check_disjoint(root: Path, listed: dict[str, set[tuple[str, str]]]) -> None
     if both:
         raise DataError(
             f"{root}: {counted(len(both), 'file')} {agreeing(len(both), 'are')} in validation_list.txt and in "
-            f"testing_list.txt, first {'/'.join(both[0])}. Remove {agreeing(len(both), 'them')} from one"
+            f"testing_list.txt, for example {'/'.join(both[0])}. Remove {agreeing(len(both), 'them')} from one"
         )
 
 

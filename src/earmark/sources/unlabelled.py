@@ -54,7 +54,7 @@ def load_unlabelled(options: DataArguments, *, seed: int, anyway: bool = False) 
     table = ClipTable([Clip(source=path, path=path) for listing in listings for path in listing.paths], origin)
     notes = [note for listing in listings for note in listing.skipped.notes(listing.root)]
     if not table:
-        raise DataError("; ".join([f"{origin}: no recordings in this folder", *notes]))
+        raise DataError(f"{'; '.join([f'{origin}: no recordings found', *notes])}. Fix --data_dir")
     splits = Splits(train=table, notes=notes)
     draw(splits, "train", options.max_train_samples, seed, "--max_train_samples")
     return splits

@@ -18,7 +18,7 @@ from earmark.store.scan import BadClip, clips_per_chunk
 from earmark.store.store_key import clip_keys
 from earmark.store.waveforms import CONTENTS
 
-_COMPARING = "comparing the recordings with the run's"
+_COMPARING = "comparing the recordings with those of the run"
 
 
 def read_contents(
@@ -69,7 +69,7 @@ def _look_up(contents: np.ndarray, keys: np.ndarray, stores: Path) -> None:
     for path in sorted(stores.glob(f"*/{CONTENTS}")):
         try:
             known_keys, known = np.load(path)
-        except (OSError, ValueError, EOFError):  # damaged or just replaced; it is rebuilt when it is opened
+        except (OSError, ValueError, EOFError):  # the store is damaged or being replaced; opening it will rebuild it
             continue
         if not len(known_keys):
             continue

@@ -47,7 +47,7 @@ class BadClip:
 
 @dataclass(frozen=True)
 class ScanResult:
-    """Result of decoding every clip of a table of N.
+    """Result of decoding every clip of a table of N clips.
 
     Attributes:
         durations_s: duration of each clip in seconds, float64 (N,); NaN if it cannot be used.

@@ -46,7 +46,7 @@ TEST_SET_FOLDER = "speech_commands_test_set_v0.01"
 
 _FEWEST_UTTERANCES = 300  # with fewer, validation has hardly two clips per command
 _RATE_HZ = 16_000
-_VERSION = 1  # to be increased when a change of the code changes the files for equal settings
+_VERSION = 1  # increase it whenever the code writes different files for equal settings
 _MARKER = "synthetic.json"
 _BATCH, _BATCHES_AHEAD = 32, 8  # batches of utterances spoken ahead of mixing
 _QUIET = 0.01  # fraction of a word's peak below which audio around it is silence
@@ -149,7 +149,7 @@ def _read_marker(root: Path) -> Any:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except ValueError:
-        return {}  # a run killed while it wrote its first file
+        return {}  # left by a run that was killed while it wrote its first file
 
 
 def _write_marker(root: Path, content: dict[str, Any]) -> None:

@@ -42,7 +42,7 @@ class Cores:
         return math.inf if self.quota is None else math.floor(self.quota + 0.5)
 
     def threads(self, processes: int = 1) -> int:
-        """Return the number of CPU threads for each of ``processes`` processes that divide the usable cores."""
+        """Return the number of CPU threads for each of ``processes`` processes that share the usable cores."""
         return max(1, self.usable // max(1, processes))
 
     def describe(self) -> str:

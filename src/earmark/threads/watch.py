@@ -109,7 +109,7 @@ _local = threading.local()
 
 
 def begin(planned: ThreadPlan | None = None) -> CoreWatch | None:
-    """Start to manage the CPU threads as planned. torch must be imported. Later calls change nothing.
+    """Start to manage the CPU threads as planned. This imports torch. Later calls change nothing.
 
     This applies ``EARMARK_THREADS=N`` even if torch was imported before earmark could set the environment.
 

@@ -97,7 +97,7 @@ def test_labels_of_ravdess_come_from_the_names(tmp_path: Path) -> None:
     assert {row["gender"] for row in rows if row["actor"] in ("02", "04")} == {"female"}
     reasons = left_out(prepared)
     assert "song" in reasons["03-02-03-01-01-01-01.wav"]
-    assert reasons["03-01-05-02-01-01-02.wav"] == "its name has actor 02, but its folder 01"
+    assert reasons["03-01-05-02-01-01-02.wav"] == "its name has actor 02, but its folder has actor 01"
     assert "seven" in reasons["notes.wav"]
     assert "does not define" in reasons["03-01-09-01-01-01-02.wav"]
     assert "not in a folder Actor_NN" in reasons["03-01-01-01-02-01-01.wav"]
@@ -112,7 +112,7 @@ def test_gtzan_lists_its_faulty_clip_and_says_what_is_known(suffix: str, tmp_pat
     prepared = run("gtzan", tmp_path, tmp_path / "out")
     reasons = left_out(prepared)
     assert "unreadable in common copies" in reasons.pop(f"jazz.00054{suffix}")
-    assert reasons.pop("polka.00000.wav") == "polka is not one of its genres"
+    assert reasons.pop("polka.00000.wav") == "polka is not a genre of GTZAN"
     assert [reason for name, reason in reasons.items() if name.startswith("rock.00000")] == list(reasons.values())
     assert "arXiv:1306.1461" in "\n".join(prepared.lines)
     table = load_manifest(prepared.manifests["all"])
@@ -235,7 +235,7 @@ DAMAGES: list[tuple[str, Callable[[Path], object], str]] = [
         "dev.csv row 2: has no speaker",
     ),
     ("esc50", lambda tree: (tree / "meta" / "esc50.csv").write_text(""), "esc50.csv: the file is empty"),
-    ("esc50", lambda tree: shutil.rmtree(tree / "meta"), "not ESC-50: no meta/esc50.csv in it"),
+    ("esc50", lambda tree: shutil.rmtree(tree / "meta"), "not ESC-50: no meta/esc50.csv in this folder"),
     ("esc50", lambda tree: shutil.rmtree(tree / "audio"), "30 of 30 files"),
     ("esc50", lambda tree: shutil.copytree(tree, tree.parent / "zwei"), "tree and zwei both hold ESC-50"),
     ("ravdess", lambda tree: [shutil.rmtree(folder) for folder in tree.glob("Actor*")], "not RAVDESS"),

@@ -40,7 +40,7 @@ class FoundCorpus:
             self.missing.append(path)
 
     def leave_out_others(self, folder: Path, reason: str) -> None:
-        """Record all recordings below ``folder`` that are in no table as left out."""
+        """Add all recordings below ``folder`` that are in no table to :attr:`left_out`."""
         taken = {row["path"] for rows in self.tables.values() for row in rows}
         taken |= {str(path.absolute()) for path, _ in self.left_out}
         self.left_out += [(path, reason) for path in list_audio(folder) if str(path.absolute()) not in taken]

@@ -36,7 +36,7 @@ def _read(root: Path) -> FoundCorpus:
     found = FoundCorpus(root)
     for place in subfolders(root):
         if place.name not in GENRES:
-            found.leave_out_others(place, f"{place.name} is not one of its genres")
+            found.leave_out_others(place, f"{place.name} is not a genre of GTZAN")
             continue
         by_stem: dict[str, Path] = {}
         for path in list_audio(place):
@@ -57,7 +57,7 @@ def _read(root: Path) -> FoundCorpus:
         "doi:10.1109/TMM.2015.2478068) are in this copy, marked in the column known_faulty"
     )
     found.notes.append(
-        "it has copies of recordings, wrong labels and distorted clips (Sturm 2013, arXiv:1306.1461), and no artist "
+        "GTZAN has copies of recordings, wrong labels and distorted clips (Sturm 2013, arXiv:1306.1461), and no artist "
         "names to group by, so accuracies are too high; `earmark inspect` finds copies"
     )
     return found

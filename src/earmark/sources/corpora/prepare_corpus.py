@@ -109,7 +109,7 @@ def _settle_missing(corpus: Corpus, found: FoundCorpus, *, skip: bool) -> None:
     if not skip:
         raise DataError(
             f"{found.root}: {len(found.missing):,} of {there + len(found.missing):,} files that the metadata of "
-            f"{corpus.published.title} names {agreeing(len(found.missing), 'are')} missing, first "
+            f"{corpus.published.title} names {agreeing(len(found.missing), 'are')} missing, for example "
             f"{found.missing[0]}. Extract the archive again, or ignore them with --on_missing skip"
         )
     found.left_out += [(path, "listed in the metadata, but missing") for path in found.missing]

@@ -55,7 +55,7 @@ def _add(found: FoundCorpus, path: Path, folder_actor: str) -> str | None:
     if channel != "01" or not 1 <= int(emotion) <= len(EMOTIONS) or intensity not in _INTENSITIES:
         return "its name has a number that the data set does not define"
     if actor != folder_actor:
-        return f"its name has actor {actor}, but its folder {folder_actor}"
+        return f"its name has actor {actor}, but its folder has actor {folder_actor}"
     found.add(
         ALL,
         path,

@@ -18,7 +18,9 @@ def _read(root: Path) -> FoundCorpus:
         *("fold", "fsID", "salience"),
         folder=lambda row: f"fold{row['fold']}",
     )
-    found.notes.append("its authors ask to use the ten folds unchanged; slices of one recording (fsID) are in one fold")
+    found.notes.append(
+        "the authors of UrbanSound8K ask to use the ten folds unchanged; slices of one recording (fsID) are in one fold"
+    )
     return found
 
 

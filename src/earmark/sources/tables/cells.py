@@ -34,7 +34,7 @@ def parse_label(value: object, columns: Columns, names: Sequence[str] | None = N
         names: class names by number, for tables that have them.
 
     Raises:
-        CellError: the cell has another type.
+        CellError: the cell cannot be read as a label of this task.
     """
     if columns.task.has_several and isinstance(value, str) and not value.strip():
         return ()
@@ -104,7 +104,7 @@ def read_label(value: object, where: str, columns: Columns, names: Sequence[str]
     """Return the label in one cell: see :func:`parse_label`.
 
     Raises:
-        DataError: the cell is empty although labels are needed, or has another type.
+        DataError: the cell is empty although labels are needed, or cannot be read as a label of this task.
     """
     try:
         label = parse_label(value, columns, names)

@@ -49,7 +49,7 @@ class Locator:
         self._prefixes = [os.path.join(folder, "") for folder in self._folders]
         self._files: list[tuple[str, str, tuple[str, ...], str]] | None = None  # name, stem, folders, path
         self._deepest = 1  # largest number of parts in a path below the folder
-        self._by_tail: dict[int, dict[tuple[str, ...], list[str]]] = {}  # files by their last 1, 2, ... parts
+        self._by_tail: dict[int, dict[tuple[str, ...], list[str]]] = {}  # files by the last 1, 2, ... parts of a path
         self._stems: dict[str, dict[str, str]] = {}  # names of files by folder and stem
         self._spelled: dict[tuple[tuple[str, ...], str], list[str]] = {}
         self._found: list[tuple[str, str]] = []  # path in the table, path on disk
@@ -91,7 +91,7 @@ class Locator:
         return path if os.path.isfile(path) else None
 
     def _search(self, path: str) -> str | None:
-        """Find the only recording below the folder whose path ends with this path."""
+        """Return the recording below the folder if exactly one has a path that ends with ``path``."""
         if os.path.isabs(path) and self._audio_dir is None:
             return None
         parts = _parts(path)
