@@ -93,7 +93,7 @@ AMBIGUOUS = {
     "evaluation": (["a/1.wav", "b/1.wav", "evaluation/1.wav"], ["--test_split_name evaluation"]),
     "unlabelled": (["a/1.wav", "b/1.wav", "unlabelled/1.wav"], ["unlabelled", "move it out of"]),
     "splits in some classes": (["a/train/1.wav", "a/test/2.wav", "b/1.wav"],
-                               ["2 recordings in folders named like a split", "b/1.wav"]),
+                               ["2 recordings are in folders named like a split", "b/1.wav"]),
     "one folder of recordings": (["wavs/1.wav", "wavs/2.wav"], ["2 recordings but no class folders"]),
     "only an archive": (["data.zip"], ["no class folders", "archives are not read: data.zip. Extract them"]),
     "a folder without recordings": (["a/x.txt", "b/y.txt"], ["Found: a, b.", "Skipped 2 files", "2 .txt"]),

@@ -131,7 +131,7 @@ def _keep_one_view(sheet: Sheet) -> None:
         first.setdefault(key, index)
     if len(first) < len(sheet):
         sheet.explain(
-            f"{len(sheet):,} rows were read as {len(first):,} selections because Raven lists a selection once per {_VIEW}"
+            f"{len(sheet):,} rows were read as {len(first):,} selections because Raven lists each once per {_VIEW}"
         )
         sheet.keep(list(first.values()))
 
