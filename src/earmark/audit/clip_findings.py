@@ -285,7 +285,7 @@ def _lengths(audited: Audited) -> Iterator[ClipFinding]:
         unseen = (duration_s[cut] - audited.longest_s).sum() / duration_s.sum()
         text = (
             f"{_clips(cut, 'are')} longer than the {audited.longest_s:g} s that the model takes: each epoch uses a "
-            f"different part of each and skips {100 * unseen:.0f} % of all audio (--max_length_seconds)"
+            f"different part of each clip, and skips {100 * unseen:.0f} % of all audio. --max_length_seconds changes it"
         )
         yield ClipFinding("cut", "note", text, cut.tolist(), [f"{duration_s[row]:.2f} s" for row in cut])
 

@@ -132,7 +132,7 @@ def judge_device(name: str, probe: Probe) -> list[Finding]:
         found.append(_judge_collective(name, results))
     if not probe.finished:
         means = f"{name} cannot be used"
-        found.append(probe.finding(f"{name} {_stage(results)}", means, "report it with the line above"))
+        found.append(probe.finding(f"{name} {_stage(results)}", means, "report this problem, and quote the line above"))
     return found
 
 
@@ -147,7 +147,7 @@ def judge_convolutions(name: str, probe: Probe) -> list[Finding]:
     found = [_judge_convolutions(name, title, probe.results[title]) for title in types]
     if not probe.finished:
         means = f"convolutions in half precision could not be compared on {name}"
-        found.append(probe.finding(f"{name} convolutions", means, "report it with the line above"))
+        found.append(probe.finding(f"{name} convolutions", means, "report this problem, and quote the line above"))
     return found
 
 

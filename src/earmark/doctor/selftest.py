@@ -46,7 +46,7 @@ class SelftestRow:
         first_loss: loss at step 1.
         last_loss: loss at step 20.
         loss_difference: largest difference from the CPU's loss at any step.
-        weight_difference: distance of the final weights from the CPU's, as a fraction of how far those moved.
+        weight_difference: distance of the final weights from the CPU's, relative to how far the CPU's weights moved.
         seconds: duration of training.
     """
 

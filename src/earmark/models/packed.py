@@ -256,7 +256,7 @@ def _packed_output(module: Any, values: torch.Tensor) -> torch.Tensor:
 
 
 def _settings(module: Any) -> tuple[list[int], list[int], list[int], int]:
-    """Return padding, stride, dilation and groups of a ``nn.Conv1d`` as a convolution of images one pixel high."""
+    """Return padding, stride, dilation and groups of an ``nn.Conv1d`` as a convolution of images one pixel high."""
     return [0, *module.padding], [1, *module.stride], [1, *module.dilation], module.groups
 
 

@@ -261,7 +261,7 @@ STREAM: dict[str, Any] = {
 
 STREAM_TICKET: dict[str, Any] = {
     "summary": "Get a ticket that opens one stream",
-    "description": "For browsers, which cannot send headers with a WebSocket: /v1/stream?ticket=TICKET.",
+    "description": "Browsers cannot send headers with a WebSocket, so they open /v1/stream?ticket=TICKET.",
     "responses": {
         200: {
             "description": "valid once, for a short time",
