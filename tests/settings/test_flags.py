@@ -23,7 +23,7 @@ from earmark.cli.command_table import COMMANDS
 from earmark.cli.pages import help_page
 from earmark.errors import UsageError
 from earmark.settings import transformers_flags
-from earmark.settings.config_files import read_config_file, resolved_config, save_config
+from earmark.settings.config_files import resolved_config, save_config
 from earmark.settings.data_flags import DataArguments
 from earmark.settings.flags import Flag, Scope, Settings, above, at_least, declared_flags, flag, names_with
 from earmark.settings.given_values import _OTHER_NAMES, make_settings, read_file, read_values, read_words
@@ -55,7 +55,7 @@ def test_a_new_flag_is_one_declaration(tmp_path: Path) -> None:
     assert "  --max_shift_seconds X\n      Longest shift of a clip, in seconds (default: 0.1)." in page
     save_config(resolved_config(read), tmp_path / "run.yaml")
     file = str(tmp_path / "run.yaml")
-    again = make_settings(Extended, read_file(file, read_config_file(file), flags))
+    again = make_settings(Extended, read_file(file, flags))
     assert again.max_shift_seconds == 0.3
     with pytest.raises(UsageError, match="--max_shift_seconds -1: expected a number above 0"):
         Extended(max_shift_seconds=-1)
@@ -166,7 +166,7 @@ def test_a_file_with_every_flag_reads_back_to_the_same(name: str, tmp_path: Path
     values = {one.name: _other_value(one) for one in flags.values()}
     path = tmp_path / "all.yaml"
     path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
-    by_file = read_file(str(path), read_config_file(path), flags).values
+    by_file = read_file(str(path), flags).values
     assert by_file == read_values(values, flags).values
     assert by_file.keys() == flags.keys()
     words = [word for one in flags.values() for word in _words(one, values[one.name])]

@@ -8,14 +8,14 @@ import pytest
 
 from earmark.errors import UsageError
 from earmark.settings.flags import declared_flags
-from earmark.settings.given_values import read_words
+from earmark.settings.given_values import read_words, training_flags
 from earmark.settings.legacy import LEGACY_FLAGS
 from earmark.settings.train_settings import TRAIN_CLASSES
 
 
 def read(text: str) -> tuple[dict[str, Any], list[str]]:
     """The values of a command line of training, and its notes."""
-    given = read_words(text.split(), declared_flags(*TRAIN_CLASSES), takes_old_flags=True, has_words=False)
+    given = read_words(text.split(), training_flags(), has_words=False)
     return given.values, given.notes
 
 
@@ -85,7 +85,7 @@ def test_everything_else_stays_as_it_was() -> None:
 
 
 def test_every_dropped_flag_works_bare() -> None:
-    for flag in LEGACY_FLAGS - declared_flags(*TRAIN_CLASSES).keys():
+    for flag in LEGACY_FLAGS.keys() - declared_flags(*TRAIN_CLASSES).keys():
         with contextlib.suppress(UsageError):  # a flag that needs a value
             assert len(read(f"--{flag}")[1]) == 1
 
@@ -168,5 +168,5 @@ def test_values_that_cannot_be_translated(words: str, message: str) -> None:
 
 def test_the_documentation_has_every_old_flag() -> None:
     table = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text(encoding="utf-8")
-    for flag in LEGACY_FLAGS - {"no_freeze_feature_encoder"}:
+    for flag in LEGACY_FLAGS.keys() - {"no_freeze_feature_encoder"}:
         assert f"`--{flag}" in table

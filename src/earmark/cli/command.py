@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
 from earmark.distributed.launched import is_main_process
 from earmark.errors import UsageError
-from earmark.settings.config_files import read_config_file
 from earmark.settings.flags import Scope, Settings, declared_flags
-from earmark.settings.given_values import Given, make_settings, read_file, read_line, read_words, refuse_words
+from earmark.settings.given_values import Given, make_settings, read_line, read_words, refuse_words, training_flags
 from earmark.settings.kinds import shown
-from earmark.settings.legacy import LEGACY_FLAGS
 from earmark.settings.model_flags import NetworkArguments, PretrainedArguments
-from earmark.settings.train_settings import TRAIN_CLASSES
-from earmark.text import counted
 
 Parse = Callable[[Sequence[str]], Any]
 
@@ -82,7 +78,7 @@ class Command:
         (cls,) = self.settings
         flags, has_words = declared_flags(cls), bool(self.words)
         if self.needs_files:
-            given = read_line(words, flags, self._file, has_words=has_words)
+            given = read_line(words, flags, self._unused if self.training_file else None, has_words=has_words)
         else:
             given = read_words(words, flags, has_words=has_words)
         self._place_words(given)
@@ -106,21 +102,13 @@ class Command:
             raise UsageError(f"{left[0]} and --{self.words[0]} {first} contradict each other. Keep one of them.")
         refuse_words(left, declared_flags(cls))
 
-    def _file(self, path: str) -> Given:
-        """Read a configuration file, which may be the one that a run was trained with."""
-        (cls,) = self.settings
-        settings, own = read_config_file(path), declared_flags(cls)
-        if not self.training_file:
-            return read_file(path, settings, own)
-        trained = declared_flags(*TRAIN_CLASSES)
-        unused = {name for name in settings if name not in own and (name in trained or name in LEGACY_FLAGS)}
-        if not unused:
-            return read_file(path, settings, own)
-        if not self.trained_model:
-            unused |= {name for name in settings if name in trained and Scope.TRAINING in trained[name].scope}
-        given = read_file(path, {name: value for name, value in settings.items() if name not in unused}, own)
-        given.notes.append(f"{path}: a training configuration; this command ignores {counted(len(unused), 'setting')}")
-        return given
+    def _unused(self, names: Collection[str]) -> set[str]:
+        """Return the settings that this command ignores in the configuration file of a training run."""
+        own, trained = declared_flags(*self.settings), training_flags()
+        unused = {name for name in names if name not in own and name in trained}
+        if unused and not self.trained_model:
+            unused |= {name for name in names if name in trained and Scope.TRAINING in trained[name].scope}
+        return unused
 
 
 def print_summary(module: str, function: str) -> Callable[[Any], None]:

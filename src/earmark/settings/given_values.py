@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from earmark.errors import UsageError
-from earmark.settings.config_files import GIVEN
+from earmark.settings.config_files import GIVEN, read_config_file
 from earmark.settings.flags import Flag, Scope, Settings, declared_flags, flag
-from earmark.settings.kinds import Kind, is_bool_word, kind_in_words, shown
+from earmark.settings.kinds import is_bool_word, shown
 from earmark.settings.legacy import LEGACY_FLAGS, translate
-from earmark.text import suggestion
+from earmark.text import counted, suggestion
 
 T = TypeVar("T", bound=Settings)
+Unused = Callable[[Collection[str]], Collection[str]]
 
 # A word of this form after a flag with an optional number is the flag's value, even if the flag then refuses it.
 _NUMBER = re.compile(r"[-+]?(\d+\.?|\d*\.\d+)(e[-+]?\d+)?", re.IGNORECASE)
@@ -71,15 +72,12 @@ class Given:
     notes: list[str] = field(default_factory=list)
 
 
-def read_words(
-    words: Sequence[str], flags: Mapping[str, Flag], *, takes_old_flags: bool = False, has_words: bool = True
-) -> Given:
+def read_words(words: Sequence[str], flags: Mapping[str, Flag], *, has_words: bool = True) -> Given:
     """Read the words of a command line.
 
     Args:
         words: flags may be anywhere; words after a bare ``--`` are never flags.
-        flags: the known flags by name.
-        takes_old_flags: whether flags that Transformers has dropped are translated.
+        flags: the known flags by name; if flags that Transformers has dropped are among them, they are translated.
         has_words: whether words that are not flags are allowed, so that the word after a switch may be one.
 
     Raises:
@@ -89,24 +87,17 @@ def read_words(
     at = words.index("--") if "--" in words else len(words)
     others: list[str] = []
     spelled = {alias: one for one in flags.values() for alias in (one.name, *one.aliases)}
-    if takes_old_flags:
-        spelled = {**{name: _old_flag(name) for name in LEGACY_FLAGS}, **spelled}
     texts: list[tuple[Flag, list[str]]] = []
     for written, name, values in _grouped(words[:at], spelled, others, has_words):
         if name not in spelled:
-            raise UsageError(f"unknown flag {written}{_advice(name.strip('_'), spelled, takes_old_flags)}")
+            raise UsageError(f"unknown flag {written}{_advice(name.strip('_'), spelled)}")
         texts.append((spelled[name], values))
-    given = _read_texts(texts, flags, takes_old_flags)
+    given = _read_texts(texts, flags)
     given.words = [*others, *words[at + 1 :]]
     return given
 
 
-def _old_flag(name: str) -> Flag:
-    """Return a flag that Transformers has dropped, whose value may be a token, for :func:`_read_texts`."""
-    return Flag(name, Kind(str, or_bool=True), None, "", scope=Scope.SECRET)
-
-
-def _read_texts(texts: Iterable[tuple[Flag, list[str]]], flags: Mapping[str, Flag], takes_old_flags: bool) -> Given:
+def _read_texts(texts: Iterable[tuple[Flag, list[str]]], flags: Mapping[str, Flag]) -> Given:
     """Read flags with their values, both as the user gave them; the last value counts, unless a flag is repeated."""
     given = Given()
     last: dict[str, list[str]] = {}
@@ -116,10 +107,9 @@ def _read_texts(texts: Iterable[tuple[Flag, list[str]]], flags: Mapping[str, Fla
             change = " is used" if Scope.SECRET in one.scope else change
             given.notes.append(f"--{one.name} is given twice; the last value{change}")
         last[one.name] = [*(last.get(one.name, []) if one.repeated else []), *values]
-    if takes_old_flags:
-        last, notes = translate(last)
-        given.notes += notes
-    for name, values in last.items():
+    current, notes = translate(last)
+    given.notes += notes
+    for name, values in current.items():
         one = flags[name]
         several = one.kind.is_list and not (one.kind.single_as_text and len(values) == 1)
         given.values[name] = one.read(values if several else values[0])
@@ -183,17 +173,17 @@ def _by_other_name(name: str, known: Collection[str]) -> str | None:
     return next((flag for flag, names in _OTHER_NAMES.items() if flag in known and name in names.split()), None)
 
 
-def _advice(name: str, known: Collection[str], trains: bool) -> str:
-    if not trains and name in training_flags() and not _by_other_name(name, known):
+def _advice(name: str, known: Collection[str]) -> str:
+    if name in training_flags().keys() - known and not _by_other_name(name, known):
         return ": a flag of earmark train, not of this command. Leave it out."
     return nearest_flag(name, known)
 
 
 def training_flags() -> Mapping[str, Flag]:
-    """Return the flags of ``earmark train``."""
+    """Return the flags of ``earmark train``, and those that it translates because Transformers has dropped them."""
     from earmark.settings.train_settings import TRAIN_CLASSES
 
-    return declared_flags(*TRAIN_CLASSES)
+    return {**LEGACY_FLAGS, **declared_flags(*TRAIN_CLASSES)}
 
 
 @dataclass
@@ -204,65 +194,65 @@ class ConfigFile(Settings):
 
 
 def read_line(
-    words: Sequence[str], flags: Mapping[str, Flag], read_config: Callable[[str], Given], **how: bool
+    words: Sequence[str], flags: Mapping[str, Flag], unused: Unused | None = None, *, has_words: bool = True
 ) -> Given:
     """Read a command line and the file that ``--config`` names; flags on the line override the file.
 
     Args:
         words: as for :func:`read_words`.
-        flags: the known flags by name.
-        read_config: reads the file.
-        **how: further arguments of :func:`read_words`.
+        flags: as for :func:`read_words`.
+        unused: as for :func:`read_file`.
+        has_words: as for :func:`read_words`.
 
     Raises:
-        UsageError: see :func:`read_words` and ``read_config``.
+        UsageError: see :func:`read_words` and :func:`read_file`.
     """
-    line = read_words(words, {**flags, **declared_flags(ConfigFile)}, **how)
+    line = read_words(words, {**flags, **declared_flags(ConfigFile)}, has_words=has_words)
     path = line.values.pop("config", None)
     line.typed.discard("config")
     if path is not None:
-        file = read_config(path)
+        file = read_file(path, flags, unused)
         line.values = {**file.values, **line.values}
         line.typed |= file.typed
         line.notes = [*file.notes, *line.notes]
     return line
 
 
-def read_file(
-    path: str, settings: Mapping[str, object], flags: Mapping[str, Flag], *, takes_old_flags: bool = False
-) -> Given:
+def read_file(path: str, flags: Mapping[str, Flag], unused: Unused | None = None) -> Given:
     """Read the settings of a configuration file, as :func:`read_values` does.
 
     A setting counts as typed only if the file lists it as given, which the file of a run does.
 
     Args:
-        path: name of the file for messages.
-        settings: as :func:`earmark.settings.config_files.read_config_file` gives them.
-        flags: the known flags by name.
-        takes_old_flags: whether flags that Transformers has dropped are translated.
+        path: a file for :func:`earmark.settings.config_files.read_config_file`.
+        flags: as for :func:`read_words`.
+        unused: returns the names of settings, among those of the file, that only training uses.
 
     Raises:
-        UsageError: see :func:`read_values`, with the path in front.
+        UsageError: see :func:`read_values`, with the path in front; or the file cannot be read.
     """
-    settings = dict(settings)
+    settings = read_config_file(path)
     given_names = settings.pop(GIVEN, None)
+    left_out = unused(settings) if unused else set()
     try:
-        given = read_values(settings, flags, takes_old_flags=takes_old_flags)
+        given = read_values({name: value for name, value in settings.items() if name not in left_out}, flags)
     except UsageError as exc:
         raise UsageError(f"{path}: {exc}") from exc
+    notes = [f"{path}: {note}" for note in given.notes]
+    if left_out:
+        notes.append(f"{path}: a training configuration; this command ignores {counted(len(left_out), 'setting')}")
     typed = given.values.keys() & given_names if isinstance(given_names, list) else set()
-    return Given(given.values, typed=typed, notes=[f"{path}: {note}" for note in given.notes])
+    return Given(given.values, typed=typed, notes=notes)
 
 
-def read_values(values: Mapping[str, object], flags: Mapping[str, Flag], *, takes_old_flags: bool = False) -> Given:
+def read_values(values: Mapping[str, object], flags: Mapping[str, Flag]) -> Given:
     """Read a mapping from settings to values, from a file or from Python keywords.
 
     Single values are read as words of a command line, so that old flags are translated together with current ones.
 
     Args:
         values: value of each setting.
-        flags: the known flags by name.
-        takes_old_flags: whether flags that Transformers has dropped are translated.
+        flags: as for :func:`read_words`.
 
     Raises:
         UsageError: a name is unknown (the message suggests the nearest one), or a value is wrong.
@@ -272,19 +262,15 @@ def read_values(values: Mapping[str, object], flags: Mapping[str, Flag], *, take
     for key, given_value in values.items():
         name = key.replace("-", "_")
         value = given_value.value if isinstance(given_value, enum.Enum) else given_value
-        is_old = takes_old_flags and name in LEGACY_FLAGS
-        is_single = isinstance(value, (str, bool, numbers.Number, os.PathLike))
-        if name in flags and not is_single:
+        if name in flags and isinstance(value, (str, bool, numbers.Number, os.PathLike)):
+            texts.append((flags[name], [shown(value)]))
+        elif name in flags:
             direct[name] = flags[name].read(value)
-        elif (name in flags or is_old) and is_single:
-            texts.append((flags.get(name) or _old_flag(name), [shown(value)]))
-        elif is_old and value is not None:  # null: not set
-            raise UsageError(f"--{name} {shown(value)}: expected one value, found {kind_in_words(value)}")
-        elif not is_old and isinstance(value, Mapping):
+        elif isinstance(value, Mapping):
             raise UsageError(f"unknown flag --{key}: settings are not nested. Write them without {key}:.")
-        elif not is_old:
+        else:
             raise UsageError(f"unknown flag --{key}{nearest_flag(name, flags)}")
-    read = _read_texts(texts, flags, takes_old_flags)
+    read = _read_texts(texts, flags)
     read.values.update(direct)
     read.typed = set(read.values)
     return read

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from earmark.errors import UsageError
-from earmark.settings.kinds import is_true
+from earmark.settings.flags import Flag, Scope
+from earmark.settings.kinds import Kind, is_true
 
 _RENAMED = {
     "evaluation_strategy": "eval_strategy",
@@ -191,4 +192,7 @@ _TRANSLATORS: dict[str, Callable[[str, str], _Translation]] = {
     "warmup_ratio": _warmup_ratio,
 }
 
-LEGACY_FLAGS = frozenset(_TRANSLATORS)
+# Their values stay text until they are translated, and some are tokens.
+LEGACY_FLAGS = {
+    name: Flag(name, Kind(str, optional=True, or_bool=True), None, "", scope=Scope.SECRET) for name in _TRANSLATORS
+}

@@ -10,18 +10,11 @@ from typing import Any
 from earmark.distributed.launched import launched_processes
 from earmark.errors import DataError, UsageError
 from earmark.io.nearby_names import path_suggestion
-from earmark.settings.config_files import read_config_file, resolved_config
+from earmark.settings.config_files import resolved_config
 from earmark.settings.data_flags import DataArguments, path_settings, paths_in
 from earmark.settings.evaluation_flags import EvaluateOptions
 from earmark.settings.flags import Scope, Settings, declared_flags
-from earmark.settings.given_values import (
-    Given,
-    make_settings,
-    read_file,
-    read_line,
-    read_values,
-    refuse_words,
-)
+from earmark.settings.given_values import Given, make_settings, read_line, read_values, refuse_words, training_flags
 from earmark.settings.model_flags import ModelArguments
 from earmark.settings.run_flags import RunArguments
 from earmark.settings.training_flags import TrainingArguments
@@ -126,7 +119,7 @@ def parse_train(words: Sequence[str]) -> TrainSettings:
     Raises:
         UsageError: a flag or the configuration file is wrong, or settings contradict each other.
     """
-    return replace(train_settings(_read(words), do_train=True, do_eval=True), words=tuple(words))
+    return train_settings(_read(words), words)
 
 
 def parse_example(words: Sequence[str]) -> TrainSettings:
@@ -137,7 +130,8 @@ def parse_example(words: Sequence[str]) -> TrainSettings:
     Raises:
         UsageError: see :func:`parse_train`; or neither training nor evaluation is asked for.
     """
-    given = _read(with_config_flag(words))
+    has_leading_file = bool(words) and words[0].endswith((".json", ".yaml", ".yml"))
+    given = _read(["--config", *words] if has_leading_file else words)
     if not given.values.get("do_train") and not given.values.get("do_eval"):
         raise UsageError("nothing to do. Add --do_train, --do_eval or both.")
     if given.values.get("num_train_epochs") is None and not given.values.get("few_shot"):
@@ -145,7 +139,7 @@ def parse_example(words: Sequence[str]) -> TrainSettings:
     if not any(given.values.get(name) for name in ("model_name_or_path", "model_type", "config_name")):
         given.values["model_name_or_path"] = _EXAMPLES_MODEL
         given.notes.append(f"no model is named: {_EXAMPLES_MODEL}, the default of Transformers' example, is used")
-    return replace(train_settings(given), words=tuple(words))
+    return train_settings(given, words, is_example=True)
 
 
 def parse_with(cls: type[Any], words: Sequence[str]) -> tuple[Any, TrainSettings]:
@@ -155,8 +149,7 @@ def parse_with(cls: type[Any], words: Sequence[str]) -> tuple[Any, TrainSettings
         UsageError: see :func:`parse_train`.
     """
     given = _read(words, cls)
-    own = make_settings(cls, given)
-    return own, replace(train_settings(given, do_train=True, do_eval=True), words=tuple(words))
+    return make_settings(cls, given), train_settings(given, words)
 
 
 def from_keywords(values: Mapping[str, object]) -> TrainSettings:
@@ -165,34 +158,23 @@ def from_keywords(values: Mapping[str, object]) -> TrainSettings:
     Raises:
         UsageError: a name is unknown (the message suggests the nearest one); or see :func:`parse_train`.
     """
-    return train_settings(
-        read_values(values, declared_flags(*TRAIN_CLASSES), takes_old_flags=True), do_train=True, do_eval=True
-    )
-
-
-def with_config_flag(words: Sequence[str]) -> list[str]:
-    """Return the words of ``run_audio_classification.py``, with ``--config`` before a leading file."""
-    leading_file = bool(words) and words[0].endswith((".json", ".yaml", ".yml"))
-    return ["--config", *words] if leading_file else list(words)
+    return train_settings(read_values(values, training_flags()))
 
 
 def _read(words: Sequence[str], *also: type) -> Given:
-    flags = declared_flags(*TRAIN_CLASSES, *also)
-
-    def read_config(path: str) -> Given:
-        return read_file(path, read_config_file(path), flags, takes_old_flags=True)
-
-    given = read_line(words, flags, read_config, takes_old_flags=True, has_words=False)
+    flags = {**training_flags(), **declared_flags(*also)}
+    given = read_line(words, flags, has_words=False)
     refuse_words(given.words, flags)
     return given
 
 
-def train_settings(given: Given, **settled: object) -> TrainSettings:
+def train_settings(given: Given, words: Sequence[str] = (), *, is_example: bool = False) -> TrainSettings:
     """Create the settings of a training run.
 
     Args:
         given: the values that the user gave.
-        **settled: values that the command sets itself.
+        words: the command line, to start more processes with it.
+        is_example: whether ``--do_train`` and ``--do_eval`` decide what is done; otherwise the run does both.
 
     Raises:
         UsageError: no output folder or no model is named, or settings contradict each other.
@@ -209,15 +191,15 @@ def train_settings(given: Given, **settled: object) -> TrainSettings:
         if device not in ("auto", "cpu"):
             raise UsageError(f"--use_cpu and --device {device} contradict each other. Keep one of them.")
         values["device"] = "cpu"
-    for name in settled:
-        if name in given.typed and not given.values[name]:
+    for name in () if is_example else ("do_train", "do_eval"):
+        if name in given.typed and not values[name]:
             raise UsageError(
                 f"--{name} false: earmark train trains and evaluates. Use earmark evaluate to evaluate only."
             )
-    given.values.update(settled)
+        values[name] = True
     data, model, run, training = (make_settings(cls, given) for cls in TRAIN_CLASSES)
     typed = frozenset(given.typed)
-    return TrainSettings(data, model, run, training, given.notes, typed=typed)  # type: ignore[arg-type]  # in their order
+    return TrainSettings(data, model, run, training, given.notes, tuple(words), typed)  # type: ignore[arg-type]  # in order
 
 
 def check_sources(data: DataArguments) -> None:
