@@ -200,8 +200,8 @@ each error is an exception of one of these classes, and `except earmark.EarmarkE
 
 ## Error codes of CANN and HCCL
 
-earmark explains these codes when an Ascend card fails. `earmark doctor` checks a machine before it does
-([doctor](../doctor.md)).
+earmark explains these codes when an Ascend card fails. `earmark doctor` checks a machine before you
+use it ([doctor](../doctor.md)).
 
 {_definitions(codes)}
 
@@ -221,7 +221,7 @@ def _remedy(means: str, fix: str) -> str:
 
 
 def _pattern(pattern: re.Pattern[str]) -> str:
-    """Return a regular expression as text to look for: groups become their first alternative, wildcards an ellipsis."""
+    """Return a regular expression as text to look for: first alternative of a group, ellipsis for wildcards."""
     text = re.sub(r"\(\?P<\w+>", "(", pattern.pattern).replace("(?:", "(").replace(r"\b", "").replace("\\.", ".")
     first = re.split(r"\|(?![^(]*\))", text)[:3]
     plain = (re.sub(r"\(([^|()]*)(\|[^()]*)?\)\??", r"\1", part) for part in first)
