@@ -65,7 +65,11 @@ class WavLM(Wav2Vec2):
     first_dropped_layer = 1
 
     def invalid_setting(self, config: PreTrainedConfig) -> str | None:
-        """See the base class; the nearest distances, a quarter of the buckets, have a bucket each, others share one."""
+        """See the base class.
+
+        The position bias has a bucket for each of the ``num_buckets // 4`` smallest distances, and larger distances
+        share buckets. So there must be at least four buckets, and distances beyond that quarter.
+        """
         if not is_size(config.num_buckets) or config.num_buckets < 4:
             return "num_buckets"
         if not is_size(config.max_bucket_distance) or config.max_bucket_distance <= config.num_buckets // 4:
