@@ -77,7 +77,7 @@ def _public(name: str) -> object:
     if name == "Classifier":
         from earmark.api.startup import prepare_process
 
-        prepare_process()  # a model that is no export imports torch
+        prepare_process()  # loading anything but an ONNX export imports torch
     return getattr(importlib.import_module(_DEFINED_IN[name]), name)
 
 

@@ -240,9 +240,9 @@ def choose_optimizer(device: Abilities, asked: str, precision: str) -> str:
 
     Args:
         device: where training runs.
-        asked: ``--optim``. ``adamw_torch_fused`` becomes ``adamw_torch``, which computes the same values, if the
-            device has no fused kernel, and in fp16 on an NPU: the gradient scaler of torch_npu 2.13.0 passes itself to
-            the kernel, which torch's optimizer does not accept.
+        asked: ``--optim``. ``adamw_torch_fused`` becomes ``adamw_torch``, which computes the same values, in two cases:
+            the device has no fused kernel, or training is in fp16 on an NPU, where the gradient scaler of torch_npu
+            2.13.0 passes itself to the optimizer, which torch's fused kernel does not accept.
         precision: precision that :func:`choose_precision` returned.
 
     Raises:
@@ -251,7 +251,7 @@ def choose_optimizer(device: Abilities, asked: str, precision: str) -> str:
     if asked == "adamw_torch_npu_fused":
         raise UsageError(
             "--optim adamw_torch_npu_fused: torch_npu's own AdamW reuses the gradients of an earlier step, "
-            "because Trainer drops gradients after each. Use adamw_torch_fused."
+            "because Trainer drops the gradients after each step. Use adamw_torch_fused."
         )
     if asked != "adamw_torch_fused":
         return asked

@@ -25,7 +25,7 @@ _NEVER = -1  # as the trim threshold
 _SETTINGS = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_MMAP_MAX_")
 # Address space that is reserved at once for huge pages. Memory is used only when it is written.
 _MOST_RESERVED_BYTES = 16 << 30
-_RESERVED_FRACTION = 0.5  # of the machine's memory
+_RESERVED_FRACTION = 0.5  # largest fraction of the machine's memory to reserve
 _HUGE_PAGE_BYTES = 2 << 20
 _is_kept = False
 
@@ -37,7 +37,7 @@ def freed_memory_kept() -> Iterator[bool]:
     This applies to tensors that the main thread allocates. A block inside another one changes nothing.
 
     Yields:
-        Whether it is kept: not without glibc, and not if the user has configured its allocator.
+        Whether freed memory is kept. It is not without glibc, or if the user has configured glibc's allocator.
     """
     global _is_kept
     libc = _glibc()
@@ -93,7 +93,7 @@ def _address_space_is_free(root: Path = Path("/")) -> bool:
 
 
 def _use_huge_pages(libc: Any) -> None:
-    """Extend the heap and ask for huge pages in it. Without them, and if the system refuses, only speed differs.
+    """Extend the heap and ask for huge pages in it. If the system does not give them, only the speed differs.
 
     The system gives huge pages to the memory that the heap has at this time, not to what is added when it grows.
     """

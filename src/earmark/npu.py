@@ -34,14 +34,14 @@ _LOAD_FAILED = "Failed to load the backend extension"
 def prepare(environment: MutableMapping[str, str] = os.environ) -> None:
     """Set the environment variables of torch_npu before torch is imported; keep those that are already set.
 
-    Do nothing if torch_npu is not installed. If a variable keeps torch from loading torch_npu, keep Transformers from
-    importing it as well: it imports an installed torch_npu even if that fails.
+    Do nothing if torch_npu is not installed. If ``TORCH_DEVICE_BACKEND_AUTOLOAD=0`` keeps torch from loading torch_npu,
+    keep Transformers from importing torch_npu as well, which it otherwise does whenever torch_npu is installed.
 
     Args:
         environment: environment variables of this process.
 
     Raises:
-        DeviceError: both variables of the allocator are set, for which torch_npu would end the process.
+        DeviceError: both variables of the allocator are set, in which case torch_npu would end the process.
     """
     if sys.modules.get("torch_npu") is not None or find_spec("torch_npu") is None:
         return

@@ -59,7 +59,7 @@ def serve(folder: str | os.PathLike[str], **settings: Any) -> None:
 
     Raises:
         ModelError: see :func:`load`.
-        UsageError: the server cannot listen on the address, or may not without a token.
+        UsageError: the server cannot listen on the address, or must not listen on it without a token.
         MissingExtraError: the packages of the extra ``serve`` are not installed.
     """
     from earmark.serve.start_server import serve as start

@@ -164,7 +164,7 @@ def test_a_run_in_the_folder(state: FolderState, values: dict[str, Any], resumes
             UsageError,
             "--class_weights: a number has",
         ),
-        (EMPTY, {"task": "regression", "shots": 5}, UsageError, "--shots 5: a number has no classes"),
+        (EMPTY, {"task": "regression", "shots": 5}, UsageError, "--shots 5: --task regression has no classes"),
         (EMPTY, {"task": "regression", "focal_gamma": 2.0}, UsageError, "--focal_gamma"),
         (EMPTY, {"task": "regression", "label_smoothing_factor": 0.1}, UsageError, "--label_smoothing_factor"),
         (EMPTY, {"task": "regression", "calibrate": True}, UsageError, "a number has no probability to calibrate"),

@@ -137,7 +137,7 @@ def test_a_tracker_that_fails_later_does_not_stop_training(tmp_path: Path, caplo
         tracker.on_log(*told(tmp_path), logs={"loss": 1.0})
     assert callback.calls == ["failed"]
     (line,) = caplog.messages
-    assert line.startswith("--report_to mlflow: mlflow failed (no route to host), so it gets no further figures")
+    assert line.startswith("--report_to mlflow: mlflow failed (no route to host), so it gets no further metrics")
 
 
 @pytest.mark.parametrize(("stopped", "ended"), [(True, ["ended"]), (False, [])])

@@ -28,7 +28,7 @@ class Evaluation:
     Attributes:
         folder: where metrics, predictions and report are.
         split: the split that was scored.
-        metrics: all figures.
+        metrics: all metrics of the split.
     """
 
     folder: Path

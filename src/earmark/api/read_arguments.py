@@ -138,7 +138,7 @@ def model_name(model: Any) -> str:
 
 
 def splits_and_settings(data: object, settings: Mapping[str, object]) -> tuple[Splits | None, dict[str, object]]:
-    """Return the splits of ``data`` if it is loaded clips, else ``None``, and the settings for it."""
+    """Return the splits of ``data`` if its clips are already loaded, else ``None``; and the settings for ``data``."""
     from earmark.api.clip_table import Clips
 
     if isinstance(data, Clips):

@@ -30,8 +30,8 @@ class SearchResult:
 
     Attributes:
         folder: the output folder.
-        trials: entries of ``search.json``: name (``trial``), ``state``, ``value``, ``values``, ``course`` (figures by
-            epoch) and ``why`` it failed.
+        trials: entries of ``search.json``: name (``trial``), ``state``, ``value``, ``values``, ``course`` (the metric
+            by epoch) and ``why`` (the reason if it failed).
         best_trial: name of the best trial; ``None`` if none was finished.
     """
 
@@ -41,7 +41,9 @@ class SearchResult:
 
     @property
     def best(self) -> Run:
-        """The run of the best trial. Its validation figure is the best of several, so evaluate it once on a test split.
+        """The run of the best trial.
+
+        Its validation metric is too optimistic, because it is the best of several: evaluate the run on a test split.
 
         Raises:
             ModelError: no trial was finished.

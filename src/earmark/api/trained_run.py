@@ -31,7 +31,7 @@ class Run:
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """Figures by split (``metrics.json``); for several runs, ``cross_validation.json``.
+        """Metrics by split (``metrics.json``); for several runs, the content of ``cross_validation.json``.
 
         Raises:
             DataError: the run is not finished.
@@ -46,7 +46,7 @@ class Run:
 
     @property
     def history(self) -> list[dict[str, Any]]:
-        """Training log: losses, learning rates and validation figures by step."""
+        """Training log: losses, learning rates and validation metrics by step."""
         return list(read_json(RunFolder(self.folder).history))
 
     @property
@@ -115,7 +115,7 @@ def metrics_table(metrics: Mapping[str, Any], caption: str) -> str:
 
 
 def runs_table(results: Mapping[str, Any], caption: str) -> str:
-    """Return the figures of ``cross_validation.json`` as an HTML table: the means, then each finished run."""
+    """Return the metrics of ``cross_validation.json`` as an HTML table: the means, then each finished run."""
     spread = results["mean_and_deviation"]
     rows = [[name, "", "", *(of[name] for of in spread.values())] for name in ("mean", "deviation")]
     rows += [[run["run"], run["split"], run["num_clips"], *(run[name] for name in spread)] for run in results["runs"]]

@@ -42,17 +42,17 @@ def train(
 
     Args:
         data: folder of recordings, manifest (.csv, .tsv, .jsonl, .parquet), list of these, or clips of
-            :func:`earmark.load_clips`; ``None`` if ``data_dir``, ``train_file`` or ``dataset_name`` name them.
+            :func:`earmark.load_clips`; ``None`` if ``data_dir``, ``train_file`` or ``dataset_name`` names the data.
         model: model folder, name on the hub (``org/name``), or model type such as ``tc_resnet`` for random weights;
             also a run or a classifier to start from.
         output_dir: run folder to write.
-        callbacks: Transformers' ``TrainerCallback``, objects or classes.
+        callbacks: instances or subclasses of Transformers' ``TrainerCallback``.
         metrics: functions to compute in addition to the built-in metrics, or functions by name. The names of their
             parameters select the arguments: ``predictions`` or ``y_pred``, ``references`` or ``y_true``, ``logits``,
-            ``probabilities`` or ``y_score``. ``metric_for_best_model`` can name them.
+            ``probabilities`` or ``y_score``. ``metric_for_best_model`` can name one of these metrics.
         augmentations: functions that change the samples of training clips: ``f(samples, sampling_rate, rng)`` with
-            float32 (T,) samples; the last two parameters are optional. The numbers of ``rng`` depend only on seed,
-            epoch and clip.
+            float32 (T,) samples; the last two parameters are optional. The random numbers of ``rng`` depend only on
+            seed, epoch and clip.
         **settings: every flag of ``earmark train``, without the dashes.
 
     Returns:
@@ -85,7 +85,7 @@ def train(
     from earmark.train.protocol import run_protocol
     from earmark.train.train_model import train as train_one
 
-    # each seed draws clips of its own from background recordings, so several runs load theirs themselves
+    # each seed cuts different clips from the background recordings, so each of several runs loads its own clips
     custom = CustomParts.of(callbacks, functions, augmentations, loaded if several else clips)
     train_all = run_protocol if several else train_one
     try:

@@ -153,9 +153,9 @@ class AugmentedClips(TrainingClips):
 
         Returns:
             The entries of :meth:`TrainingClips.__getitems__`, with ``samples`` in float32. Mixup adds
-            ``partner_samples`` float32 (P, W), ``partners`` int64 (P,), the clips of the batch to mix them into, and
-            for each clip of the batch ``partner_labels`` int64 (B,) and ``own_weights`` float32 (B,). SpecAugment
-            adds ``hidden`` float32 (B, 4, 2), see :class:`Draw`.
+            ``partner_samples`` float32 (P, W), and the positions in the batch of the clips to mix them into,
+            ``partners`` int64 (P,); and for each clip of the batch ``partner_labels`` int64 (B,) and ``own_weights``
+            float32 (B,). SpecAugment adds ``hidden`` float32 (B, 4, 2), see :class:`Draw`.
         """
         rows, labels = rows_and_labels(indices, self.labels)
         before = np.asarray(indices) // (2 * len(self))
@@ -190,7 +190,7 @@ class AugmentedClips(TrainingClips):
         return round(one.shift * min(self.settings.shift_s * self.sampling_rate_hz, count / 4))
 
     def _counts(self, rows: np.ndarray, speeds: np.ndarray) -> np.ndarray:
-        """Return how many samples to read of clips (B,) for ``speeds``, int64 (B,), to fill the model's length."""
+        """Return how many samples of clips (B,) to read, int64 (B,): at most what fills the model at ``speeds``."""
         most = np.ceil(self.max_samples * speeds).astype(np.int64)
         return np.minimum(self.waveforms.num_samples[rows], most)
 
@@ -259,7 +259,7 @@ class AugmentedClips(TrainingClips):
         if noisy is None and not self._told_of_silence:
             self._told_of_silence.fill_(True)
             logger.warning(
-                "noise: a clip or its part of the noise is digital silence, so it has no SNR and gets no noise"
+                "noise: a clip or the noise for it is digital silence, so no SNR is defined and the clip gets no noise"
             )
         return samples if noisy is None else noisy
 

@@ -13,9 +13,9 @@ from earmark.batch.buckets import BucketSampler
 class BalancedSampler(BucketSampler):
     """A :class:`BucketSampler` that draws N rows per epoch, the same number of each class.
 
-    In an epoch, clips of a small class are drawn several times, and only some clips of a large class are drawn. Over
-    several epochs, all clips are drawn. Within an epoch, no clip repeats before all others of its class were drawn as
-    often. If N is not divisible by the number of classes, other classes get the extra rows in each epoch.
+    In an epoch, clips of a small class are drawn several times, and only a random part of a large class is drawn. The
+    clips of one class are drawn equally often, or once more. If N is not divisible by the number of classes, random
+    classes get one more row, and these classes change from epoch to epoch.
 
     The k-th repetition of a row is given as ``2 * N * k + row``, so that augmentation can change it differently; see
     :func:`earmark.batch.dataset.rows_and_labels`.

@@ -50,7 +50,7 @@ def bucket_edges(num_samples: np.ndarray, waste: float) -> np.ndarray:
 
 
 def _candidates(num_samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return possible edges, int64 (Q,), all lengths or 256 quantiles, and the number of clips up to each, (Q,)."""
+    """Return possible edges, all lengths or 256 quantiles, int64 (Q,), and the number of clips in each bucket, (Q,)."""
     lengths = np.unique(num_samples)
     if len(lengths) > _CANDIDATES:
         lengths = np.unique(np.quantile(num_samples, np.linspace(0, 1, _CANDIDATES + 1)[1:], method="higher"))
@@ -78,7 +78,7 @@ class BucketSampler(Sampler[int]):
         num_samples: clip lengths, int (N,).
         edges: bucket edges; a clip longer than the last edge is put into the last bucket.
         step_size: clips in one optimizer step, over all processes and accumulated batches.
-        share_size: clips in one batch of every process together; must divide ``step_size``. 1 for one process.
+        share_size: clips in one batch of all processes together; must divide ``step_size``; 1 for a single process.
         seed: seed of the order.
         drop_last: do not fill up the last step, because the data loader drops incomplete batches.
     """

@@ -69,7 +69,7 @@ class SampleFunction:
                 NumPy and torch, which are restored afterwards.
 
         Raises:
-            UsageError: the function fails, or returns something else than T finite numbers.
+            UsageError: the function fails, or returns anything other than T finite numbers.
         """
         arguments: dict[str, Any] = {self.rate_name: sampling_rate_hz} if self.rate_name else {}
         try:

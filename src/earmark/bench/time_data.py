@@ -26,7 +26,7 @@ from earmark.clips.targets import table_targets
 from earmark.settings.bench_flags import BenchOptions
 from earmark.store.decoding import DecodedWaveforms
 
-_LEAST_S = 1.0  # shortest time to measure each of them
+_LEAST_S = 1.0  # shortest time to measure each way to make batches
 _WARM_UP_BATCHES = 8
 
 

@@ -29,7 +29,7 @@ _MOST_TIME_TO_SAVE_S = 300
 
 
 class ProcessKilledError(EarmarkError):
-    """A signal ended a rank, which could not report anything."""
+    """A signal ended a rank before it could report anything."""
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
@@ -67,7 +67,8 @@ def launch(words: Sequence[str], num_processes: int) -> int:
         num_processes: number of processes.
 
     Returns:
-        0, or the exit code of the process that failed first or that a signal ended.
+        0, or the exit code of the process that failed first. If a signal ended this process: the exit code that a rank
+        recorded, or 128 plus the number of the signal.
 
     Raises:
         ProcessKilledError: a process was killed by a signal.
@@ -115,7 +116,8 @@ def _environment(num_processes: int) -> Iterator[None]:
 
 def _exit_code(failures: Mapping[int, Any], num_processes: int) -> int:
     """Return the exit code of the rank that failed first, according to torch's records."""
-    # torch's launcher ends the other ranks with SIGTERM. Its times are whole seconds, so these ranks are sorted last.
+    # torch's launcher ends the other ranks with SIGTERM. Its times are whole seconds and do not tell which rank failed
+    # first, so ranks that SIGTERM ended are sorted last.
     by_time = sorted(failures, key=lambda rank: (failures[rank].exitcode == -signal.SIGTERM, failures[rank].timestamp))
     failure = failures[by_time[0]]
     if failure.exitcode >= 0:

@@ -38,7 +38,7 @@ class CalibrateOutcome:
     Attributes:
         path: path of ``decision.json``.
         decision: fitted temperature and thresholds.
-        figures: their quality, measured by cross-fitting.
+        figures: metrics of the decision, measured by cross-fitting.
         summary: text to print.
     """
 

@@ -53,7 +53,7 @@ class EvaluateOutcome:
 
     Attributes:
         folder: folder of the files.
-        metrics: all figures of the split.
+        metrics: all metrics of the split.
         summary: text to print, with the paths of the files.
     """
 
@@ -141,8 +141,8 @@ _Options = TypeVar("_Options", bound=EvaluateOptions)
 def for_task(options: _Options, audio: AudioModel | ExportedModel) -> _Options:
     """Return the settings with the task of the model, by which the labels of the recordings are read.
 
-    Unless a column is named, numbers are read from the column that the model learned them from, and labels from the
-    column ``label`` if training was asked for it.
+    If the user names no column, numbers are read from the column that the model was trained on. If the training command
+    named the default column ``label``, the evaluation treats that column as named by its user.
     """
     task, name = audio.task, "label_column_name"
     changes: dict[str, Any] = {"task": task.name}
@@ -208,7 +208,7 @@ def _write(
     fitted_on = None if judged.decision.is_plain else judged.decision.fitted.get("recordings")
     if fitted_on == fingerprint(judged.table):
         warnings.append(
-            "temperature and thresholds were fitted on these clips, so figures that use them are slightly too good"
+            "temperature and thresholds were fitted on these clips, so metrics that use them are slightly too good"
         )
     lines += [f"warning: {line}" for line in warnings]
     lines += ["", markdown([row]), "", f"metrics      {folder.metrics}"]
@@ -221,10 +221,10 @@ def _write(
 
 
 def _write_example_results(folder: RunFolder, judged: Judged, options: EvaluateOptions) -> None:
-    """Write the result files of Transformers' example with the figures of the evaluated split.
+    """Write the result files of Transformers' example with the metrics of the evaluated split.
 
     If ``--output_dir`` names the run of the model, as in two commands with ``--do_train`` and ``--do_eval``, write the
-    validation figures there as well, because scripts read them there.
+    validation metrics there as well, because scripts read them there.
     """
     results = eval_results(judged, clips_a_batch=options.per_device_eval_batch_size)
     write_eval_results(folder, results)
@@ -251,7 +251,7 @@ def _facts(
 
 
 def _row(judged: Judged, architecture: str, options: EvaluateOptions, device_name: str) -> ResultsRow:
-    """Return the results row of the model's run, or a new row, with the figures of this evaluation."""
+    """Return the results row of the model's run, or a new row, with the metrics of this evaluation."""
     model = Path(str(options.model_name_or_path)).expanduser()
     trained = load_row(model) if RunFolder(model).results_row.is_file() else None
     return ResultsRow(

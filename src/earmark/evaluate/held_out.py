@@ -1,8 +1,8 @@
 """Find the clips that a run held out, by content in the run's ``splits.csv``.
 
-Splits in the data (a validation folder, ``--eval_file``, a named fold) are used unchanged, and scoring counts training
-clips in them. A split that earmark made for training is not drawn again: the clips are looked up in the record by their
-content, even if their files were renamed.
+Splits in the data (a validation folder, ``--eval_file``, a named fold) are used unchanged, and the evaluation reports
+how many of their clips the model was trained on. A split that earmark made for training is not drawn again: its clips
+are found by their content, even if their files were renamed.
 """
 
 from __future__ import annotations
@@ -233,7 +233,7 @@ def _as_trained(options: _Options, names: tuple[str, ...]) -> _Options:
 
 
 def _with_store_of_run(options: _Options) -> _Options:
-    """Return the settings with the run's folder of waveform stores, if it still exists: it has decoded the clips."""
+    """Return the settings with the run's folder of waveform stores, which has the decoded clips, if it still exists."""
     store_dir = read_split_settings(options.model_name_or_path).get("store_dir")
     if options.store_dir is None and store_dir and Path(store_dir).is_dir():
         return dataclasses.replace(options, store_dir=store_dir)

@@ -1,4 +1,4 @@
-"""Remove background clips of recordings that the run trained on from an evaluation, and warn about lost classes."""
+"""Leave out background clips whose recordings the run trained on, and warn about classes that an evaluation loses."""
 
 from __future__ import annotations
 

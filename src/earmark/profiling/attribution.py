@@ -2,8 +2,9 @@
 
 Modules of the model and other pieces of a step run inside named ranges (:mod:`earmark.profiling.part_ranges`). An
 operator belongs to the range around it. Between modules, it belongs to the module before it. Backward operators run
-outside the ranges: each node of autograd has a number, which the operator that made the node has, too, so its time
-belongs to the same part. Norms, activations and attention are also known by the names of their operators.
+outside the ranges, but each node of autograd has the number of the forward operator that made it, so a backward
+operator belongs to the same part as that operator. Norms, activations and attention are also known by the names of
+their operators.
 
 On a CPU, the time of an operator is its own, without the operators that it calls. On an accelerator, it is the time of
 the kernels that it starts.
@@ -132,7 +133,7 @@ def _thread_order(event: TraceEvent) -> tuple[str, float, float]:
 
 @dataclass
 class _Frame:
-    """An event that is open, and what is known of it."""
+    """An event that has begun and not ended, and what is known about it."""
 
     event: TraceEvent
     part: StepPart | None
@@ -144,11 +145,11 @@ class _Frame:
 
 @dataclass
 class _Walk:
-    """Walks through the events of each thread, in the order of their start, with a stack of those that are open."""
+    """Walks through the events of each thread in the order of their start; a stack holds those that have not ended."""
 
     start_us: float
     end_us: float
-    total_us: float  # without the time that the profiler takes between two steps, nor pauses
+    total_us: float  # without pauses, and without the time that the profiler takes between two steps
     host_us: Times = field(default_factory=lambda: defaultdict(float))
     flop: Times = field(default_factory=lambda: defaultdict(float))
     flop_by_dtype: dict[str, float] = field(default_factory=lambda: defaultdict(float))
@@ -180,7 +181,7 @@ class _Walk:
             if flop:
                 is_product = True
                 self.flop[part or StepPart.OTHER] += flop
-                if part != StepPart.FRONTEND:  # it computes in float32 beside a model in half precision
+                if part != StepPart.FRONTEND:  # the frontend computes in float32, even if the model does not
                     self.flop_by_dtype[event.dtype] += flop
                 self.product_us += event.duration_us
         if event.sequence is not None and not event.is_backward and part is not None:
@@ -199,7 +200,7 @@ class _Walk:
             self.last = frame.part
 
     def _part(self, event: TraceEvent, stack: Sequence[_Frame]) -> tuple[StepPart | None, bool]:
-        """Return the part of an event, ``None`` for a range around several, and whether it is a range."""
+        """Return the part of an event (``None`` for a range around several parts), and whether it is a range."""
         name, above = event.name, stack[-1] if stack else None
         if name == MODEL:
             if not any(frame.event.name == MODEL for frame in stack):

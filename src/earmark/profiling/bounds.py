@@ -17,7 +17,7 @@ _MOVES_MEMORY = (StepPart.NORMS, StepPart.ACTIVATIONS, StepPart.CASTS)
 
 @dataclass(frozen=True)
 class Advice:
-    """Flags to name in the advice, of the command that was profiled.
+    """Flags of the profiled command, to name in the advice.
 
     Attributes:
         workers: flag for the number of processes or threads that prepare data; empty without one.
@@ -39,7 +39,7 @@ class Peak:
     Attributes:
         flop_per_second: operations per second.
         dtype: ``fp32``, ``bf16`` or ``fp16``.
-        source: where the figure comes from.
+        source: where the number comes from.
     """
 
     flop_per_second: float

@@ -9,8 +9,8 @@ import math
 from collections.abc import Callable, Sequence
 
 Shape = Sequence[int]
-Shapes = Sequence[Shape]  # of each argument; empty for one that is no tensor
-Values = Sequence[str]  # of each argument that is no tensor, as text
+Shapes = Sequence[Shape]  # shape of each argument; empty for an argument that is not a tensor
+Values = Sequence[str]  # value of each argument that is not a tensor, as text
 
 
 def operations(name: str, shapes: Shapes, values: Values = ()) -> int:
@@ -33,8 +33,8 @@ def operations(name: str, shapes: Shapes, values: Values = ()) -> int:
 def convolution_gradients(grad: Shape, inputs: Shape, weight: Shape, *, transposed: bool, num_gradients: int) -> int:
     """Count the operations of a convolution's gradients, each of which takes as many as the forward pass.
 
-    PyTorch's formula ignores groups in the gradient of the weights. For wav2vec2's positional convolution, a fifth of
-    the whole step, it counts 16 times too many.
+    PyTorch's formula ignores groups in the gradient of the weights. For wav2vec2's positional convolution, it
+    counts 16 times too many.
 
     Args:
         grad: shape of the output's gradient, (B, channels, ...).

@@ -50,9 +50,9 @@ class ProfileRequest:
     Attributes:
         steps: number of steps to profile.
         warm_up: number of steps before those.
-        step: one of them in words: ``training step``.
+        step: noun for a step: ``training step``.
         folder: folder for the files.
-        advice: flags of the command to name in advice.
+        advice: flags of the profiled command, for the advice.
     """
 
     steps: int
@@ -84,7 +84,7 @@ class ProfileSession:
         self.report: ProfileReport | None = None
         self._device = device
         self._done = 0
-        self._began = self._ended = (0.0, 0.0)  # seconds of the clock, and of the main thread on a core
+        self._began = self._ended = (0.0, 0.0)  # wall-clock time, and CPU time of the main thread, in seconds
         module, activities = find_profiler(device)
         os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # torch 2.13 logs lines of its own
         with os_errors_as(OutputError, f"{request.folder}: the folder for the profile cannot be made"):
@@ -185,6 +185,6 @@ class ProfileSession:
         name, dtype = _DTYPES[profile.dtype]
         try:
             return Peak(matmul_peak(self._device, dtype), name, _MEASURED)
-        except RuntimeError as exc:  # such as torch.OutOfMemoryError next to the model of the run
+        except RuntimeError as exc:  # such as torch.OutOfMemoryError, because the model of the run is still loaded
             logger.warning("--profile: the peak of the device could not be measured (%s)", first_line(exc))
             return None

@@ -49,7 +49,7 @@ def profiled_scoring(scorer: TorchScorer, steps: int, folder: Path, *, workers: 
 
 
 class _Calls:
-    """Replaces the functions of a scorer: ends a step with each batch, and marks the time between chunks as waiting."""
+    """Wraps the methods of a scorer: each batch ends a step, and time outside sessions counts as waiting for data."""
 
     def __init__(self, scorer: TorchScorer, session: ProfileSession) -> None:
         self._scorer = cast(Any, scorer)

@@ -24,7 +24,7 @@ class TraceEvent:
         thread: the thread, or ``None`` on the device.
         id: identifies an operator; ``None`` if nothing refers to it.
         launched_by: the :attr:`id` of the operator that started a kernel.
-        sequence: on the host, number of the node of autograd that the operator made, or belongs to; ``None`` without.
+        sequence: on the host, number of the autograd node that the operator made or belongs to; ``None`` without one.
         is_backward: whether it runs a node of autograd, instead of making one.
         shapes: shapes of the arguments of an operator; see :func:`earmark.profiling.operations.operations`.
         values: its other arguments.
@@ -98,7 +98,7 @@ def _on_host(entry: Mapping[str, Any], args: Mapping[str, Any], identity: Hashab
 
 
 def _npu_launches(entries: Sequence[Mapping[str, Any]]) -> dict[Hashable, Hashable]:
-    """Return the place of the operator that started a kernel, by the place of the kernel."""
+    """Return the place of the operator that started each kernel, by the place of the kernel."""
     flows = [entry for entry in entries if entry.get("cat") == _NPU_FLOW]
     starts = {entry["id"]: _place(entry) for entry in flows if entry["ph"] == "s"}
     return {_place(entry): starts[entry["id"]] for entry in flows if entry["ph"] == "f" and entry["id"] in starts}

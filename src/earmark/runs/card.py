@@ -28,13 +28,13 @@ class CardFacts:
         labels: class names.
         sampling_rate_hz: sampling rate of the model.
         max_length_s: longest input of the model, in seconds.
-        splits: figures of each scored split, by its name.
+        splits: metrics of each scored split, by its name.
         training: the most important settings, by name.
         environment: package versions and device, by name.
         decision: lines about fitted temperature and thresholds, and their quality; empty if nothing was fitted.
         rejects: label that the model gives if it is not sure; ``None`` if it always predicts a class.
         task: task of the model.
-        imported_first: module to import before plain Transformers knows the architecture.
+        imported_first: module that registers the architecture with plain Transformers when it is imported.
     """
 
     name: str

@@ -1,6 +1,6 @@
 """Write the result files of Transformers' examples, such as ``eval_results.json``, for scripts that read them.
 
-Names, keys and layout are the same as in ``Trainer.save_metrics`` and ``Trainer.save_state``. The figures come from
+Names, keys and layout are the same as in ``Trainer.save_metrics`` and ``Trainer.save_state``. The metrics come from
 ``metrics.json``, so nothing is scored twice.
 """
 
@@ -40,7 +40,7 @@ def speed(prefix: str, seconds: float, *, samples: float, steps: float) -> dict[
 
 
 def scalars(figures: Figures) -> dict[str, float]:
-    """Return the figures of ``metrics.json`` that are single numbers."""
+    """Return the metrics of ``metrics.json`` that are single numbers."""
     return {name: value for name, value in figures.to_dict().items() if isinstance(value, (int, float))}
 
 

@@ -64,7 +64,7 @@ class RunFolder:
 
     @property
     def metrics(self) -> Path:
-        """All figures: ``train``, ``validation``, ``test``."""
+        """All metrics by split: ``train``, ``validation``, ``test``."""
         return self.path / "metrics.json"
 
     @property
@@ -79,7 +79,7 @@ class RunFolder:
 
     @property
     def splits(self) -> Path:
-        """Contents of the clips in each split; see :mod:`earmark.runs.split_record`."""
+        """Content hashes of the clips in each split; see :mod:`earmark.runs.split_record`."""
         return self.path / "splits.csv"
 
     @property
@@ -94,12 +94,12 @@ class RunFolder:
 
     @property
     def history(self) -> Path:
-        """Training log: losses, learning rates and validation figures by step."""
+        """Training log: losses, learning rates and validation metrics by step."""
         return self.path / "history.json"
 
     @property
     def report(self) -> Path:
-        """Page with figures and audio examples."""
+        """Page with metrics, charts and audio examples."""
         return self.path / "report.html"
 
     @property
@@ -109,22 +109,22 @@ class RunFolder:
 
     @property
     def cross_validation(self) -> Path:
-        """Figures of all runs of a cross-validation or of several seeds, in the folder that contains the runs."""
+        """Metrics of all runs of a cross-validation or of several seeds, in the folder that contains the runs."""
         return self.path / "cross_validation.json"
 
     @property
     def all_results(self) -> Path:
-        """Training and validation figures under Transformers' names; see :mod:`earmark.runs.example_results`."""
+        """Training and validation metrics under Transformers' names; see :mod:`earmark.runs.example_results`."""
         return self.path / "all_results.json"
 
     @property
     def train_results(self) -> Path:
-        """Training figures of :attr:`all_results`."""
+        """Training metrics of :attr:`all_results`."""
         return self.path / "train_results.json"
 
     @property
     def eval_results(self) -> Path:
-        """Validation figures of :attr:`all_results`; only for a run with ``do_eval``."""
+        """Validation metrics of :attr:`all_results`; only for a run with ``do_eval``."""
         return self.path / "eval_results.json"
 
     @property

@@ -35,10 +35,10 @@ class Judged:
         logits: float32 (N, C).
         labels: class names.
         metrics: all figures.
-        extra: figures of a local metric folder, by name.
-        custom: figures of metric functions, by name.
+        extra: metrics of a local metric folder, by name.
+        custom: metrics of metric functions, by name.
         decision: fitted temperature and thresholds; the temperature is already applied to the logits.
-        decided: figures of the predictions after thresholds, or empty; see
+        decided: metrics of the predictions after thresholds, or empty; see
             :meth:`earmark.tasks.task.Task.decision_figures`.
         task: task of the model.
         trained_on: which clips the model was trained on, bool (N,); ``None`` if that is unknown.
@@ -60,11 +60,11 @@ class Judged:
 
     @property
     def units(self) -> Units:
-        """Units that the confidence intervals are over: groups or clips."""
+        """Units that the bootstrap draws for the confidence intervals: groups or clips."""
         return Units.of([clip.group for clip in self.table])
 
     def to_dict(self) -> dict[str, object]:
-        """Return all figures for ``metrics.json``."""
+        """Return all metrics for ``metrics.json``."""
         decided = {"decision": {"temperature": self.decision.temperature, **self.decided}} if self.decided else {}
         trained_on = {} if self.trained_on is None else {"clips_trained_on": int(self.trained_on.sum())}
         extra = {"metric_folder": self.extra} if self.extra else {}
@@ -72,12 +72,12 @@ class Judged:
         return {**self.metrics.to_dict(), **decided, **extra, **trained_on}
 
     def warnings(self) -> list[str]:
-        """Return warnings about reasons why these figures are wrong."""
+        """Return the warning that the model was trained on some of the clips, if it was."""
         trained_on = "" if self.trained_on is None else how_many_trained_on(self.trained_on)
         return [trained_on] if trained_on else []
 
     def summary_lines(self) -> list[str]:
-        """Return lines with the most important figures."""
+        """Return lines with the most important metrics."""
         extra = {"metric folder": self.extra, "custom metrics": self.custom}
         decided = summary_line(self.decision, self.decided) if self.decided else ""
         lines = [*self.metrics.summary_lines(), f"decision: {decided}" if decided else ""]

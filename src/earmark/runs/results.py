@@ -41,11 +41,11 @@ class ResultsRow:
         recipe: configuration file, or the folder of the run.
         device: name and number of devices.
         samples_per_second: clips trained per second over all devices, without evaluation; ``None`` if there were none.
-        value: headline figure on ``split``: accuracy, mean average precision or mean absolute error; ``None`` if there
+        value: headline metric on ``split``: accuracy, mean average precision or mean absolute error; ``None`` if there
             were no clips to evaluate on.
-        baseline: figure of a constant prediction; for accuracy, the majority-class rate of ``split``.
+        baseline: the same metric of a constant prediction; for accuracy, the majority-class rate of ``split``.
         split: ``test`` if the data has a test split, else ``validation``, or ``none``.
-        metric: name of the headline figure.
+        metric: name of the headline metric.
     """
 
     architecture: str
@@ -63,7 +63,7 @@ class ResultsRow:
         write_json(folder.results_row, asdict(self))
 
     def cells(self, *, named: bool = False) -> tuple[str, ...]:
-        """Return the row as text in the order of the headings; ``named`` adds the name of the figure."""
+        """Return the row as text in the order of the headings; ``named`` adds the name of the metric."""
         speed = "" if self.samples_per_second is None else f"{self.samples_per_second:,.1f}"
         value, baseline = ("" if figure is None else f"{figure:.4f}" for figure in (self.value, self.baseline))
         if named and value:

@@ -40,7 +40,7 @@ class SplitRecord:
 
     Attributes:
         path: file of the record.
-        contents: contents of the clips by split, uint64 (N,); equal clips occur several times.
+        contents: content hashes of the clips by split, uint64 (N,); equal clips occur several times.
     """
 
     path: Path

@@ -9,7 +9,8 @@ from earmark.runs.folder import RunFolder, run_folders
 from earmark.settings.config_files import GIVEN, save_config, saved_config
 from earmark.settings.data_flags import BACKGROUND_CUTS
 
-# Settings that determine how clips are cut from noise. The user of `earmark evaluate` names the noise recordings.
+# Settings that determine how clips are cut from noise. The noise recordings themselves are not among these settings,
+# because the user of `earmark evaluate` names them.
 CUT_SETTINGS = ("silence_percentage", "max_length_seconds", *BACKGROUND_CUTS)
 _EXPORTED = ("seed", "validation_fraction", "on_bad_audio", GIVEN, *CUT_SETTINGS)
 

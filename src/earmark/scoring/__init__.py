@@ -1,1 +1,1 @@
-"""Score waveforms with a model, and compute figures from logits."""
+"""Score waveforms with a model, and compute metrics from logits."""

@@ -33,7 +33,7 @@ class Fitted:
 
     Attributes:
         decision: the decision. ``notes`` in its ``fitted`` list the targets that could not be reached.
-        figures: cross-fitted figures: each half of the clips is evaluated with a decision fitted on the other half.
+        figures: cross-fitted metrics: each half of the clips is evaluated with a decision fitted on the other half.
     """
 
     decision: Decision
@@ -91,8 +91,8 @@ def fit_decision(
 ) -> Fitted:
     """Fit the temperature and thresholds that the settings ask for.
 
-    The temperature minimises the loss, which does not always lower the calibration error. It stays 1 if cross-fitting
-    shows no lower calibration error, or if the best temperature is a limit of the search range.
+    The temperature minimises the loss, which does not always lower the calibration error. The temperature stays 1 if
+    cross-fitting shows no lower calibration error, or if the best temperature is a limit of the search range.
 
     Args:
         windows: uncalibrated logits of N clips.
@@ -103,10 +103,10 @@ def fit_decision(
         data: the clips; the decision saves a fingerprint of their recordings.
 
     Raises:
-        ModelError: logits that are NaN or infinite.
+        ModelError: logits are NaN or infinite.
     """
     check_finite(windows.logits, "windows of clips")
-    # a copy of training settings would check all of them again, so keep the decision settings only
+    # these may be all settings of a training run, which replace() would check again: keep only the decision settings
     settings = DecisionArguments(**{one.name: getattr(settings, one.name) for one in fields(DecisionArguments)})
     decision, notes = _fit(windows, targets, labels, settings)
     figures = _cross_fitted(windows, targets, labels, settings)
@@ -151,7 +151,7 @@ def _short_name(origin: str) -> str:
 
 
 def summary_line(decision: Decision, figures: dict[str, object]) -> str:
-    """Return the most important figures as one line of text."""
+    """Return the most important metrics as one line of text."""
     parts: list[str] = []
     if "micro_f1" in figures and decision.has_thresholds:
         parts.append(f"labels at their thresholds: {_precision_and_recall(figures, '')}")
@@ -201,7 +201,7 @@ def _fit(
 def _cross_fitted(
     windows: WindowLogits, targets: np.ndarray, labels: Sequence[str], settings: DecisionArguments
 ) -> dict[str, object]:
-    """Return cross-fitted figures, each half evaluated with a fit on the other half; empty below two clips."""
+    """Return cross-fitted metrics, each half evaluated with a fit on the other half; empty below two clips."""
     if len(targets) < 2:
         return {}
     task, before = windows.task, Decision(task=windows.task)
@@ -213,7 +213,7 @@ def _cross_fitted(
         decision, _ = _fit(windows.of(mine), targets[mine], labels, settings)
         probabilities[others] = windows.of(others).probabilities(decision.temperature)
         predictions[others] = task.decided(probabilities[others], labels, decision)
-    # the figures depend on the reject label and on whether there are thresholds, not on their values
+    # the metrics depend on the reject label and on whether there are thresholds, not on their values
     name = settings.reject_class or DEFAULT_REJECT_LABEL
     named = Decision(reject_label=name, reject_threshold=0.0 if settings.fits_thresholds else None, task=task)
     return {

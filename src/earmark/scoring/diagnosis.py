@@ -50,7 +50,7 @@ def diagnose(metrics: Figures, schedule: Schedule | None = None) -> list[str]:
     """Return sentences about a result that is not clearly better than its baseline; none if it is.
 
     Args:
-        metrics: figures of a split.
+        metrics: metrics of a split.
         schedule: facts about the training run; ``None`` if they are unknown.
     """
     finding = metrics.finding()

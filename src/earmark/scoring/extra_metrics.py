@@ -55,7 +55,7 @@ class ExtraMetrics:
     def of_folder(
         self, task: Task, logits: np.ndarray, targets: np.ndarray, thresholds: np.ndarray | float | None = None
     ) -> dict[str, float]:
-        """Return the figures of the folder, by name; none without a folder.
+        """Return the metrics of the folder, by name; none without a folder.
 
         Raises:
             UsageError: the metric fails.
@@ -67,7 +67,7 @@ class ExtraMetrics:
     def of_functions(
         self, task: Task, logits: np.ndarray, targets: np.ndarray, thresholds: np.ndarray | float | None = None
     ) -> dict[str, float]:
-        """Return the figures of the functions, by name.
+        """Return the metrics of the functions, by name.
 
         Args:
             task: the task of the model.

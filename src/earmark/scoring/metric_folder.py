@@ -23,7 +23,7 @@ def run_metric_folder(folder: str, predictions: np.ndarray, references: np.ndarr
         references: class indices int (N,).
 
     Returns:
-        The metric's scalar figures, by name.
+        The scalar values of the metric, by name.
 
     Raises:
         UsageError: the script does not exist, or the metric failed.

@@ -98,8 +98,8 @@ class TorchScorer:
 def fast_dtype(scorer: TorchScorer) -> torch.dtype | None:
     """Return bfloat16 if the device multiplies it faster than float32 and computes the model correctly in it.
 
-    The model computes a second of generated noise in both. If they differ too much, or the device lacks an operator in
-    bfloat16, a warning is logged. The first real clip is compared as well, when it is scored.
+    The model scores a second of generated noise in both types. If the results differ too much, or the device lacks an
+    operator in bfloat16, a warning is logged. The first real clip is compared as well, when it is scored.
 
     Args:
         scorer: scorer of a model with float32 weights, which stay unchanged.

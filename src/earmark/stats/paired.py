@@ -24,14 +24,14 @@ _AT_ONCE = 1 << 22  # numbers in memory at a time
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure, or the difference of two, with its 95 % interval; ``None`` if it is unknown or slow to compute."""
+    """A metric, or a difference of two metrics, with a 95 % interval; ``None`` if it is unknown or slow to compute."""
 
     value: float
     interval: Interval | None
 
     @property
     def is_certain(self) -> bool:
-        """Whether the interval does not contain 0, so that a difference is significant."""
+        """Whether the interval excludes 0, so that a difference is significant."""
         return self.interval is not None and not self.interval.low <= 0 <= self.interval.high
 
 
@@ -46,7 +46,7 @@ class Paired:
         second_is_better: direction of the difference that ``p`` tests.
         p: p value of McNemar's exact test, or for a regression of Wilcoxon's signed-rank test of the absolute errors;
             over groups, of :func:`sign_flip`.
-        differences: figures of the second model minus figures of the first, by name.
+        differences: metrics of the second model minus metrics of the first, by name.
         of_labels: these differences for each of C labels; ``None`` for a label without clips.
     """
 
@@ -63,9 +63,9 @@ class Compared:
     """Models that were scored on the same clips.
 
     Attributes:
-        figures: figures of each model, by name.
+        figures: metrics of each model, by name.
         pairs: comparison of each other model with the first.
-        of_labels: figures of classes or labels for each model, by name, float (C,); NaN for a label without clips.
+        of_labels: metrics of classes or labels for each model, by name, float (C,); NaN for a label without clips.
     """
 
     figures: list[dict[str, Estimate]]
@@ -74,7 +74,7 @@ class Compared:
 
 
 def estimate(value: np.ndarray | float, drawn: np.ndarray | None) -> Estimate:
-    """Return a figure with its interval from R bootstrap values, float (R,), if they are given."""
+    """Return a metric with its interval from R bootstrap values, float (R,), if they are given."""
     return Estimate(float(value), None if drawn is None else percentile_interval(drawn))
 
 
@@ -103,7 +103,7 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> tuple[int, int, float]:
 def sign_flip(differences: np.ndarray, units: Units) -> float:
     """Return the p value of a sign-flip test: how often a sum of N differences is this far from 0 by chance.
 
-    If both models were equally good, the sum of each group's differences could as well have the other sign. p is the
+    If both models were equally good, the sum of each group's differences could just as well be negated. p is the
     fraction of all combinations of signs whose sum is at least as far from 0 as the observed one (Fisher 1935, "The
     Design of Experiments", section 21; flips of whole blocks: Winkler et al. 2015, "Multi-level block permutation",
     NeuroImage 123). If more than 20 groups differ, 9,999 random combinations and the observed one are used (Phipson and

@@ -1,4 +1,4 @@
-"""Compute confidence intervals of figures with the bootstrap, and calibration errors of probabilities.
+"""Compute confidence intervals of metrics with the bootstrap, and calibration errors of probabilities.
 
 Shapes: N clips, C classes, B bins, K non-empty cells of a confusion matrix.
 """
@@ -81,7 +81,7 @@ class Units:
             yield times if self.group_ids is None else times[:, self.group_ids]
 
     def draws_of_cells(self, cells: np.ndarray, num_cells: int, sets: int) -> np.ndarray:
-        """Return how many clips of each cell each set has, float64 (R, K); ``cells`` int (N,) is 0 to K - 1."""
+        """Return the number of clips of each cell in each set, float64 (R, K); ``cells`` int (N,) is 0 to K - 1."""
         rng = np.random.default_rng(0)
         if self.group_ids is None:  # the counts are multinomial, so they can be drawn directly
             counts = np.bincount(cells, minlength=num_cells)
@@ -102,7 +102,7 @@ def bootstrap_intervals(
 ) -> dict[str, Interval]:
     """Return bootstrap percentile intervals of accuracy and macro F1 over clips or groups (Efron 1979).
 
-    Both figures depend only on the confusion matrix. If all clips are right, or all are wrong, every bootstrap set is
+    Both metrics depend only on the confusion matrix. If all clips are right, or all are wrong, every bootstrap set is
     the same: the accuracy then has the interval of :func:`proportion_interval`, and macro F1 has none.
 
     Args:

@@ -100,7 +100,7 @@ def why_stopped_early(args: Any, state: TrainerState) -> str:
 def set_tensorboard_folder(trackers: Sequence[Tracker], folder: str | None) -> None:
     """Make the TensorBoard callback write its events to ``folder``.
 
-    Transformers reads this folder from an environment variable only, which would also hold for the next run.
+    Transformers reads this folder only from an environment variable, which would also apply to the next run.
 
     Args:
         trackers: the trackers of ``--report_to``, before training.

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def recomputes(args: Any) -> bool:
-    """Return whether the backward pass runs layers again, when the cast weights no longer exist."""
+    """Return whether the backward pass runs layers again, after the cast weights are gone."""
     return bool(getattr(args, "activation_checkpointing", None) or args.gradient_checkpointing)
 
 
@@ -23,8 +23,8 @@ def casts_weights(args: Any) -> bool:
 def set_attention(model: PreTrainedModel, args: Any) -> None:
     """Choose the attention implementation for training with cast weights.
 
-    On a CPU in bfloat16 the backward pass of torch's fused attention takes a fifth of a step, and a twentieth with
-    plain matrix products (Whisper-tiny at 1 s).
+    On a CPU in bfloat16, the backward pass of attention takes a fifth of a step with torch's fused kernel, and a
+    twentieth with plain matrix products (Whisper-tiny at 1 s).
 
     Args:
         model: classifier.

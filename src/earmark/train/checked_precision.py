@@ -1,4 +1,4 @@
-"""Check before the first training step that the device computes the model in half precision as in float32.
+"""Check before the first training step that the device computes the model correctly in half precision.
 
 The model computes one real batch of training clips in float32 on the CPU (if training runs on an accelerator), in
 float32 on the device, and in the training precision. :mod:`earmark.models.numerics` compares logits and loss and, for

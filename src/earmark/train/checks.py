@@ -68,7 +68,7 @@ def check_settings(plan: Plan, labels: Sequence[str], clips: int) -> None:
     batch = training.train_batch_size * training.world_size
     if training.dataloader_drop_last and clips < batch:
         raise UsageError(
-            f"--dataloader_drop_last leaves no batch, because {clips} training clips are fewer than a batch of "
+            f"--dataloader_drop_last leaves no batch, because {clips} training clips do not fill a batch of "
             f"{batch}. Lower --per_device_train_batch_size, or leave the flag out."
         )
 

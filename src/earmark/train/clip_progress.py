@@ -64,7 +64,7 @@ class ClipProgress(TrainerCallback):
         clock: the training clock.
 
     Attributes:
-        headline: headline figure of the last evaluation.
+        headline: headline metric of the last evaluation.
         began_at_step: steps done before this start; above 0 in a resumed run.
     """
 
@@ -127,7 +127,7 @@ class ClipProgress(TrainerCallback):
             self._note = f"epoch {state.epoch:.2f}, loss {float(logs['loss']):.3f}"
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Write the headline figure above the bar."""
+        """Write the headline metric above the bar."""
         head, metrics = self.headline, kwargs["metrics"]
         if self._bar is not None and head is not None and f"eval_{head.name}" in metrics:
             name = head.title.lower() if head.title.istitle() else head.title

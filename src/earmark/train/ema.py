@@ -190,5 +190,5 @@ class AveragedWeights(TrainerCallback):
 
 
 def average_fact(ema: float | None) -> Mapping[str, str]:
-    """Return the fact that must be equal in a checkpoint with averaged weights and the run that resumes from it."""
+    """Return the fact about ``--ema`` that a checkpoint and the run that resumes from it must share."""
     return {"average": "an average of the weights"} if ema else {}

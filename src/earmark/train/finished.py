@@ -65,7 +65,7 @@ class TrainingFigures:
 
     @classmethod
     def of(cls, training: FinishedTraining) -> TrainingFigures:
-        """Return the figures of a finished training run."""
+        """Return length and speed of a finished training run."""
         args, state, training_s = training.args, training.state, training.training_s
         clips = round((state.epoch or 0.0) * training.num_clips)
         best = state.best_model_checkpoint if args.load_best_model_at_end else None
@@ -87,7 +87,7 @@ class TrainingFigures:
 
 
 def keep_measured_speed(figures: TrainingFigures, folder: RunFolder) -> TrainingFigures:
-    """Return the figures with the time and speed of an earlier start, for a run with no step left to train."""
+    """Return ``figures`` with the time and speed of an earlier start, for a run with no step left to train."""
     if not folder.metrics.is_file():
         return figures
     earlier = read_json(folder.metrics).get("train", {})

@@ -324,7 +324,7 @@ def input_shape(model: PreTrainedModel, batch: Mapping[str, Any]) -> tuple[int, 
     """
     if model.main_input_name in batch:
         return tuple(batch[model.main_input_name].shape)
-    if "features" not in batch:  # with embeddings, no step computes the body
+    if "features" not in batch:  # with stored embeddings, training steps do not compute the body
         return (0,)
     clips, frames, _ = batch["features"].shape
     return clips, frames * model.config.inputs_to_logits_ratio

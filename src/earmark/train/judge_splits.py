@@ -24,7 +24,7 @@ _Scored = TypeVar("_Scored")
 def judge_splits(scorer: SplitScorer, prepared: PreparedData) -> dict[str, Judged]:
     """Score the validation and test clips, and fit a decision if the settings ask for it; all ranks have to call this.
 
-    The fitted decision is in ``scorer.audio.decision`` and in the figures; the logits of the model stay uncalibrated.
+    The fitted decision is in ``scorer.audio.decision`` and in the metrics; the logits of the model stay uncalibrated.
     """
     audio, settings, extra = scorer.audio, scorer.args, scorer.extra
     labels, task = audio.labels, audio.task

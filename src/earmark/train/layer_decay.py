@@ -67,7 +67,7 @@ def learning_rates(audio: AudioModel, args: Any) -> dict[str, float]:
 def give_rates(optimizer: Any, audio: AudioModel, args: Any) -> Any:
     """Split the parameter groups of an optimizer by the rates of :func:`learning_rates`, and return it.
 
-    The highest rate of the body comes first, because Trainer logs the rate of the first group.
+    The group with the rate of ``--learning_rate`` comes first, because Trainer logs the rate of the first group.
 
     Raises:
         UsageError: the optimizer has other weights than the model, because FSDP shards them.
@@ -82,7 +82,7 @@ def give_rates(optimizer: Any, audio: AudioModel, args: Any) -> Any:
                 "--layer_decay: --fsdp shards the weights, so layers cannot be distinguished. Keep one of the flags."
             )
         rates = {id(weight): rate_by_weight.get(id(weight), args.learning_rate) for weight in group["params"]}
-        # the rate of --learning_rate first, then the others from the highest to the lowest
+        # then the other rates, from the highest to the lowest
         order = sorted(set(rates.values()), key=lambda rate: (rate != args.learning_rate, -rate))
         members = [[weight for weight in group["params"] if rates[id(weight)] == rate] for rate in order]
         for i, (rate, weights) in enumerate(zip(order, members, strict=True)):

@@ -105,7 +105,7 @@ def _train(trainer: AudioTrainer, checkpoint: str | None) -> None:
     if trainer.stops_early:
         at = f"stopped by {trainer.signals.stopped} after step {state.global_step:,} of {state.max_steps:,}"
         if is_main_process() and not (output / f"checkpoint-{state.global_step}").is_dir():
-            raise OutputError(f"{at}, and no checkpoint was written. Run with --resume to continue from the last one.")
+            raise OutputError(f"{at}, and no checkpoint was written. Use --resume to continue from an earlier one.")
         raise Stopped(f"{at}, saved")
     if stopped_early(args, state):
         logger.info("%s", why_stopped_early(args, state))

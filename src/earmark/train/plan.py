@@ -229,16 +229,16 @@ def _check_flags_of_task(training: TrainingArguments, data: DataArguments, task:
         return
     if data.shots is not None:
         raise UsageError(
-            f"--shots {data.shots}: a number has no classes. Use --max_train_samples with --task regression."
+            f"--shots {data.shots}: --task regression has no classes. Use --max_train_samples to limit the clips."
         )
     training.reject(
         ("class_weights", "focal_gamma", "label_smoothing_factor"),
-        lambda name: f"--{name}: {task.in_words} has no classes. Leave it out with --task {task.name}.",
+        lambda name: f"--{name}: --task {task.name} has no classes. Leave --{name} out.",
     )
     training.reject(
         ("fsdp", "deepspeed"),
         lambda name: (
-            f"--task {task.name} and --{name} cannot be combined, because it shards the head. Leave one of them out."
+            f"--task {task.name} and --{name} cannot be combined, because --{name} shards the head. Leave one out."
         ),
     )
 
@@ -259,7 +259,7 @@ def judged_by(training: TrainingArguments, task: Task, has_more_metrics: bool = 
         metric, direction = next(iter(task.metrics)), None
     higher = check_direction(task, metric_key(metric), direction, has_folder=has_more_metrics)
     changes: dict[str, Any] = {"metric_for_best_model": metric, "greater_is_better": higher}
-    if training.lr_scheduler_type in ("reduce_lr_on_plateau", "greedy"):  # torch's default is to minimize
+    if training.lr_scheduler_type in ("reduce_lr_on_plateau", "greedy"):  # they minimize the metric by default
         settings = training.lr_scheduler_kwargs if isinstance(training.lr_scheduler_kwargs, dict) else {}
         changes["lr_scheduler_kwargs"] = {**settings, "mode": "max" if higher else "min"}
     return dataclasses.replace(training, **changes)

@@ -1,4 +1,4 @@
-"""Train several runs and combine their figures: cross-validation over folds, several seeds, or both.
+"""Train several runs and combine their metrics: cross-validation over folds, several seeds, or both.
 
 :mod:`earmark.train.sweep` trains, resumes and stops each run.
 """
@@ -86,10 +86,10 @@ class ProtocolOutcome:
 
 
 def run_protocol(settings: TrainSettings, *, custom: CustomParts = NOTHING) -> ProtocolOutcome:
-    """Train one run for each fold, each seed, or each fold with each seed, and combine their figures.
+    """Train one run for each fold, each seed, or each fold with each seed, and combine their metrics.
 
     Runs are in ``fold_K``, ``seed_S`` or ``seed_S/fold_K`` of the output folder. ``cross_validation.json`` there has
-    the figures of the finished runs and is updated after each run. Finished runs are kept and an interrupted run is
+    the metrics of the finished runs and is updated after each run. Finished runs are kept and an interrupted run is
     resumed; ``overwrite_output_dir`` without ``resume`` trains all of them again.
 
     Args:
@@ -218,7 +218,7 @@ def _check_same(folder: RunFolder, plan: _Plan) -> None:
 
 
 def _write(plan: _Plan, done: Sequence[Part]) -> dict[str, Any]:
-    """Write the figures of the finished runs, and return them."""
+    """Write the metrics of the finished runs, and return them."""
     rows = [_row(part, plan) for part in plan.parts if part in done]
     common = [name for name in _figures(plan.task) if rows and all(row.get(name) is not None for row in rows)]
     results = {
@@ -280,11 +280,11 @@ def _summary(plan: _Plan, results: Mapping[str, Any]) -> str:
     notes = []
     alike = [row["run"] for row in results["runs"] if row.get("majority_class_rate") == 1.0]
     if alike:
-        notes.append(_of_one_class(alike, "The means include these figures."))
+        notes.append(_of_one_class(alike, "The means include these metrics."))
     if results["kept"] == "best" and any(row["split"] == "validation" for row in results["runs"]):
-        notes.append("the validation clips also selected the best model of each run, so these figures are too high")
+        notes.append("the validation clips also selected the best model of each run, so these metrics are too good")
     return "\n".join(
-        [*markdown_table([header, *lines]), "", *notes, f"figures  {RunFolder(plan.output).cross_validation}"]
+        [*markdown_table([header, *lines]), "", *notes, f"metrics  {RunFolder(plan.output).cross_validation}"]
     )
 
 

@@ -94,7 +94,7 @@ def write_reports(results: RunResults) -> tuple[dict[str, Any], str]:
 
 
 def _warnings(results: RunResults) -> list[str]:
-    """Return warnings about the figures: training clips among the evaluated ones, and signs of failed training."""
+    """Return warnings about the metrics: training clips among the evaluated ones, and signs of failed training."""
     training, figures, model = results.training, results.figures, results.plan.model
     schedule = Schedule(
         figures.steps,
@@ -109,13 +109,13 @@ def _warnings(results: RunResults) -> list[str]:
 
 
 def last_figures(training: FinishedTraining, judged: Mapping[str, Judged]) -> dict[str, float]:
-    """Return the figures of the saved model, with the prefixes ``eval_`` and ``test_``."""
+    """Return the metrics of the saved model, with the prefixes ``eval_`` and ``test_``."""
     test = scalars(judged["test"].metrics) if "test" in judged else {}
     return {**(_evaluation(training, judged) or {}), **{f"test_{name}": value for name, value in test.items()}}
 
 
 def _evaluation(training: FinishedTraining, judged: Mapping[str, Judged]) -> dict[str, float] | None:
-    """Return the validation figures; ``None`` without ``--do_eval``, as in Transformers' example."""
+    """Return the validation metrics; ``None`` without ``--do_eval``, as in Transformers' example."""
     args = training.args
     if not args.do_eval or "validation" not in judged:
         return None
@@ -126,12 +126,12 @@ def _evaluation(training: FinishedTraining, judged: Mapping[str, Judged]) -> dic
 def _train_results(results: RunResults) -> dict[str, object]:
     """Return the content of ``train_results.json``.
 
-    It is Trainer's last log entry with ``train_samples``. A resumed run with no step left to train keeps the figures of
+    It is Trainer's last log entry with ``train_samples``. A resumed run with no step left to train keeps the values of
     the earlier start.
     """
     training, figures = results.training, results.figures
     common = {"train_samples": training.num_clips, "epoch": figures.epochs}
-    if figures.few_shot is not None:  # it has no steps and no training loss
+    if figures.few_shot is not None:  # a fit of the head has no steps and no training loss
         measured = speed("train", figures.training_s, samples=training.trained_clips, steps=0)
         return {**measured, "total_flos": training.state.total_flos, **common}
     if training.trained_clips == 0 and (earlier := earlier_train_results(results.plan.folder)):
@@ -166,7 +166,7 @@ def _write_page(results: RunResults, warnings: list[str]) -> None:
 
 
 def _results_row(results: RunResults) -> ResultsRow:
-    """Return the results row with the figures of the test split, else of the validation split, else only the speed."""
+    """Return the results row with the metric of the test split, else of the validation split, else only the speed."""
     training, judged, name = results.training, results.judged, results.plan.model.model_name_or_path
     world, speed = training.args.world_size, results.figures.samples_per_second
     split = next((name for name in ("test", "validation") if name in judged), "none")
@@ -190,7 +190,7 @@ def dataset_name(data: Any) -> str:
     if name and Path(name).exists():
         name = Path(name).resolve().name  # without the path of the folder, which is private
     named = " ".join(part for part in (name, data.dataset_config_name) if part)
-    folders = paths_in(data.data_dir)[1 if name else 0 :]  # with a name, the first folder belongs to that data set
+    folders = paths_in(data.data_dir)[1 if name else 0 :]  # --data_dir may name a part of --dataset_name
     places = [*folders, *paths_in(data.train_file)] or ([] if named else paths_in(data.eval_file))
     return ", ".join(filter(None, [named, *(Path(place).resolve().name for place in places)])) or "unnamed recordings"
 

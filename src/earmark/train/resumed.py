@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class ResumedRun(TrainerCallback):
-    """Replaces the settings that Trainer loads with a checkpoint by the settings of this run.
+    """Puts the settings of this run in place of the settings that Trainer loads from a checkpoint.
 
     Attributes:
         checkpoint: the checkpoint to resume from; ``None`` if the run starts from the beginning.
@@ -56,7 +56,7 @@ class ResumedRun(TrainerCallback):
         """Correct state, optimizer and scheduler after the checkpoint is loaded."""
         state.num_train_epochs = self.num_train_epochs
         state.compute_steps(args, state.max_steps)  # so that this run's intervals for saving and logging apply
-        remember_best(state, Path(args.output_dir))  # the run folder may have been moved since it was written
+        remember_best(state, Path(args.output_dir))  # the run folder may have been moved
         if self.checkpoint is not None:
             self._use_groups(optimizer, getattr(lr_scheduler, "scheduler", lr_scheduler))  # accelerate wraps torch's
 

@@ -89,8 +89,9 @@ def translated_save_errors(target: Path, run_dir: Path) -> Iterator[None]:
 def _refusal(exc: Exception, folder: Path) -> OSError | None:
     """Return the system's error if no more bytes can be written, else ``None``.
 
-    torch reports a full disk only as a position in its archive. Its files are on the disk up to the failure, so writing
-    beyond the size of the largest file reaches the same limit: a full disk, a quota or a limit on file sizes.
+    torch reports a full disk only as a position in its archive. The files that torch wrote before the failure are still
+    on the disk, so writing beyond the size of the largest one reaches the same limit: a full disk, a quota or a limit
+    on file sizes.
     """
     if isinstance(exc, OSError):
         return exc

@@ -202,17 +202,17 @@ def _next_job(trials: Trials | None, most: int, output: Path) -> TrialJob | None
 
 
 def _train(job: TrialJob, settings: TrainSettings, watch: _Watch, custom: CustomParts) -> float:
-    """Train one trial, or resume it, and return its figure on the validation clips."""
+    """Train one trial, or resume it, and return its metric on the validation clips."""
     trial, custom = _with_values(settings, job.values), replace(custom, callbacks=[*custom.callbacks, watch])
     outcome = train_one(trial, job.name, custom=custom, with_test=False, report=False)
     return on_main_process(lambda: _value(outcome.metrics["validation"], watch.metric))
 
 
 def _value(metrics: dict[str, Any], metric: str) -> float:
-    """Return the figure by which trials are compared.
+    """Return the metric by which trials are compared.
 
     Raises:
-        ModelError: the figure is undefined.
+        ModelError: the metric is undefined.
     """
     value = {**metrics.get("metric_folder", {}), **metrics}[metric]
     if value is None:
@@ -303,7 +303,7 @@ def _outcome(
     lines += [
         "",
         f"best     {output / best}",
-        "         Its validation figure is too high, because it is the best of several. Evaluate it on the test split.",
+        "         Its validation metric is too good, because it is the best of several. Evaluate it on a test split.",
         f"values   {' '.join(f'--{name} {shlex.quote(str(value))}' for name, value in values.items())}",
         f"again    earmark train --config {shlex.quote(str(output / BEST))}",
         f"trials   {output / RESULTS}",

@@ -35,7 +35,7 @@ class Dimension:
     choices: tuple[Any, ...] = ()
 
     def extremes(self) -> tuple[object, ...]:
-        """Return values that are all valid only if every value of the dimension is."""
+        """Return values to check: if they are valid, every value of the dimension is valid."""
         return self.choices or (self.low, self.high)
 
 

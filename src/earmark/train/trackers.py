@@ -1,8 +1,8 @@
-"""``--report_to``: give Transformers' trackers all settings, the final figures and one run for each training run.
+"""``--report_to``: give Transformers' trackers all settings, the final metrics and one run for each training run.
 
 Transformers passes only Trainer's settings. They lack the settings of model and data, and ``bf16`` is off if earmark
-casts the weights. It leaves the runs of some trackers open, so that the next training in the process would continue
-them, and ends others before the saved model is evaluated. If training fails, it ends none of them.
+casts the weights. Transformers leaves the runs of some trackers open, so that the next training in the process would
+continue them, and ends the runs of others before the saved model is evaluated. If training fails, it ends no run.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Tracker:
         name: name in ``--report_to``.
         callback: Transformers' callback.
         settings: returns the settings of the run, to record in addition to Trainer's.
-        is_stopped: returns whether a signal has stopped training, so that no final figures will follow.
+        is_stopped: returns whether a signal has stopped training, so that no final metrics will follow.
     """
 
     def __init__(
@@ -106,16 +106,16 @@ class Tracker:
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
-        """End a run that was stopped by a signal; :meth:`finish` ends a complete run after its final figures."""
-        if self._is_stopped() or not state.is_world_process_zero:  # only rank 0 logs final figures
+        """End a run that was stopped by a signal; :meth:`finish` ends a complete run after its final metrics."""
+        if self._is_stopped() or not state.is_world_process_zero:  # only rank 0 logs final metrics
             self._end(args, state, control, **kwargs)
 
     def finish(self, event: Event, figures: Mapping[str, float]) -> None:
-        """Log the final figures, if any, and end the tracker's run.
+        """Log the final metrics, if any, and end the tracker's run.
 
         Args:
             event: arguments of the callback at the end of training.
-            figures: figures by name, with the prefix ``eval_`` or ``test_``.
+            figures: metrics by name, with the prefix ``eval_`` or ``test_``.
         """
         if not self._begun:  # with --few_shot, which trains no steps
             self.on_train_begin(*event.states, **event.parts)
@@ -124,7 +124,7 @@ class Tracker:
         self._end(*event.states, **event.parts)
 
     def abort(self, event: Event, error: BaseException) -> None:
-        """End a run that is still open after an error; mark it as failed if the tracker can and training did fail.
+        """End a run that is still open after an error; mark it as failed if training failed and the tracker can do so.
 
         Args:
             event: arguments of the callback at the end of training.
@@ -161,7 +161,7 @@ class Tracker:
         except Exception as exc:
             self._lost = True
             logger.warning(
-                "--report_to %s: %s failed (%s), so it gets no further figures; training continues",
+                "--report_to %s: %s failed (%s), so it gets no further metrics; training continues",
                 self.name,
                 self.name,
                 first_line(exc),

@@ -286,7 +286,7 @@ class AudioTrainer(transformers.Trainer):
         ignore_keys: Sequence[str] | None = None,
         metric_key_prefix: str = "eval",
     ) -> dict[str, float]:
-        """Score the validation clips, log the figures and call the callbacks, like Trainer's method."""
+        """Score the validation clips, log the metrics and call the callbacks, like Trainer's method."""
         self.guard.check(self.state.global_step)
         clips = eval_dataset if isinstance(eval_dataset, UsableClips) else self.eval_dataset
         with self.average.used():
@@ -302,10 +302,10 @@ class AudioTrainer(transformers.Trainer):
         return figures
 
     def _determine_best_metric(self, metrics: dict[str, Any], trial: Any) -> bool:
-        """Return whether these figures are the best so far; with ``--save_strategy best`` Trainer saves if so.
+        """Return whether these metrics are the best so far; if so, Trainer saves with ``--save_strategy best``.
 
         It is overridden because Trainer has no event between this decision and saving. A run that a signal stops is
-        always saved, and with early stopping the loss decides between equal figures.
+        always saved, and with early stopping the loss decides between equal metrics.
         """
         is_best = bool(super()._determine_best_metric(metrics, trial))
         if not is_best and wins_by_loss(self.args, self.state, metrics):
@@ -314,7 +314,7 @@ class AudioTrainer(transformers.Trainer):
         return is_best or self.stops_early
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log figures; replace Trainer's training time, which includes evaluation and saving, by the clock's.
+        """Log metrics; replace Trainer's training time, which includes evaluation and saving, by the clock's.
 
         A resumed run with no step left has no training loss.
         """

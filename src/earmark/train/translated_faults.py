@@ -19,7 +19,7 @@ def translated_faults() -> Iterator[None]:
     """
     try:
         yield
-    except RuntimeError as exc:  # torch's errors of process groups are RuntimeErrors; torch_npu raises plain ones
+    except RuntimeError as exc:  # the base class of torch's process-group errors; torch_npu raises it directly
         fault = explain(str(exc), of_ranks=True) if rank_and_world()[1] > 1 else None
         if fault is None:
             raise

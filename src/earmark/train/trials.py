@@ -48,9 +48,9 @@ class Trials:
     Args:
         output: the folder.
         space: the searched settings.
-        maximize: whether a higher figure is better.
-        seed: random seed. The values of a trial depend on it, the number of the trial and the earlier trials, so that a
-            resumed search tries the same values as one that was never stopped.
+        maximize: whether a higher metric is better.
+        seed: random seed. The values of a trial depend only on this seed, the number of the trial and the earlier
+            trials, so a resumed search tries the same values as one that was never stopped.
         prune: whether bad trials are ended early.
 
     Raises:
@@ -122,14 +122,14 @@ class Trials:
             self.study.enqueue_trial(trial.params, user_attrs=attributes)
 
     def report(self, step: int, value: float) -> bool:
-        """Report a figure of the running trial; return whether to end it."""
+        """Report a metric of the running trial; return whether to end it."""
         with self._translated():
             if step not in self.study.get_trials(deepcopy=False)[self._current.number].intermediate_values:
                 self._current.report(value, step)
             return bool(self._current.should_prune())
 
     def finished(self, value: float) -> None:
-        """Record the figure of the running trial."""
+        """Record the metric of the running trial."""
         self._tell(values=value)
 
     def pruned(self) -> None:

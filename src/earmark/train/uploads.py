@@ -64,7 +64,7 @@ class CheckpointUploads:
 
 
 def upload_finished(args: TrainingArguments, repo: str) -> str:
-    """Upload the saved model, its card and its figures with any hub strategy; return the log line.
+    """Upload the saved model, its card and its metrics with any hub strategy; return the log line.
 
     Raises:
         EarmarkError: the upload failed; the run folder is complete.

@@ -86,7 +86,7 @@ class SplitScorer:
         """Score validation clips.
 
         Returns:
-            ``(figures, headline)``: figures by name, and the main figure.
+            ``(metrics, headline)``: metrics by name, and the headline metric.
         """
         logits = self.score(clips, "validation")
         labels, task = self.audio.labels, self.audio.task
@@ -126,7 +126,7 @@ class SplitScorer:
             model.forward = wrapped
 
     def _extra_figures(self, values: Mapping[str, float], logits: np.ndarray, clips: UsableClips) -> dict[str, float]:
-        """Return figures that are not built in: of functions, and of the folder if it selects the best model."""
+        """Return metrics that are not built in: of functions, and of the folder if it selects the best model."""
         metric, task = metric_key(self.args.metric_for_best_model), self.audio.task
         is_folders = metric not in values and metric not in task.metrics and self.extra.folder is not None
         found: dict[str, float] = {}
