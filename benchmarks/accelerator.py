@@ -4,13 +4,13 @@
     python benchmarks/accelerator.py --device npu --output results --model whisper-tiny-en --data_dir speech_commands_12
     python benchmarks/accelerator.py --device cpu --output results --tiny
 
-Each step is a process with a time limit; one that fails or takes too long does not stop the others. The most important
-come first, and steps that no longer fit ``--limit_s`` are skipped. ``results.json`` and ``results.md`` in the output
-folder are written again after every step, and what each step said is in ``logs``. Each step is described in
-docs/performance.md.
+Each step is a process with a time limit. A step that fails or takes too long does not stop the others. The most
+important steps come first, and steps for which ``--limit_s`` leaves too little time are skipped. ``results.json`` and
+``results.md`` in the output folder are updated after every step, and the subfolder ``logs`` has the output of each
+step. docs/performance.md describes the steps.
 
-Exit status: 0, or 1 if a result is WRONG (it differs from the CPU beyond the tolerance) or a step failed, 2 if there is
-no such device, 130 after an interrupt.
+Exit status: 0; 1 if a result is WRONG (it differs from the CPU by more than the tolerance) or a step failed; 2 if there
+is no such device; 130 after an interrupt.
 """
 
 from __future__ import annotations
@@ -43,16 +43,16 @@ from earmark.models.checkpoint import local_folder  # noqa: E402
 
 _PROBE_S = 120.0
 _PREPARE_S = 60.0
-_GRACE_S = 5.0  # from SIGTERM to SIGKILL
-_RESERVE_S = 5.0  # of the time limit, kept for the end
-_TINY_PATIENCE = 5  # --tiny tries the steps on slow or busy machines
-_WRONG = "computes the model wrongly"  # said by earmark's own checks
+_GRACE_S = 5.0  # time between SIGTERM and SIGKILL
+_RESERVE_S = 5.0  # part of the time limit that is kept for ending the last step and writing the results
+_TINY_PATIENCE = 5  # factor on the time limits of --tiny, which is for slow or busy machines
+_WRONG = "computes the model wrongly"  # part of the error message of earmark's own checks
 _DEVICE = re.compile(r"(cuda|npu|xpu|mps|cpu)(:\d+)?")
 
 
 @dataclass
 class Result:
-    """A step that is over, or was skipped."""
+    """Result of a step that has ended or was skipped."""
 
     name: str
     outcome: Outcome
@@ -62,12 +62,14 @@ class Result:
 
 @dataclass
 class Finished:
-    """A process that is over.
+    """Result of a process that has ended.
 
     Attributes:
-        code: exit code; ``None`` if it was stopped because it took too long.
-        out: what it wrote to standard output.
-        last: its last line on either channel.
+        code: exit code; ``None`` if the process was stopped because it took too long.
+        out: its standard output.
+        last: its last error message, or its last line, on standard output or standard error.
+        seconds: its duration.
+        is_wrong: whether one of earmark's checks found that the device computes wrongly.
     """
 
     code: int | None
@@ -78,9 +80,9 @@ class Finished:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run all steps; returns the exit status."""
+    """Run all steps and return the exit status."""
     args = parse(argv)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what is terminated ends its step, too
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that SIGTERM ends the running step, too
     began = time.monotonic()
     (args.output / "logs").mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="accelerator-", ignore_cleanup_errors=True) as work:
@@ -104,11 +106,11 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "accelerator.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--device", required=True, help="cuda, npu, xpu or mps, or an index as in cuda:0; cpu to try this"
+        "--device", required=True, help="cuda, npu, xpu or mps, or an index as in cuda:0; cpu to try this script"
     )
     parser.add_argument("--output", type=Path, required=True, help="folder for the results")
-    parser.add_argument("--limit_s", type=float, default=570, help="seconds for everything (default: %(default)s)")
-    parser.add_argument("--tiny", action="store_true", help="tiny models and few steps, to try this anywhere")
+    parser.add_argument("--limit_s", type=float, default=570, help="time limit in seconds (default: %(default)s)")
+    parser.add_argument("--tiny", action="store_true", help="tiny models and few steps, to try this script anywhere")
     parser.add_argument("--model", help="checkpoint to train on real recordings; with --data_dir")
     parser.add_argument("--data_dir", help="folder with train/CLASS/*.wav and validation/CLASS/*.wav; with --model")
     args = parser.parse_args(argv)
@@ -122,7 +124,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def mistake(args: argparse.Namespace) -> str | None:
-    """Return what is wrong with the settings, if anything is."""
+    """Return an error message about the settings, or ``None`` if they are valid."""
     if not _DEVICE.fullmatch(args.device):
         return f"--device {args.device}: not a device. Use cuda, npu, xpu, mps or cpu, or an index as in npu:0."
     if not args.limit_s > 0:
@@ -143,7 +145,7 @@ class Bench:
     """All steps on one device.
 
     Attributes:
-        results: the steps that are over, in order.
+        results: results of the steps that have ended or were skipped, in order.
         facts: the device and the versions.
     """
 
@@ -155,7 +157,7 @@ class Bench:
         self.results: list[Result] = []
         self.facts: dict[str, Any] = {}
         path = [str(ROOT / "src"), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-        # Only one card is visible: Transformers would spread its batches over all of them.
+        # Only one card is visible, because Transformers would split its batches over all visible cards.
         self.environment = os.environ | only_card(args.device if ":" in args.device else f"{args.device}:0", os.environ)
         self.environment |= {
             "PYTHONPATH": os.pathsep.join(path),
@@ -172,7 +174,7 @@ class Bench:
         return self.args.limit_s - (time.monotonic() - self.began)
 
     def probe(self) -> dict[str, Any] | None:
-        """Find the device; print one line if it is not there."""
+        """Return facts about the device and the versions; print an error and return ``None`` if it cannot be used."""
         words = [
             str(HERE / "accelerator_jobs.py"),
             "probe",
@@ -205,7 +207,7 @@ class Bench:
             print(f"{self.results[-1].name}: {said(self.results[-1])}", file=sys.stderr, flush=True)
 
     def take(self, step: Step) -> Result:
-        """Run one step, or skip it; whatever goes wrong is in the result."""
+        """Run one step, or skip it; errors become part of the result."""
         if self.args.tiny and not step.tiny:
             return Result(step.name, Outcome("skipped", note="not part of --tiny"))
         left_s = self.left_s - _RESERVE_S
@@ -220,7 +222,7 @@ class Bench:
         return Result(step.name, self.outcome(step, done, place, limit_s), done.seconds, ["python", *words])
 
     def outcome(self, step: Step, done: Finished, place: Path, limit_s: float) -> Outcome:
-        """Return what a process found; what it had written counts even if it failed later."""
+        """Return the outcome of a step; results that its process wrote count even if the process failed later."""
         found = Outcome("failed")
         try:
             text = place.read_text(encoding="utf-8") if "{json}" in step.words else done.out
@@ -238,7 +240,7 @@ class Bench:
         return found
 
     def run(self, words: list[str], name: str, limit_s: float) -> Finished:
-        """Run Python with ``words`` for at most ``limit_s``, with its output in ``logs``."""
+        """Run Python with the arguments ``words`` for at most ``limit_s`` seconds; write its output into ``logs``."""
         began = time.monotonic()
         logs = [self.args.output / "logs" / f"{name}.{channel}.txt" for channel in ("out", "err")]
         with contextlib.ExitStack() as stack:
@@ -264,7 +266,7 @@ class Bench:
         return Finished(code, texts[0], last, time.monotonic() - began, code != 0 and _WRONG in last)
 
     def write(self) -> None:
-        """Write both files; each is replaced as a whole."""
+        """Write both result files; a reader never sees a partial file."""
         report = {"device": self.args.device, "tiny": self.args.tiny, "machine": self.facts}
         report |= {"seconds": time.monotonic() - self.began, "steps": [asdict(result) for result in self.results]}
         for name, text in (("results.json", json.dumps(report, indent=2) + "\n"), ("results.md", self.markdown())):
@@ -278,7 +280,7 @@ class Bench:
         head = f"{facts['name']} ({facts['device']}), torch {facts['torch']}, transformers {facts['transformers']}, "
         head += f"Python {facts['python']}, training in {facts['precision']}"
         if self.args.tiny:
-            head += "; --tiny: these figures say nothing about speed"
+            head += "; --tiny: these speeds mean nothing"
         names = [
             "step",
             "result",
@@ -301,7 +303,7 @@ class Bench:
 
 @contextlib.contextmanager
 def ended(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
-    """End a process and all that it started, if they are still there at the end."""
+    """End a process and the processes that it started at the end of the block, if they are still running."""
     try:
         yield process
     finally:
@@ -313,13 +315,13 @@ def ended(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]
 
 
 def main_line(lines: list[str]) -> str:
-    """Return the last line that tells an error, or the last line."""
+    """Return the last line with an error message, or the last line."""
     errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b|[\w.]+: error: ", line)]
     return [*(errors or lines or ["no output"])][-1].removeprefix("earmark: error: ")
 
 
 def parsed(text: str) -> Any:
-    """Return the JSON of a text: from its first line with a brace to the end, or its last line."""
+    """Return the JSON in a text: the text from the first line that starts with a brace, or the last line."""
     lines = text.splitlines()
     first = next((number for number, line in enumerate(lines) if line.startswith("{")), 0)
     try:
@@ -329,7 +331,7 @@ def parsed(text: str) -> Any:
 
 
 def said(result: Result) -> str:
-    """Return a result as a line."""
+    """Return a result as one line of text."""
     outcome = result.outcome
     rate = f"{outcome.clips_per_second:,.1f} clips/s, " if outcome.clips_per_second else ""
     return f"{outcome.status}, {rate}{result.seconds:.0f} s. {outcome.note}".strip()
@@ -353,7 +355,7 @@ def cells(result: Result) -> list[str]:
 
 
 def shown(value: Any) -> str:
-    """Return a value of a table of details."""
+    """Return a value as text for a table of details."""
     if isinstance(value, float):
         return f"{value:,.1f}" if abs(value) >= 100 else f"{value:.1e}"
     return "" if value is None else str(value).replace("|", "\\|").replace("\n", " ")

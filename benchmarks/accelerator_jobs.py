@@ -1,4 +1,4 @@
-"""The steps of ``accelerator.py`` that no command does alone; each in a process of its own, with a JSON file.
+"""The steps of ``accelerator.py`` that no single command can do. Each runs in its own process and writes a JSON file.
 
 python benchmarks/accelerator_jobs.py probe --device cuda --json probe.json
 python benchmarks/accelerator_jobs.py resume --device cuda --json resume.json
@@ -29,14 +29,14 @@ _RESUME_SAVE_STEPS = 5
 
 
 def main() -> int:
-    """Do one job; returns the exit status, 1 if a result is wrong."""
+    """Do one job and return the exit status, which is 1 if a result is wrong."""
     jobs = {"probe": probe, "resume": resume, "export": export}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("job", choices=jobs)
     parser.add_argument("--device", required=True)
     parser.add_argument("--json", type=Path, required=True)
     parser.add_argument("--model_type", default="wav2vec2", help="model to export (default: %(default)s)")
-    parser.add_argument("--config_overrides", help="its geometry, a JSON object")
+    parser.add_argument("--config_overrides", help="changes to the configuration of this model, a JSON object")
     args = parser.parse_args()
     try:
         found = jobs[args.job](args)
@@ -49,7 +49,7 @@ def main() -> int:
 
 
 def probe(args: argparse.Namespace) -> dict[str, Any]:
-    """Return what the device is, and the versions."""
+    """Return facts about the device, and the versions."""
     import torch
     import transformers
 
@@ -68,8 +68,8 @@ def probe(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def resume(args: argparse.Namespace) -> dict[str, Any]:
-    """Kill a training run behind its first checkpoint, resume it, and check that it went on and came to its end."""
-    from kill import SMALL_MODEL, Run, newest_complete_steps, went_on_from, write_clips
+    """Kill a training run after its first checkpoint, and check that a second start resumes and finishes it."""
+    from kill import SMALL_MODEL, Run, newest_complete_steps, resumed_from, write_clips
 
     with tempfile.TemporaryDirectory(prefix="resume-") as folder:
         output = Path(folder, "run")
@@ -88,7 +88,7 @@ def resume(args: argparse.Namespace) -> dict[str, Any]:
         second = Run(command)
         second.process.wait()
         code = second.end()
-        taken = went_on_from(second.lines)
+        taken = resumed_from(second.lines)
         if code != 0:
             return {"verdict": "failed", "note": f"the resumed run ended with exit code {code}: {last(second.lines)}"}
         reached = newest_complete_steps(output)[0]
@@ -98,7 +98,7 @@ def resume(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def last(lines: list[str]) -> str:
-    """Return the last line that says something."""
+    """Return the last line that is not empty."""
     return next((line for line in reversed(lines) if line.strip()), "no output")
 
 
@@ -126,7 +126,7 @@ def export(args: argparse.Namespace) -> dict[str, Any]:
 def exported(
     model: str, format: str, output: Path, device: str, clips: list[np.ndarray], expected: np.ndarray
 ) -> dict[str, Any]:
-    """Export to one format and return its row; whatever goes wrong is in the row."""
+    """Export to one format and return its row; an error becomes part of the row."""
     row: dict[str, Any] = {"format": format, "verdict": "ok", "clips_per_second": None}
     try:
         from earmark.export.export_model import export as write_export
@@ -144,7 +144,7 @@ def exported(
         rate = len(clips) / seconds(answers)
         row |= {"clips_per_second": rate, "difference": off, "place": place}
         row["verdict"] = "ok" if off <= _EXPORT_TOLERANCE else "WRONG"
-        row["note"] = f"{said}{rate:,.0f} clips/s on {place}, probabilities differ from the CPU's by {off:.1g}"
+        row["note"] = f"{said}{rate:,.0f} clips/s on {place}, probabilities differ from the CPU by {off:.1g}"
     except MissingExtraError as exc:
         row |= {"verdict": "skipped", "note": str(exc)}
     except Exception as exc:  # one format must not hide the other
@@ -153,7 +153,7 @@ def exported(
 
 
 def runtime_device(format: str, device: str) -> tuple[str, str]:
-    """Return where an export runs, and a note if that is the CPU because ONNX Runtime lacks the device."""
+    """Return the device of an export, and a note if it is the CPU because ONNX Runtime does not support ``device``."""
     if format != "onnx":
         return device, ""
     from earmark.device import choose_provider
@@ -168,7 +168,7 @@ def runtime_device(format: str, device: str) -> tuple[str, str]:
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """Return the time of one call."""
+    """Return the duration of one call, in seconds."""
     began = time.perf_counter()
     work()
     return time.perf_counter() - began

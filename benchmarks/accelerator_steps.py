@@ -1,4 +1,4 @@
-"""The steps of ``accelerator.py``, the most important first, and how to read the files that they write."""
+"""The steps of ``accelerator.py``, the most important first, and functions that read their results."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ AIMS = {"train": 8_000.0, "infer": 20_000.0, "defaults": 10.0, "best": 3.0}
 
 @dataclass
 class Outcome:
-    """What a step found.
+    """Outcome of a step.
 
     Attributes:
         status: ``ok``, ``WRONG``, ``failed``, ``timed out`` or ``skipped``.
-        clips_per_second: its main figure.
+        clips_per_second: the measured speed.
         memory_bytes: peak memory of the device; on a CPU, of the process.
-        predicted: clips per second that the roofline predicts; ``None`` for a device that is not known.
-        aim: clips per second, or times as fast, that the project aims at, in words.
-        note: what else there is to say, one line.
+        predicted: clips per second that the roofline model predicts; ``None`` for an unknown device.
+        aim: the speed, or the speedup, that the project aims at, in words.
+        note: other findings, one line.
         rows: a table of details.
     """
 
@@ -41,14 +41,14 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Machine:
-    """Where the steps run.
+    """The device and the folder of the steps.
 
     Attributes:
-        device: kind, such as ``cuda``.
+        device: kind of device, such as ``cuda``.
         name: name of the device.
-        precision: number format that training chooses, and inference gets: ``bf16``, ``fp16`` or ``fp32``.
+        precision: precision that training chooses, used for inference as well: ``bf16``, ``fp16`` or ``fp32``.
         work: folder for clips and models.
-        tiny: whether models and numbers of clips are tiny.
+        tiny: whether to use tiny models and few clips.
     """
 
     device: str
@@ -63,12 +63,13 @@ class Step:
     """One step: a Python program with a time limit.
 
     Attributes:
-        name: name in the tables and of its files.
-        words: words behind ``python``; ``{json}`` is the file that it writes. Without, it prints JSON.
-        read: returns the outcome from the content of that file, or from what it prints.
-        limit_s: most seconds.
-        least_s: with less time than this left, it is skipped.
-        tiny: whether it is part of ``--tiny``.
+        name: name of the step in tables and file names.
+        words: arguments of ``python``. ``{json}`` stands for the file that the program writes; a program without this
+            argument prints JSON.
+        read: returns the outcome, given the content of that file or the printed JSON.
+        limit_s: time limit in seconds.
+        least_s: the step is skipped if less time than this is left, in seconds.
+        tiny: whether the step is part of ``--tiny``.
     """
 
     name: str
@@ -80,11 +81,11 @@ class Step:
 
 
 def all_steps(machine: Machine, real: tuple[str, str] | None) -> list[Step]:
-    """Return all steps in their order.
+    """Return all steps in order.
 
     Args:
-        machine: where they run.
-        real: ``(model, data_dir)`` of a training on real recordings; ``None`` to leave it out.
+        machine: device and folder of the steps.
+        real: ``(model, data_dir)`` for a training on real recordings; ``None`` to leave this step out.
     """
     train, infer, half = _train(machine), _infer(machine), machine.precision
     parity = [_script("device_parity.py"), "--device", machine.device, "--json", "{json}"]
@@ -120,7 +121,7 @@ def all_steps(machine: Machine, real: tuple[str, str] | None) -> list[Step]:
 
 
 def preparations(machine: Machine) -> list[list[str]]:
-    """Return the programs that make the clips and the model of the steps beside plain Transformers."""
+    """Return the programs that make clips and a model for the comparisons with plain Transformers."""
     clips = _count(machine, 1024)
     overrides = ["--config_overrides", geometry("wav2vec2")] if machine.tiny else []
     return [
@@ -130,7 +131,7 @@ def preparations(machine: Machine) -> list[list[str]]:
 
 
 def geometry(model_type: str) -> str:
-    """Return the tiny geometry of the tests."""
+    """Return the configuration changes that make a model as tiny as in the tests."""
     from tests.tiny import overrides
 
     return overrides(model_type)
@@ -153,7 +154,7 @@ def _model_words(machine: Machine, model_type: str) -> list[str]:
 
 
 def _train(machine: Machine) -> Callable[..., Step]:
-    """Return a function that makes a step of training."""
+    """Return a function that makes a training step."""
     steps, skipped = ("2", "1") if machine.tiny else ("60", "10")
 
     def step(
@@ -177,7 +178,7 @@ def _train(machine: Machine) -> Callable[..., Step]:
 
 
 def _infer(machine: Machine) -> Callable[..., Step]:
-    """Return a function that makes a step of inference."""
+    """Return a function that makes an inference step."""
 
     def step(
         name: str, model_type: str, precision: str, batch: int = 256, *, aim: str = "", tiny: bool = False
@@ -191,7 +192,7 @@ def _infer(machine: Machine) -> Callable[..., Step]:
 
 
 def _beside_plain(machine: Machine) -> Callable[..., Step]:
-    """Return a function that makes a comparison with plain Transformers in the same number format."""
+    """Return a function that makes a comparison with plain Transformers in the same precision."""
     half = [f"--{machine.precision}"] if machine.precision != "fp32" else []
     dtype = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}[machine.precision]
     model, clips = str(machine.work / "model"), machine.work / "clips"
@@ -213,14 +214,14 @@ def _beside_plain(machine: Machine) -> Callable[..., Step]:
 
 
 def _best_flags(machine: Machine) -> list[str]:
-    """Return the flags with which plain Transformers trains fastest, besides half precision and torch.compile."""
+    """Return the flags with which plain Transformers trains fastest, in addition to half precision."""
     workers = max(1, min(8, (os.cpu_count() or 2) - 1))
     flags = ["--dataloader_num_workers", str(workers), "--dataloader_persistent_workers", "True"]
     return flags + (["--tf32", "True"] if machine.device == "cuda" else [])
 
 
 def _real_step(machine: Machine, model: str, data_dir: str) -> Step:
-    """Return a training on real recordings, which shows what a model learns on the device."""
+    """Return a training on real recordings, which shows whether a model learns on the device."""
     words = [_script("run_earmark.py"), "train", "--data_dir", data_dir, "--model_name_or_path", model]
     words += [
         "--device",
@@ -244,7 +245,7 @@ def _real_step(machine: Machine, model: str, data_dir: str) -> Step:
 
 
 def _doctor_words(machine: Machine) -> list[str]:
-    """Return the doctor with its self-test; there is none for a CPU, which it compares with."""
+    """Return the arguments of ``earmark doctor`` with its self-test, which compares a device with the CPU."""
     if machine.device == "cpu":
         return ["-m", "earmark", "doctor", "--device", "cpu", "--json"]
     card = machine.device if machine.device == "mps" else f"{machine.device}:0"
@@ -257,7 +258,7 @@ def _job(name: str, machine: Machine) -> list[str]:
 
 
 def _reader(machine: Machine, model_type: str, work: Any, batch: int, aim: str) -> Callable[[Any], Outcome]:
-    """Return a function that reads ``earmark bench train`` or ``infer``."""
+    """Return a function that reads the results of ``earmark bench train`` or ``infer``."""
 
     def read(found: Any) -> Outcome:
         figures = found["figures"]
@@ -276,7 +277,7 @@ def _reader(machine: Machine, model_type: str, work: Any, batch: int, aim: str) 
 
 
 def read_doctor(found: Any) -> Outcome:
-    """Read the report of ``earmark doctor``: the self-test decides, problems of the machine are a note."""
+    """Read the report of ``earmark doctor``: the self-test gives the status, and problems of the machine the note."""
     summary = ", ".join(f"{count} {status}" for status, count in found["summary"].items() if count)
     test = found["selftest"]
     if test is None:
@@ -295,7 +296,7 @@ def read_rows(found: Any) -> Outcome:
 
 
 def read_compared(found: Any, aim: float) -> Outcome:
-    """Read a comparison of ``compare.py``."""
+    """Read the results of ``compare.py``."""
     sides = {run["side"]: run["figures"] for run in found["runs"]}
     plain, ours = sides["reference"], sides["earmark"]
     ratio = found["ratio"]["median"]
@@ -309,23 +310,23 @@ def read_compared(found: Any, aim: float) -> Outcome:
 
 
 def read_data(found: Any) -> Outcome:
-    """Read ``earmark bench data``."""
+    """Read the results of ``earmark bench data``."""
     figures = found["figures"]
     names = {"in_process": "to batches", "through_workers": "through a worker", "build": "to the store"}
     names |= {"decoding": "decoded each time"}
     rates = [f"{figures[key]['clips_per_second']:,.0f} {name}" for key, name in names.items()]
     there = figures["to_device"]
-    last = "no copies to a device: this is a CPU" if there is None else "to the device: the figure on the left"
+    last = "no copies to a device: this is a CPU" if there is None else "to the device: see the column clips/s"
     main = figures["in_process"] if there is None else there
     return Outcome("ok", main["clips_per_second"], note=f"clips/s: {', '.join(rates)}; {last}")
 
 
 def read_trained(found: Any) -> Outcome:
-    """Read the figures of ``run_earmark.py``."""
+    """Read the results of ``run_earmark.py``."""
     memory = found.get("peak_memory_bytes")
     return Outcome("ok", found["clips_per_second"], memory, note=f"validation accuracy {found['accuracy']:.4f}")
 
 
 def read_job(found: Any) -> Outcome:
-    """Read a file of ``accelerator_jobs.py``."""
+    """Read the results of ``accelerator_jobs.py``."""
     return Outcome(found["verdict"], found.get("clips_per_second"), note=found["note"], rows=found.get("rows", []))

@@ -1,14 +1,15 @@
-"""Training beside other work: ``python benchmarks/busy.py [--rounds 4] [--seconds 5] [--json FILE]``.
+"""Measure training next to other work: ``python benchmarks/busy.py [--rounds 4] [--seconds 5] [--json FILE]``.
 
-Steps of TC-ResNet on one-second clips, batch 32, in the precision that earmark takes on this CPU. Every way to use the
-cores has a process of its own that lives through the whole measurement; they take turns, so that other load meets all
-of them alike. Three figures, each the median of ratios within a round:
+The work is training steps of TC-ResNet on one-second clips, batch size 32, in the precision that earmark chooses on
+this CPU. Each way to use the cores has its own process for the whole measurement. The processes take turns, so that
+other load affects them equally. There are three results, each the median of the ratios within a round:
 
-* quiet: earmark's default against the best fixed setting of three (all threads spinning, all sleeping, 1 thread);
-* beside one process that keeps a core busy: earmark's default against itself without that process;
-* two trainings at once: each of them against one alone.
+* quiet: earmark's default compared with the best of three fixed settings (all threads spinning, all sleeping, 1 thread)
+* next to a process that keeps one core busy: earmark's default compared with itself without that process
+* two trainings at once: each of them compared with one alone
 
-Takes under 5 minutes on 2 cores. What other processes used meanwhile is printed; figures count on a quiet machine only.
+This takes under 5 minutes on 2 cores. The script also prints how many cores other processes used; the results are only
+valid on a quiet machine.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from earmark.threads.machine_load import read_counters, usage_between
 CLIPS = 32
 RATE_HZ = 16_000
 SETTLES_WITHIN_S = 20.0
-# variables of each way; all but earmark's own are settings of the user, which switch the adaptation off
+# environment variables of each way; a user who sets them switches off earmark's adaptation to busy cores
 WAYS: dict[str, dict[str, str]] = {
     "earmark": {},
     "spinning": {"EARMARK_THREADS": "off", "OMP_NUM_THREADS": str(this_process().usable)},
@@ -42,11 +43,11 @@ OURS = ("OMP_", "MKL_", "GOMP_", "KMP_", "EARMARK_THREADS", "EARMARK_CHOSE_")
 
 
 def main() -> None:
-    """Measure and print, or train as one of the processes."""
+    """Measure and print the results, or train as one of the processes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=4, help="rounds of each figure")
-    parser.add_argument("--seconds", type=float, default=5.0, help="length of a turn")
-    parser.add_argument("--json", help="file for all turns")
+    parser.add_argument("--rounds", type=int, default=4, help="rounds of each result (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=5.0, help="length of a turn in seconds (default: %(default)s)")
+    parser.add_argument("--json", help="file for the results of all turns")
     parser.add_argument("--train", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.train:
@@ -62,7 +63,7 @@ Turn = dict[str, float]
 
 
 class Trainer:
-    """A process that trains when it is asked to, with the variables of a way."""
+    """A process that trains on request, with the environment variables of one way to use the cores."""
 
     def __init__(self, way: str) -> None:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
@@ -82,23 +83,23 @@ class Trainer:
         self.process.wait()
 
     def ready(self) -> None:
-        """Wait until the model is there."""
+        """Wait until the process has built its model."""
         self.answer()
 
     def begin(self, seconds: float, *, settle: bool = True) -> None:
-        """Train from now on, or, with ``settle``, as soon as it has noticed that the cores are free."""
+        """Start to train at once, or, with ``settle``, after the process has noticed that the cores are free."""
         assert self.process.stdin is not None
         print(seconds, int(settle), file=self.process.stdin, flush=True)
 
     def answer(self) -> Turn:
-        """Clips a second, and the cores that others used meanwhile."""
+        """Wait for the end of the turn; return clips per second and the cores that other processes used."""
         assert self.process.stdout is not None
         turn: Turn = json.loads(self.process.stdout.readline())
         return turn
 
 
 def turn(trainers: Sequence[Trainer], seconds: float, *, settle: bool = True) -> list[Turn]:
-    """Let these train at the same time."""
+    """Let these processes train at the same time, and return their results."""
     for trainer in trainers:
         trainer.begin(seconds, settle=settle)
     return [trainer.answer() for trainer in trainers]
@@ -106,7 +107,7 @@ def turn(trainers: Sequence[Trainer], seconds: float, *, settle: bool = True) ->
 
 @contextmanager
 def busy_core() -> Iterator[None]:
-    """A process that keeps a core busy."""
+    """Keep a core busy inside the block."""
     process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
         time.sleep(0.2)
@@ -117,7 +118,7 @@ def busy_core() -> Iterator[None]:
 
 
 def measure(rounds: int, seconds: float) -> dict[str, list[dict[str, Turn]]]:
-    """All turns of the three figures, round by round."""
+    """Return all turns of the three results, round by round."""
     quiet, busy, pairs = [], [], []
     with ExitStack() as stack:
         trainers = {way: stack.enter_context(Trainer(way)) for way in WAYS}
@@ -125,7 +126,7 @@ def measure(rounds: int, seconds: float) -> dict[str, list[dict[str, Turn]]]:
         for trainer in (*trainers.values(), second):
             trainer.ready()
         ours, spinning = trainers["earmark"], trainers["spinning"]
-        for number in range(2 * rounds):  # small differences need more rounds, and no way that always comes first
+        for number in range(2 * rounds):  # small differences need more rounds, and no way should always come first
             order = list(trainers)[:: 1 if number % 2 else -1]
             quiet.append({way: turn([trainers[way]], seconds)[0] for way in order})
         for _ in range(rounds):
@@ -153,7 +154,7 @@ def report(figures: dict[str, list[dict[str, Turn]]]) -> None:
     best = max(fixed, key=lambda way: statistics.median(one[way]["clips_per_s"] for one in figures["quiet"]))
     ratios: list[tuple[str, list[float], float]] = [
         (f"quiet: earmark / {best}, the best fixed setting", _ratios(figures["quiet"], "earmark", best), 0.95),
-        ("beside a busy core / alone", _ratios(figures["busy"], "beside", "alone"), 0.40),
+        ("next to a busy core / alone", _ratios(figures["busy"], "beside", "alone"), 0.40),
         ("the same with threads that always spin", _ratios(figures["busy"], "spinning beside", "alone"), 0.0),
         ("two at once, the first / one alone", _ratios(figures["pairs"], "first", "alone"), 0.45),
         ("two at once, the second / one alone", _ratios(figures["pairs"], "second", "alone"), 0.45),
@@ -168,7 +169,7 @@ def _ratios(rounds: list[dict[str, Turn]], way: str, to: str) -> list[float]:
 
 
 def train() -> None:
-    """Train as standard input says: seconds, and whether to wait for free cores first."""
+    """Train once for each line of standard input: the seconds, and whether to wait for free cores first."""
     variables.prepare()
     step = make_step()
     for _ in range(5):
@@ -191,7 +192,7 @@ def train() -> None:
 
 
 def make_step() -> Callable[[], None]:
-    """One training step of TC-ResNet as ``earmark train`` takes it."""
+    """Return a function that does one training step of TC-ResNet as ``earmark train`` does it."""
     import torch
 
     from earmark.device import abilities, choose_precision, select_device

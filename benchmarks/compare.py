@@ -1,17 +1,17 @@
-"""Measure earmark against plain Transformers: the same work in turn, A B A B, in processes of their own.
+"""Compare earmark with plain Transformers on the same work: alternating runs (A B A B), each in its own process.
 
     python benchmarks/compare.py train -- --model_name_or_path MODEL --data_dir CLIPS --max_length_seconds 1 \\
         --per_device_train_batch_size 32 --learning_rate 1e-4 --warmup_steps 0.1 --num_train_epochs 1
     python benchmarks/compare.py predict -- MODEL CLIPS
     python benchmarks/compare.py embed -- MODEL CLIPS
 
-Flags behind ``--`` go to both sides. A is the reference (plain_train.py, plain_predict.py, or a script of your own; for
-embed, earmark itself in fp32), B is earmark. A machine's speed drifts, so a ratio is taken from two runs next to each
-other; the median over the pairs counts, and its spread says how far to trust it.
+Flags after ``--`` go to both sides. A is the reference (plain_train.py, plain_predict.py, or your own script; for
+embed, earmark itself in fp32), and B is earmark. The speed of a machine drifts, so each ratio compares two consecutive
+runs. The result is the median over the pairs, and the spread shows how reliable it is.
 
-Ratios are shown of the work itself (training steps alone; decoding and scoring alone), and of the whole process, with
-its start, loading, preparation of the data, evaluation and saving; and of the processor time of the work where both
-sides report it, which other processes disturb less.
+The table has ratios of the work itself (only training steps, or only decoding and scoring), and of the whole process,
+which includes its start, loading, preparation of the data, evaluation and saving. If both sides report the CPU time of
+the work, the table also has ratios of that, which other processes affect less.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import IO, Any
 
 HERE = Path(__file__).resolve().parent
-# earmark's own defaults keep the best epoch; the plain example keeps the last
+# earmark keeps the model of the best epoch by default; the plain example keeps the last model
 _EARMARK_FLAGS = {"train": ["--eval_strategy", "no", "--save_strategy", "no"], "predict": [], "embed": []}
 _REFERENCE_FLAGS = {"train": [], "predict": [], "embed": ["--precision", "fp32"]}
 # flags whose defaults differ between the two sides
@@ -52,10 +52,10 @@ class Run:
 
     Attributes:
         side: ``reference`` or ``earmark``.
-        whole_s: seconds from the start of the process to its end, without those it says it spent on choosing its
-            settings (``tuning_seconds`` of its figures).
-        resident_bytes: most resident memory of the process, as the system counted it.
-        figures: the line of JSON it ended with; empty where it printed none.
+        whole_s: seconds from the start of the process to its end, without the time that it spent on choosing its
+            settings (``tuning_seconds`` in its results).
+        resident_bytes: peak resident memory of the process, as reported by the system.
+        figures: the results that it printed as JSON in its last line; empty if there is no such line.
     """
 
     side: str
@@ -65,21 +65,21 @@ class Run:
 
     @property
     def clips_per_second(self) -> float | None:
-        """Speed of the work itself."""
+        """Speed of the work itself; ``None`` if the run does not report it."""
         return self.figures.get("clips_per_second")
 
     @property
     def peak_memory_bytes(self) -> int:
-        """Peak the run reports (on an accelerator: of its memory), else resident memory."""
+        """Peak memory that the run reports (of the accelerator, if it uses one), else peak resident memory."""
         return int(self.figures.get("peak_memory_bytes", self.resident_bytes))
 
 
 class RunFailed(Exception):
-    """A side ended with an error; the message holds its last lines."""
+    """One side ended with an error; the message has its last lines."""
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Compare as told; returns the exit code: 0, 2 for a run that failed, 130 after an interrupt."""
+    """Run the comparison and return the exit code: 0, 2 if a run failed, 130 after an interrupt."""
     words = sys.argv[1:] if argv is None else argv
     own, shared = (words[: words.index("--")], words[words.index("--") + 1 :]) if "--" in words else (words, [])
     args = parse(own, shared)
@@ -102,7 +102,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parse(own: list[str], shared: list[str]) -> argparse.Namespace:
-    """The settings of the comparison itself; warns of flags that each side would fill in its own way."""
+    """Return the settings of the comparison; log flags that are missing and whose defaults differ between the sides."""
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -113,8 +113,8 @@ def parse(own: list[str], shared: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--reference",
         type=Path,
-        help="a Python script of your own in place of the plain one; takes the same flags and, to be timed by more "
-        'than its whole process, ends with a line such as {"clips_per_second": 12.3, "accuracy": 0.9}',
+        help="your own Python script in place of the plain one. It takes the same flags. To compare more than the time "
+        'of its whole process, it ends with a line such as {"clips_per_second": 12.3, "accuracy": 0.9}',
     )
     parser.add_argument(
         "--reference_flags",
@@ -127,7 +127,7 @@ def parse(own: list[str], shared: list[str]) -> argparse.Namespace:
         help='flags for earmark only, quoted (default for train: "--eval_strategy no --save_strategy no", so that '
         "both sides judge the model of the last step)",
     )
-    parser.add_argument("--json", type=Path, help="file for all figures, the machine and the command lines")
+    parser.add_argument("--json", type=Path, help="file for all results, the machine and the command lines")
     args = parser.parse_args(_with_values_attached(own))
     args.earmark_flags = _EARMARK_FLAGS[args.work] if args.earmark_flags is None else args.earmark_flags
     args.reference_flags = _REFERENCE_FLAGS[args.work] if args.reference_flags is None else args.reference_flags
@@ -140,18 +140,18 @@ def parse(own: list[str], shared: list[str]) -> argparse.Namespace:
     if args.json and not args.json.absolute().parent.is_dir():
         parser.error(f"--json {args.json}: no such folder")
     if not shared:
-        parser.error(f"what to {args.work} comes behind --, e.g. compare.py {args.work} -- ...")
+        parser.error(f"no flags for the two sides. Put them after --: compare.py {args.work} -- FLAGS")
     given = {word.partition("=")[0] for word in shared}
     if "--output_dir" in given or "--output" in given:
-        parser.error("leave --output_dir and --output out: every run gets a folder of its own")
+        parser.error("leave --output_dir and --output out: every run gets its own folder")
     for flag in _BETTER_GIVEN[args.work]:
         if flag not in given:
-            print(f"note: {flag} is not given; the two sides have defaults of their own", file=sys.stderr)
+            print(f"note: {flag} is not given, and the two sides have different defaults", file=sys.stderr)
     return args
 
 
 def _with_values_attached(words: list[str]) -> list[str]:
-    """``--earmark_flags=--bf16`` for ``--earmark_flags --bf16``, which argparse takes for two flags."""
+    """Turn ``--earmark_flags --bf16``, which argparse reads as two flags, into ``--earmark_flags=--bf16``."""
     attached: list[str] = []
     for word in words:
         if attached and attached[-1] in ("--reference_flags", "--earmark_flags"):
@@ -162,7 +162,7 @@ def _with_values_attached(words: list[str]) -> list[str]:
 
 
 def command_of(side: str, args: argparse.Namespace, shared: list[str], output_dir: str) -> list[str]:
-    """The words that start one side."""
+    """Return the command line of one side."""
     start, flags = [str(HERE / "run_earmark.py"), args.work], args.earmark_flags
     if side == "reference":
         start, flags = [str(args.reference)] if args.reference else start, args.reference_flags
@@ -171,10 +171,10 @@ def command_of(side: str, args: argparse.Namespace, shared: list[str], output_di
 
 
 def run_side(side: str, args: argparse.Namespace, shared: list[str], what: str) -> Run:
-    """Run one side in a fresh folder, which is removed afterwards.
+    """Run one side in a new folder, which is removed afterwards.
 
     Raises:
-        RunFailed: it ended with an error.
+        RunFailed: the run ended with an error.
     """
     with (
         tempfile.TemporaryDirectory(prefix="compare-") as folder,
@@ -197,10 +197,10 @@ def run_side(side: str, args: argparse.Namespace, shared: list[str], what: str) 
 
 
 def run_process(command: list[str], out: IO[str], err: IO[str], what: str) -> tuple[int, float, int]:
-    """Run a process and show how long it has been at it.
+    """Run a process and show its progress.
 
     Returns:
-        Exit code, seconds, and most resident memory in bytes.
+        Exit code, seconds, and peak resident memory in bytes.
     """
     start = time.perf_counter()
     shown_at_s = 0.0
@@ -226,7 +226,7 @@ def run_process(command: list[str], out: IO[str], err: IO[str], what: str) -> tu
 
 
 def show(line: str, said: list[str]) -> None:
-    """Show progress with the last thing the process said: in place on a terminal, else as a line."""
+    """Show progress and the last line of the process's output: in place on a terminal, else as a new line."""
     text = f"{line}  {said[-1].strip()}" if said else line
     if sys.stderr.isatty():
         print(f"\r\033[K{text[: os.get_terminal_size(2).columns - 1]}", end="", file=sys.stderr, flush=True)
@@ -235,7 +235,7 @@ def show(line: str, said: list[str]) -> None:
 
 
 def last_lines(stream: IO[str]) -> list[str]:
-    """The last lines that a process has written so far; of a bar that is redrawn in place, its last state."""
+    """Return the last lines that a process has written so far; of a progress bar, only its last state."""
     with open(stream.name, "rb") as file:
         file.seek(max(0, os.path.getsize(stream.name) - 20_000))
         lines = file.read().decode("utf-8", "replace").split("\n")
@@ -244,7 +244,7 @@ def last_lines(stream: IO[str]) -> list[str]:
 
 
 def figures_in(lines: list[str]) -> dict[str, Any]:
-    """The JSON object in the last line, empty where that is none."""
+    """Return the JSON object in the last line; empty if the last line is not one."""
     try:
         figures = json.loads(lines[-1])
     except (IndexError, ValueError):
@@ -253,11 +253,11 @@ def figures_in(lines: list[str]) -> dict[str, Any]:
 
 
 def ratios(runs: list[Run], *, whole: bool) -> list[float]:
-    """How many times as fast as the reference earmark was, pair by pair.
+    """Return how many times as fast as the reference earmark was, for each pair.
 
     Args:
         runs: reference, earmark, reference, earmark, ...
-        whole: of the whole process; else of the work itself, empty where a side did not report it.
+        whole: compare whole processes; else compare the work itself, without pairs in which a side did not report it.
     """
     pairs = list(zip(runs[::2], runs[1::2], strict=True))
     if whole:
@@ -267,20 +267,20 @@ def ratios(runs: list[Run], *, whole: bool) -> list[float]:
 
 
 def processor_ratios(runs: list[Run]) -> list[float]:
-    """How many times the processor time of earmark's work the reference's took; empty where it is not reported."""
+    """Return the CPU time of the reference's work divided by that of earmark's, for each pair that reports both."""
     seconds = [run.figures.get("cpu_seconds") for run in runs]
     return [a / b for a, b in zip(seconds[::2], seconds[1::2], strict=True) if a and b]
 
 
 def summary(values: list[float]) -> dict[str, Any]:
-    """Ratios pair by pair, their median and their spread."""
+    """Return the ratios of the pairs, their median and their range."""
     if not values:
         return {"pairs": []}
     return {"pairs": values, "median": statistics.median(values), "min": min(values), "max": max(values)}
 
 
 def table(runs: list[Run]) -> str:
-    """Every run, and the ratios below."""
+    """Return a table of the runs, and the ratios below it."""
     rows = [("pair", "side", "clips/s", "whole process", "accuracy", "peak memory")]
     for i, run in enumerate(runs):
         speed, accuracy = run.clips_per_second, run.figures.get("accuracy")
@@ -300,19 +300,19 @@ def table(runs: list[Run]) -> str:
         values = ratios(runs, whole=whole)
         lines.append(f"earmark / reference, {name}: {_in_words(values)}")
     if processor := processor_ratios(runs):
-        lines.append(f"earmark / reference, processor time of the work: {_in_words(processor)}")
+        lines.append(f"earmark / reference, CPU time of the work: {_in_words(processor)}")
     return "\n".join(lines)
 
 
 def _in_words(values: list[float]) -> str:
     if not values:
-        return "not known: the reference printed no clips_per_second"
+        return "unknown, because a side printed no clips_per_second"
     spread = f"median {statistics.median(values):.2f}x, {min(values):.2f}x to {max(values):.2f}x"
     return f"{'  '.join(f'{value:.2f}x' for value in values)} ({spread})"
 
 
 def report(args: argparse.Namespace, shared: list[str], runs: list[Run]) -> dict[str, Any]:
-    """Everything ``--json`` writes."""
+    """Return the content of the file of ``--json``."""
     commands = {side: shlex.join(command_of(side, args, shared, "OUTPUT")) for side in ("reference", "earmark")}
     return {
         "work": args.work,
@@ -326,7 +326,7 @@ def report(args: argparse.Namespace, shared: list[str], runs: list[Run]) -> dict
 
 
 def machine() -> dict[str, Any]:
-    """What the figures were measured on. Imports no torch: a child counts its parent's memory until it starts."""
+    """Describe the machine. Do not import torch: a child's peak memory includes its parent's until it starts Python."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     versions = {name: version_of(name) for name in _PACKAGES}
     threads = os.environ.get("OMP_NUM_THREADS")
@@ -341,7 +341,7 @@ def machine() -> dict[str, Any]:
 
 
 def version_of(package: str) -> str | None:
-    """Its version; ``None`` where it is used from a source folder or not at all."""
+    """Return the version of a package; ``None`` if it is used from a source folder, or not installed."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -349,7 +349,7 @@ def version_of(package: str) -> str | None:
 
 
 def cpu_model() -> str:
-    """Name of the processor."""
+    """Return the name of the processor."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

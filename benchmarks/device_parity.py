@@ -1,17 +1,19 @@
-"""Compare every architecture on a device with the CPU, and each clip alone with the same clip in a mixed batch.
+"""Compare the results of every architecture on a device with the CPU, and of clips alone with clips in a mixed batch.
 
     python benchmarks/device_parity.py --device cuda --json parity.json
     python benchmarks/device_parity.py --device cuda --full_size
 
-One row for each architecture of :mod:`earmark.families.family_registry` and each number format of the device, tiny
-models with random weights; with ``--full_size`` one model of each family in its default geometry. Relative errors:
+There is one row for each architecture of :mod:`earmark.families.family_registry` and each precision of the device. The
+models are tiny and have random weights; with ``--full_size``, there is one model of each family in its default size.
+The columns are relative errors:
 
-* cpu: logits on the device against float32 on the CPU, for the worst clip, and the loss.
-* gradients: the worst of all weights, likewise.
-* mixed: logits of clips alone against those in a batch of many lengths, both on the device. Relative to how far logits
-  differ from clip to clip; in half precision, to the size of logits if that is more, because they are rounded to it.
+* cpu: the larger error of the logits of the worst clip and of the loss, on the device compared with float32 on the CPU
+* gradients: the error of the weight with the worst gradient, also compared with float32 on the CPU
+* mixed: the difference between the logits of clips alone and of clips in a batch of many lengths, both on the device.
+  It is relative to how much the logits vary from clip to clip. In half precision it is relative to the size of the
+  logits if that is larger, because it determines the rounding errors.
 
-An error above :data:`TOLERANCES` is WRONG, and the exit status is 1. A model that cannot be compared is a row, too.
+An error above :data:`TOLERANCES` is WRONG. The exit status is 1 if any row is WRONG or failed.
 """
 
 from __future__ import annotations
@@ -53,30 +55,31 @@ SECONDS = (0.6, 1.0, 0.93, 0.85, 2.37, 2.0, 2.2, 0.31)
 
 @dataclass(frozen=True)
 class Tolerance:
-    """The largest relative errors of a number format.
+    """The largest allowed relative errors of a precision.
 
     Attributes:
-        logits: of logits and losses.
-        gradients: of the gradient of a weight.
+        logits: error of logits and losses.
+        gradients: error of the gradient of a weight.
     """
 
     logits: float
     gradients: float
 
 
-# float32 on a CPU differs from float64 by at most 3e-7 of a logit and 2e-6 of a gradient, and a clip in a mixed batch
-# by 3e-5 (tiny models of all architectures). Devices add in another order and approximate functions, so 30 to 5,000
-# times as much is allowed; padding that is seen, or a wrong kernel, is off by 1e-2 or more. bfloat16 has the tolerances
-# of earmark's own check (earmark.models.numerics): right kernels are off by up to 0.026 and 0.25 here, garbage by 0.4
-# and more. float16 has three more bits, so an eighth for logits; small gradients lose bits, so less than that for them
-# (0.003 and 0.06 with a host's arithmetic).
+# For tiny models of all architectures, float32 on a CPU differs from float64 by at most 3e-7 (logits) and 2e-6
+# (gradients), and a clip in a mixed batch differs by 3e-5. Devices add in another order and approximate functions, so
+# the tolerances of float32 are 30 to 5,000 times as large. A model that sees padding, or a wrong kernel, has an error
+# of 1e-2 or more. bfloat16 has the tolerances of earmark's own check (earmark.models.numerics): correct kernels have
+# errors of up to 0.026 (logits) and 0.25 (gradients), and wrong ones of 0.4 or more. float16 has three more bits, so
+# its tolerance for logits is about an eighth of bfloat16's. Its tolerance for gradients is larger than an eighth,
+# because small gradients lose bits. On a CPU, the errors of float16 are 0.003 and 0.06.
 TOLERANCES = {"fp32": Tolerance(1e-3, 1e-2), "bf16": Tolerance(0.15, 0.7), "fp16": Tolerance(0.02, 0.2)}
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass
 class Row:
-    """One architecture in one number format.
+    """Errors of one architecture in one precision.
 
     Attributes:
         verdict: ``ok``, ``WRONG`` or ``failed``.
@@ -93,12 +96,12 @@ class Row:
 
 
 def main() -> int:
-    """Compare as told; returns the exit status."""
+    """Run the comparison and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="auto", help="cuda, npu, xpu, mps or cpu")
-    parser.add_argument("--full_size", action="store_true", help="one model of each family in its default geometry")
+    parser.add_argument("--full_size", action="store_true", help="one model of each family in its default size")
     parser.add_argument("--models", nargs="+", help="only these model types")
-    parser.add_argument("--json", type=Path, help="file for all rows; written again after each")
+    parser.add_argument("--json", type=Path, help="file for all rows, updated after each row")
     args = parser.parse_args()
     transformers.logging.set_verbosity_error()
     device = select_device(args.device)
@@ -119,7 +122,7 @@ def model_types(*, first_only: bool) -> list[str]:
 
 
 def precisions(device: torch.device) -> list[str]:
-    """Return the number formats to compare; float16 only on accelerators."""
+    """Return the precisions to compare: float16 only on accelerators."""
     halves = ["bf16"] if device.type == "cpu" or supports_bf16(device) else []
     return ["fp32", *halves, *(["fp16"] if device.type != "cpu" else [])]
 
@@ -135,7 +138,7 @@ def full_float32(device: torch.device) -> None:
 
 
 def compared(kind: str, device: torch.device, precision: str, *, full_size: bool) -> Row:
-    """Compare one architecture; an error becomes a row."""
+    """Compare one architecture and return its row; an exception becomes part of the row."""
     row = Row(kind, precision)
     try:
         audio = build(kind, full_size=full_size)
@@ -153,14 +156,14 @@ def compared(kind: str, device: torch.device, precision: str, *, full_size: bool
 
 
 def build(kind: str, *, full_size: bool) -> AudioModel:
-    """Return a classifier with random weights, on the CPU; the logits of a tiny one differ from clip to clip."""
+    """Return a classifier with random weights on the CPU; those of a tiny one make its logits differ between clips."""
     torch.manual_seed(0)
     settings = None if full_size else json.dumps(ARCHITECTURES.get(kind, {}))
     source = ModelSource(model_type=kind, config_overrides=settings)
     audio = build_for_training(source, LABELS, None, longest_s=2.4)
     with torch.no_grad():
         for parameter in audio.model.parameters():
-            if parameter.ndim > 1 and not parameter.any():  # a norm of zeros is not defined in float16
+            if parameter.ndim > 1 and not parameter.any():  # dividing by a norm of zero is undefined in float16
                 parameter.normal_(std=0.1)
     if not full_size:
         with torch.no_grad():
@@ -178,7 +181,7 @@ def clips() -> list[np.ndarray]:
 
 def against_cpu(audio: AudioModel, device: torch.device, dtype: torch.dtype) -> tuple[float, float, str, float]:
     """Return the errors of logits and gradients, the first layer that differs, and the size of logits."""
-    waves = [clips()[1], clips()[1][::-1].copy()]  # of one length, which no architecture pads
+    waves = [clips()[1], clips()[1][::-1].copy()]  # equally long, so no architecture pads them
     targets = torch.arange(len(waves)) % len(LABELS)
 
     def inputs(place: torch.device) -> dict[str, torch.Tensor]:
@@ -204,17 +207,17 @@ def against_cpu(audio: AudioModel, device: torch.device, dtype: torch.dtype) -> 
 
 
 def alone_against_mixed(audio: AudioModel, device: torch.device, dtype: torch.dtype, least: float) -> float:
-    """Return the largest relative difference of logits of clips alone and in one batch of all lengths.
+    """Return the largest relative difference between the logits of clips alone and in one batch of all lengths.
 
     Args:
         audio: model, on ``device``.
         device: where to compute.
-        dtype: number format.
-        least: smallest size of a logit that differences are relative to.
+        dtype: precision.
+        least: differences are relative to the variation of the logits between clips, or to this value if it is larger.
     """
     waves = clips()
     scorer = TorchScorer(audio.model, audio.frontend, device, None if dtype == torch.float32 else dtype)
-    scorer.most_samples = math.inf  # a CPU would score short batches
+    scorer.most_samples = math.inf  # otherwise a CPU would score several small batches
     if scorer.shortest_in_batch < 1:
         scorer.shortest_in_batch = 0.0
     alone, mixed = (np.stack(list(score(scorer, waves, batch_size=size))) for size in (1, len(waves)))
@@ -228,7 +231,7 @@ def report(rows: list[Row]) -> dict[str, Any]:
 
 
 def shown(row: Row) -> str:
-    """Return a row as a line."""
+    """Return a row as one line of text."""
     figures = {"cpu": row.cpu, "gradients": row.gradients, "mixed": row.mixed}
     errors = ", ".join(f"{name} {value:.1e}" for name, value in figures.items() if value is not None)
     return f"{row.model} {row.precision}: {row.verdict} {errors} {row.note}".rstrip()

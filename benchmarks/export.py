@@ -1,13 +1,14 @@
-"""What an export brings and costs: PyTorch and exports of one model in turn, and a parity table of all architectures.
+"""Compare the speed and accuracy of exports with PyTorch, and the outputs of exports of every architecture.
 
     python benchmarks/export.py speed RUN --data_dir CLIPS/validation --formats onnx onnx-int8
     python benchmarks/export.py parity
 
-``speed`` exports RUN, decodes the recordings of class folders once, and scores them all, PyTorch, onnx, onnx-int8,
-PyTorch, ..., in one process on the CPU through the loop that ``earmark predict`` takes. A machine's speed drifts, so a
-ratio is taken from two passes next to each other; the median counts. On a busy machine set OMP_NUM_THREADS=1 and
-``--cpu_seconds``: processor time of one thread then counts, not that of the clock on the wall. ``parity`` exports a
-tiny model of every architecture with random weights and prints the differences that were found at export.
+``speed`` exports RUN and decodes the recordings of class folders once. Then it scores all of them with each model in
+turn (PyTorch, onnx, onnx-int8, PyTorch, ...), in one process on the CPU, with the same loop as ``earmark predict``. The
+speed of a machine drifts, so each ratio compares two passes of the same round, and the result is the median. On a busy
+machine, set OMP_NUM_THREADS=1 and ``--cpu_seconds`` to compare the CPU time of one thread instead of wall-clock time.
+``parity`` exports a tiny model of every architecture with random weights and prints the differences that the export
+found.
 """
 
 from __future__ import annotations
@@ -40,16 +41,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 
 def main() -> None:
-    """Measure as told."""
+    """Run the job that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     jobs = parser.add_subparsers(dest="job", required=True)
     speed = jobs.add_parser("speed")
     speed.add_argument("model")
-    speed.add_argument("--data_dir", required=True, help="class folders")
+    speed.add_argument("--data_dir", required=True, help="folder with one folder of recordings for each class")
     speed.add_argument("--formats", nargs="+", default=["onnx", "onnx-int8"])
     speed.add_argument("--passes", type=int, default=5)
     speed.add_argument("--batch_size", type=int, default=32)
-    speed.add_argument("--max_clips", type=int, default=1_000_000, help="evenly spread")
+    speed.add_argument("--max_clips", type=int, default=1_000_000, help="largest number of recordings, evenly spread")
     speed.add_argument("--cpu_seconds", action="store_true")
     speed.add_argument("--json")
     parity = jobs.add_parser("parity")
@@ -59,7 +60,7 @@ def main() -> None:
 
 
 def measure_speed(arguments: argparse.Namespace) -> None:
-    """Score the recordings with each in turn and print clips/s, ratios and accuracies."""
+    """Score the recordings with each model in turn, and print clips/s, ratios and accuracies."""
     clock = time.process_time if arguments.cpu_seconds else time.perf_counter
     with tempfile.TemporaryDirectory() as folder:
         sides = {"pytorch": Classifier.from_pretrained(arguments.model, device="cpu")}
@@ -70,7 +71,8 @@ def measure_speed(arguments: argparse.Namespace) -> None:
         first = sides["pytorch"]
         recordings = find_recordings(arguments.data_dir, first.sampling_rate_hz, first.labels, arguments.max_clips)
         if recordings.labels is None:
-            sys.exit(f"{arguments.data_dir}: not in folders named after the classes {', '.join(first.labels)}")
+            names = ", ".join(first.labels)
+            sys.exit(f"{arguments.data_dir}: no folders with the names of the classes. Put recordings into {names}.")
         for classifier in sides.values():
             _pass(classifier, recordings, clock, arguments.batch_size, most=2 * arguments.batch_size)
         seconds: dict[str, list[float]] = {name: [] for name in sides}
@@ -88,7 +90,7 @@ def measure_speed(arguments: argparse.Namespace) -> None:
 def _pass(
     classifier: Classifier, recordings: Recordings, clock: Callable[[], float], batch_size: int, most: int | None = None
 ) -> tuple[float, np.ndarray]:
-    """Seconds to score, and the most likely class of each recording."""
+    """Score the recordings; return the seconds it took, and the most likely class of each recording."""
     begun = clock()
     rows = np.stack(list(score(classifier.scorer, recordings.waveforms[:most], batch_size=batch_size)))
     return clock() - begun, rows.argmax(axis=1)
@@ -101,7 +103,7 @@ def _report(
     figures: dict[str, Any] = {}
     threads = torch.get_num_threads()
     place = f"{describe_device(torch.device('cpu'))}, {threads} threads"
-    place += ", processor time" if arguments.cpu_seconds else ""
+    place += ", CPU time" if arguments.cpu_seconds else ""
     print(f"\n{recordings.origin}; {place}, batches of {arguments.batch_size}")
     print("| model | clips/s (median) | times PyTorch (median of pairs, range) | accuracy |\n|---|---|---|---|")
     for name, times in seconds.items():
@@ -116,7 +118,7 @@ def _report(
 
 
 def print_parity(formats: list[str]) -> None:
-    """Export a tiny model of every architecture and print a table."""
+    """Export a tiny model of every architecture, and print a table of the differences."""
     from tests.tiny import ARCHITECTURES, overrides
 
     print("| architecture | lengths in a batch | " + " | ".join(formats) + " |\n|---|---|" + "---|" * len(formats))

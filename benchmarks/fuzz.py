@@ -1,13 +1,13 @@
-"""Broken recordings, requests and streams by the thousand, sent to a real `earmark serve`.
+"""Send thousands of broken recordings, requests and streams to a real `earmark serve`.
 
     python benchmarks/fuzz.py MODEL --cases 2000 --json fuzz.json
 
-Each case is made from its number and `--seed` alone, so `--only 1234` sends one again. A case passes when the server
-answers in time with 4xx (of a stream: closes it with a code that says what was wrong), or with 200 and finite scores
-where the recording can still be heard (a flipped bit in a sample is no fault). It fails on 5xx, on silence, on a
-connection that is closed without a word, and on 200 where no answer can be right. Between cases a whole clip has to get
-the answer that it got at first; at the end the server has to have lived through it all, with its memory below the
-limit, and to leave with exit code 0.
+Each case depends only on its number and `--seed`, so `--only 1234` repeats a single one. A case passes if the server
+responds in time with status 4xx (a stream: closes with a code for the client's error), or with status 200 and finite
+scores if the recording is still usable (a flipped bit in a sample is no error). A case fails on status 5xx, on a
+timeout, on a connection that is closed without a response, and on status 200 if no response can be right. Between
+cases, the response to an intact clip must stay the same. At the end, the server must still be running, with its memory
+below the limit, and must exit with code 0.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from serve import start_server
 LIMITS = ["--max_seconds", "30", "--max_timeline_seconds", "60", "--max_body_mb", "2", "--read_timeout_seconds", "2"]
 LIMITS += ["--body_timeout_seconds", "6", "--decode_timeout_seconds", "5"]
 DEADLINE_S = 30.0
-# close codes of a stream that is told what is wrong with it (RFC 6455, section 7.4.1); 1011 is a fault of the server
+# close codes for errors of the client (RFC 6455, section 7.4.1); 1011 is an error of the server
 _STREAM_REFUSED = {1002, 1003, 1007, 1008, 1009}
 
 
 async def send(port: int, case: Case) -> tuple[int, bytes]:
-    """Send a case; status and body of the answer, status 0 where the connection closes without one."""
+    """Send a case; return status and body of the response, or status 0 if the connection closes without a response."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
 
     async def write() -> None:
@@ -47,7 +47,7 @@ async def send(port: int, case: Case) -> tuple[int, bytes]:
     try:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
         if head.startswith("http/1.1 101"):
-            return await _hear_out(reader)
+            return await _read_stream(reader)
         length = int(head.split("content-length: ")[1].split("\r\n")[0])
         return int(head.split(" ")[1]), await reader.readexactly(length)
     except (asyncio.IncompleteReadError, ConnectionError):
@@ -58,8 +58,8 @@ async def send(port: int, case: Case) -> tuple[int, bytes]:
         writer.close()
 
 
-async def _hear_out(reader: asyncio.StreamReader) -> tuple[int, bytes]:
-    """Read a stream's messages to its end; the code it was closed with and, as JSON, all that was said."""
+async def _read_stream(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+    """Read the messages of a stream to its end; return its close code and the messages as JSON."""
     said = []
     while True:
         opcode, size = await reader.readexactly(2)
@@ -73,19 +73,19 @@ async def _hear_out(reader: asyncio.StreamReader) -> tuple[int, bytes]:
 
 
 def fault(case: Case, status: int, body: bytes) -> str | None:
-    """What is wrong with an answer."""
+    """Return what is wrong with a response; ``None`` if it is right."""
     if status == 0:
-        return "closed without an answer"
+        return "closed without a response"
     if 400 <= status < 500:
-        # what cannot become a stream is refused by the library of WebSockets, in words of its own
+        # the WebSocket library refuses a bad handshake with its own message, which is not JSON
         text = body.decode().strip() if case.kind == "stream: handshake" else json.loads(body).get("error", "")
-        return None if text and "\n" not in text else f"{status} without one line that says why"
+        return None if text and "\n" not in text else f"{status} without an error message of one line"
     if status in _STREAM_REFUSED:
         return None
     if status not in (200, 1000):
         return f"status {status}"
-    if not case.may_be_heard:
-        return f"{status} to what cannot be heard"
+    if not case.may_succeed:
+        return f"{status} for a case that cannot succeed"
     return None if _is_finite(json.loads(body)) else "scores that are not finite"
 
 
@@ -99,7 +99,7 @@ def _is_finite(answer: object) -> bool:
 
 @dataclass
 class Outcome:
-    """What all cases came to."""
+    """Results of all cases."""
 
     answers: Counter[str]
     faults: list[str]
@@ -107,10 +107,10 @@ class Outcome:
 
 
 async def attack(port: int, numbers: list[int], seed: int, clients: int) -> Outcome:
-    """Send all cases from some clients at once, with a whole clip now and then that has to get its answer."""
+    """Send all cases from several clients at once; every 50 cases, check the response to an intact clip."""
     seeds = make_seeds()
     outcome = Outcome(Counter(), [])
-    whole = Case("whole clip", [request(seeds["wav"])])
+    whole = Case("intact clip", [request(seeds["wav"])])
     expected = await send(port, whole)
     left = iter(numbers)
 
@@ -122,14 +122,14 @@ async def attack(port: int, numbers: list[int], seed: int, clients: int) -> Outc
                 status, body = await asyncio.wait_for(send(port, case), DEADLINE_S)
                 wrong = fault(case, status, body)
             except asyncio.TimeoutError:
-                status, wrong = 0, f"no answer within {DEADLINE_S:.0f} s"
+                status, wrong = 0, f"no response within {DEADLINE_S:.0f} s"
             if not case.kind.startswith("slow"):
                 outcome.slowest_s = max(outcome.slowest_s, time.monotonic() - started_s)
             outcome.answers[f"{case.kind.split(':')[0]} {status}"] += 1
             if wrong:
                 outcome.faults.append(f"case {number} ({case.kind}): {wrong}")
             if number % 50 == 0 and not _is_same(await send(port, whole), expected):
-                outcome.faults.append(f"after case {number}: a whole clip got another answer")
+                outcome.faults.append(f"after case {number}: the response to an intact clip changed")
 
     await asyncio.gather(*(client() for _ in range(clients)))
     return outcome
@@ -143,26 +143,26 @@ def _is_same(answer: tuple[int, bytes], expected: tuple[int, bytes]) -> bool:
 
 
 def peak_mb(pid: int) -> float:
-    """The most memory that the process has held."""
+    """Return the peak resident memory of a process in MB."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return round(int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024, 1)
 
 
 def main() -> int:
-    """Attack and tell."""
+    """Start a server, send all cases and print the results; return 1 if any check fails."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
     parser.add_argument("--cases", type=int, default=2000)
-    parser.add_argument("--only", type=int, help="send this case alone")
+    parser.add_argument("--only", type=int, help="number of the only case to send")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--clients", type=int, default=8)
-    parser.add_argument("--memory_mb", type=float, default=300, help="how far memory may grow above the first answer's")
-    parser.add_argument("--json", type=Path, help="file for the figures")
+    parser.add_argument("--memory_mb", type=float, default=300, help="largest growth of memory after the first clip")
+    parser.add_argument("--json", type=Path, help="file for the results")
     options = parser.parse_args()
     numbers = [options.only] if options.only is not None else list(range(options.cases))
     process, port = start_server(options.model, LIMITS)
     try:
-        asyncio.run(send(port, Case("whole clip", [request(make_seeds()["wav"])])))
+        asyncio.run(send(port, Case("intact clip", [request(make_seeds()["wav"])])))
         before_mb = peak_mb(process.pid)
         outcome = asyncio.run(attack(port, numbers, options.seed, options.clients))
         alive = process.poll() is None
@@ -176,8 +176,8 @@ def main() -> int:
         print(f"{count:6,} {name}")
     grown = after_mb - before_mb
     print(
-        f"{len(numbers):,} cases, {len(outcome.faults)} faults; slowest answer {outcome.slowest_s:.1f} s; peak memory "
-        f"{before_mb:.0f} -> {after_mb:.0f} MB; server {'lived' if alive else 'DIED'}, exit code {code}"
+        f"{len(numbers):,} cases, {len(outcome.faults)} failures; slowest response {outcome.slowest_s:.1f} s; "
+        f"peak memory {before_mb:.0f} -> {after_mb:.0f} MB; server {'survived' if alive else 'DIED'}, exit code {code}"
     )
     if options.json:
         figures = {"answers": outcome.answers, "faults": outcome.faults, "peak_mb": [before_mb, after_mb]}

@@ -1,4 +1,4 @@
-"""The broken recordings, requests and streams of ``fuzz.py``, each made from its number and a seed alone."""
+"""The broken recordings, requests and streams of ``fuzz.py``. Each depends only on its number and a seed."""
 
 from __future__ import annotations
 
@@ -21,33 +21,33 @@ ROUTES = ("/v1/classify", "/v1/timeline")
 
 @dataclass
 class Case:
-    """One thing to send, as it goes over the wire.
+    """A request as bytes.
 
     Attributes:
-        kind: what is wrong with it.
-        parts: pieces of the request, sent one behind the other.
-        pause_s: silence before each piece but the first.
-        may_be_heard: whether 200 (of a stream: 1000) is an answer that can be right.
+        kind: what is wrong with the request.
+        parts: pieces of the request, sent one after another.
+        pause_s: pause before each piece except the first.
+        may_succeed: whether status 200 (of a stream: close code 1000) can be right.
     """
 
     kind: str
     parts: list[bytes]
     pause_s: float = 0.0
-    may_be_heard: bool = True
+    may_succeed: bool = True
 
 
 def encoded(wave: np.ndarray, format: str, subtype: str | None = None, rate_hz: int = RATE_HZ) -> bytes:
-    """A recording as a file."""
+    """Return a recording as the bytes of a file."""
     file = io.BytesIO()
     soundfile.write(file, wave, rate_hz, format=format, subtype=subtype)
     data = bytearray(file.getvalue())
-    if (peak := data.find(b"PEAK")) >= 0:  # libsndfile writes the time of day behind it
+    if (peak := data.find(b"PEAK")) >= 0:  # libsndfile writes the current time after it
         data[peak + 12 : peak + 16] = bytes(4)
     return bytes(data)
 
 
 def make_seeds() -> dict[str, bytes]:
-    """Whole recordings to break."""
+    """Return intact recordings to break, by format."""
     rng = np.random.default_rng(0)
     wave = (0.3 * np.sin(np.arange(RATE_HZ) / 8) + rng.normal(0, 0.05, RATE_HZ)).astype(np.float32)
     stereo = np.stack([wave, -wave], axis=1)
@@ -68,7 +68,7 @@ def make_seeds() -> dict[str, bytes]:
 
 
 def video(container: str, codec: str) -> bytes:
-    """A second of a tone as phones and browsers record it."""
+    """Return one second of a tone in a container and codec that phones or browsers record."""
     file = io.BytesIO()
     with av.open(file, "w", format=container, options={"fflags": "+bitexact"}) as output:
         stream = output.add_stream(codec, rate=48_000)
@@ -81,13 +81,13 @@ def video(container: str, codec: str) -> bytes:
 
 
 def request(body: bytes, *, route: str = ROUTES[0], headers: str = "", length: int | None = None) -> bytes:
-    """A POST as bytes."""
+    """Return a POST request as bytes."""
     size = len(body) if length is None else length
     return f"POST {route} HTTP/1.1\r\nHost: a\r\nContent-Length: {size}\r\n{headers}\r\n".encode() + body
 
 
 def mutated(data: bytes, rng: random.Random) -> tuple[str, bytes]:
-    """One of the ways in which files break."""
+    """Break a file in a random way; return the name of the way and the broken file."""
     way = rng.choice(["cut", "flip", "header", "zero", "twice", "shuffle", "grow", "sizes", "empty"])
     broken = bytearray(data)
     if way == "cut":
@@ -95,7 +95,7 @@ def mutated(data: bytes, rng: random.Random) -> tuple[str, bytes]:
     elif way == "flip":
         for _ in range(rng.choice([1, 8, 256])):
             broken[rng.randrange(len(broken))] ^= 1 << rng.randrange(8)
-    elif way == "header":  # the first bytes decide about everything behind them
+    elif way == "header":  # the first bytes determine how the rest is read
         for _ in range(rng.randint(1, 12)):
             broken[rng.randrange(4, min(80, len(broken)))] = rng.choice([0, 0x7F, 0x80, 0xFF])
     elif way == "zero":
@@ -123,7 +123,7 @@ def mutated(data: bytes, rng: random.Random) -> tuple[str, bytes]:
 
 
 def broken_recording(seeds: dict[str, bytes], rng: random.Random) -> Case:
-    """A recording that is damaged, in one of the three forms of a request."""
+    """Return a damaged recording in one of the three forms of a request."""
     name = rng.choice(sorted(seeds))
     way, data = mutated(seeds[name], rng)
     route, kind = rng.choice(ROUTES), f"recording: {way}"
@@ -138,16 +138,16 @@ def broken_recording(seeds: dict[str, bytes], rng: random.Random) -> Case:
 
 
 def not_finite(seeds: dict[str, bytes], rng: random.Random) -> Case:
-    """Samples that are no numbers."""
+    """Return a recording whose samples are NaN, infinite or huge."""
     wave = np.full(8000, rng.choice([math.nan, math.inf, -math.inf, 1e38]), dtype=np.float32)
     return Case("samples: not finite", [request(encoded(wave, "WAV", "FLOAT"))])
 
 
 def too_long(seeds: dict[str, bytes], rng: random.Random) -> Case:
-    """Hours of silence in few bytes, or claimed by a header."""
+    """Return minutes of silence in few bytes, or a header that claims 10 hours."""
     if rng.random() < 0.5:
         silence = encoded(np.zeros(8000 * rng.randint(120, 600), dtype=np.int16), "FLAC", rate_hz=8000)
-        return Case("length: a bomb of silence", [request(silence, route=rng.choice(ROUTES))], may_be_heard=False)
+        return Case("length: compressed silence", [request(silence, route=rng.choice(ROUTES))], may_succeed=False)
     data = bytearray(seeds["wav"])
     size = 10 * 3600 * RATE_HZ * 2
     data[4:8], data[40:44] = struct.pack("<I", size + 36), struct.pack("<I", size)
@@ -159,19 +159,19 @@ _PLAYLISTS = [b"#EXTM3U\nfile:///etc/passwd\n", b"ffconcat version 1.0\nfile /et
 
 
 def path_trick(seeds: dict[str, bytes], rng: random.Random) -> Case:
-    """A name where a recording belongs, or a playlist that names one."""
+    """Return a path or an address in place of a recording, or a playlist with one."""
     name = rng.choice(_NAMES)
     kind = "path"
     if rng.random() < 0.3:
-        return Case(kind, [request(rng.choice(_PLAYLISTS))], may_be_heard=False)
+        return Case(kind, [request(rng.choice(_PLAYLISTS))], may_succeed=False)
     if rng.random() < 0.3:
-        return Case(kind, [f"GET /{name} HTTP/1.1\r\nHost: a\r\n\r\n".encode()], may_be_heard=False)
+        return Case(kind, [f"GET /{name} HTTP/1.1\r\nHost: a\r\n\r\n".encode()], may_succeed=False)
     body = json.dumps({"inputs": name}).encode()
-    return Case(kind, [request(body, headers="Content-Type: application/json\r\n")], may_be_heard=False)
+    return Case(kind, [request(body, headers="Content-Type: application/json\r\n")], may_succeed=False)
 
 
 def broken_form(seeds: dict[str, bytes], rng: random.Random) -> Case:
-    """JSON, forms and settings that are wrong."""
+    """Return a request with invalid JSON, an invalid form or an invalid setting."""
     audio = base64.b64encode(seeds["wav"]).decode()
     as_json = "Content-Type: application/json\r\n"
     bodies = [
@@ -190,15 +190,15 @@ def broken_form(seeds: dict[str, bytes], rng: random.Random) -> Case:
 
 
 def broken_http(seeds: dict[str, bytes], rng: random.Random) -> Case:
-    """Requests that are no HTTP, lie about their length or are larger than allowed."""
+    """Return a request that is not HTTP, states a wrong length or is too large."""
     wav = seeds["wav"]
     chunked = b"POST /v1/classify HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
     kind, parts = rng.choice(
         [
-            ("http: no HTTP", [rng.randbytes(200) + b"\r\n\r\n"]),
+            ("http: not HTTP", [rng.randbytes(200) + b"\r\n\r\n"]),
             ("http: huge header", [request(wav, headers=f"X-A: {'a' * 1_000_000}\r\n")]),
             ("http: many headers", [request(wav, headers="X-A: a\r\n" * 200_000)]),
-            ("http: length is no number", [b"POST /v1/classify HTTP/1.1\r\nHost: a\r\nContent-Length: -5\r\n\r\n"]),
+            ("http: negative length", [b"POST /v1/classify HTTP/1.1\r\nHost: a\r\nContent-Length: -5\r\n\r\n"]),
             ("http: body above the limit", [request(wav, length=3 << 20)]),
             ("http: broken chunk", [chunked + b"zz\r\n" + wav]),
             ("http: chunk that claims 4 GB", [chunked + b"ffffffff\r\n", *[bytes(1 << 20)] * 3]),
@@ -206,22 +206,22 @@ def broken_http(seeds: dict[str, bytes], rng: random.Random) -> Case:
             ("http: unknown route", [f"GET /{rng.random()} HTTP/1.1\r\nHost: a\r\n\r\n".encode()]),
         ]
     )
-    return Case(kind, parts, may_be_heard=False)
+    return Case(kind, parts, may_succeed=False)
 
 
 def slow(seeds: dict[str, bytes], rng: random.Random) -> Case:
-    """A client that sends a little at a time, or stops in the middle."""
+    """Return a request that arrives in small pieces, or stops in the middle."""
     whole = request(seeds["wav"])
     if rng.random() < 0.5:
-        return Case("slow: stops in mid-body", [whole[:2000]], may_be_heard=False)
+        return Case("slow: stops in the body", [whole[:2000]], may_succeed=False)
     head = [whole[:20], b"X: a\r\n", *[b"Y: b\r\n"] * 20]
-    return Case("slow: head in drops", head, pause_s=0.5, may_be_heard=False)
+    return Case("slow: head in small pieces", head, pause_s=0.5, may_succeed=False)
 
 
 def frame(
     payload: bytes, opcode: int = 2, *, first: int = 0x80, masked: bool = True, length: int | None = None
 ) -> bytes:
-    """A WebSocket frame of a client (RFC 6455, section 5.2); its mask is four zeros, which change nothing."""
+    """Return a WebSocket frame of a client (RFC 6455, section 5.2); its mask is four zeros, which change nothing."""
     size = len(payload) if length is None else length
     mask_bit = 0x80 if masked else 0
     if size < 126:
@@ -232,25 +232,25 @@ def frame(
 
 
 def broken_stream(seeds: dict[str, bytes], rng: random.Random) -> Case:
-    """Settings, messages and frames of a stream that are wrong."""
+    """Return a stream with an invalid setting, message or frame."""
     handshake = "GET /v1/stream?{} HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     handshake += "Sec-WebSocket-Key: {}\r\nSec-WebSocket-Version: 13\r\n\r\n"
     sound = frame(seeds["wav"][44:32044])
     end = frame(b"end", 1)
     floats = np.full(100, rng.choice([math.nan, math.inf, 1e38]), "<f4").tobytes()
-    kind, query, sent, may_be_heard = rng.choice(
+    kind, query, sent, may_succeed = rng.choice(
         [
-            ("noise for sound", "", frame(rng.randbytes(2 * rng.randint(0, 20_000))) + end, True),
+            ("noise instead of audio", "", frame(rng.randbytes(2 * rng.randint(0, 20_000))) + end, True),
             ("half a sample", "", sound + frame(b"abc"), False),
             ("not finite", "encoding=f32le", frame(floats), False),
-            ("another text", "", sound + frame(rng.randbytes(5).hex().encode(), 1), False),
-            ("text that is no UTF-8", "", frame(b"\xff\xfe", 1), False),
+            ("unknown text", "", sound + frame(rng.randbytes(5).hex().encode(), 1), False),
+            ("text that is not UTF-8", "", frame(b"\xff\xfe", 1), False),
             ("too long", "sampling_rate=4000", sound * 20 + end, False),
             ("not masked", "", frame(b"ab", masked=False), False),
             ("reserved bits", "", frame(b"ab", first=0xF0), False),
             ("reserved opcode", "", frame(b"ab", rng.choice([3, 7, 11, 15])), False),
             ("large ping", "", frame(bytes(300), 9), False),
-            ("a rest without its beginning", "", frame(b"ab", 0), False),
+            ("continuation without a first frame", "", frame(b"ab", 0), False),
             ("frame that claims 2^60 bytes", "", frame(b"ab", length=1 << 60), False),
             (
                 "settings",
@@ -262,7 +262,7 @@ def broken_stream(seeds: dict[str, bytes], rng: random.Random) -> Case:
         ]
     )
     key = "AAAAAAAAAAAAAAAAAAAAAA==" if kind != "handshake" else rng.choice(["", "x", "A" * 500])
-    return Case(f"stream: {kind}", [handshake.format(query, key).encode() + sent], may_be_heard=may_be_heard)
+    return Case(f"stream: {kind}", [handshake.format(query, key).encode() + sent], may_succeed=may_succeed)
 
 
 MAKERS: list[tuple[float, Callable[[dict[str, bytes], random.Random], Case]]] = [
@@ -273,7 +273,7 @@ MAKERS: list[tuple[float, Callable[[dict[str, bytes], random.Random], Case]]] = 
 
 
 def make_case(number: int, seed: int, seeds: dict[str, bytes]) -> Case:
-    """The case of a number."""
+    """Return the case with a number."""
     rng = random.Random(f"{seed} {number}")
     (maker,) = rng.choices([maker for _, maker in MAKERS], [weight for weight, _ in MAKERS])
     return maker(seeds, rng)

@@ -1,18 +1,18 @@
-"""Kill a training run again and again, resume it each time, and check that nothing is lost.
+"""Kill a training run repeatedly, resume it each time, and check that nothing is lost.
 
     python benchmarks/kill.py [--kills 50] [--load 2] [-- FLAGS OF earmark train]
 
-One run is never stopped. Another one with the same flags is killed with SIGKILL at random moments: while it starts,
-while it trains and, every other time, while it writes a checkpoint. Each time it is started again with ``--resume``.
-A kill is lost if the run does not start again, or resumes from an older checkpoint than the newest whole one.
-Both runs must end with the same weights, bit by bit. The states that both saved on the way (weights, optimizer,
-scheduler, random numbers) are compared too: the first step and the first tensor that differ are printed.
+One run is never stopped. A second run with the same flags is killed with SIGKILL at random moments: while it starts,
+while it trains and, every other time, while it writes a checkpoint. After each kill it is started again with
+``--resume``. A kill loses progress if the run does not start again, or resumes from an older checkpoint than the newest
+complete one. Both runs must end with the same weights, bit by bit. The states in their checkpoints (weights, optimizer,
+scheduler, random numbers) are compared, too: the first step and the first tensor that differ are printed.
 
-Both runs use the same number of CPU threads (``OMP_NUM_THREADS``, 2 unless it is set), because sums depend on it.
-``--load N`` keeps N cores busy with other work meanwhile. The source of earmark must not change before the end, because
-every start reads it again: the report says if it has.
+Both runs use the same number of CPU threads (``OMP_NUM_THREADS``, 2 unless it is set), because it changes the last bits
+of sums. ``--load N`` keeps N cores busy with other work. The source of earmark must not change during the test, because
+every start reads it again; the script reports if it changed.
 
-Exits with 0 if no kill is lost and all states and weights are the same, else with 1.
+The exit code is 0 if no kill loses progress and all states and weights are the same, else 1.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ from earmark.train.checkpoints import UNFINISHED, checkpoint_step, checkpoints_i
 
 PACKAGE = Path(earmark.__file__).parent
 SMALL_MODEL = '{"stem_channels": 8, "channels": [8, 8]}'
-_TRAINS = "training: "  # how the line before the first step begins
-_THREADS = "2"  # unless OMP_NUM_THREADS is set
-# A busy process ends by itself when the harness is killed.
+_TRAINS = "training: "  # the start of the log line before the first step
+_THREADS = "2"  # default of OMP_NUM_THREADS
+# A busy process ends by itself if this script is killed.
 _BUSY = "import os, sys\nwhile os.getppid() == int(sys.argv[1]): sum(range(100_000))"
 
 
@@ -52,32 +52,31 @@ class Life:
     """One process of the killed run, from its start to its end.
 
     Attributes:
-        moment: ``starting``, ``training``, ``saving``: what it was doing when it was killed; ``done``: it came to its
-            end before.
-        newest_before: steps of the newest whole checkpoint when it started.
-        newest_after: the same when it was gone.
+        moment: what it was doing when it was killed: ``starting``, ``training`` or ``saving``; ``done`` if it finished.
+        newest_before: steps of the newest complete checkpoint when it started.
+        newest_after: steps of the newest complete checkpoint when it ended.
         incomplete: incomplete checkpoints, with the reason.
-        went_on_from: steps that it said it goes on from; ``None`` where it was killed before it could.
-        exit_code: as the system gave it; -9 for SIGKILL.
+        resumed_from: steps of the checkpoint that it resumed from; ``None`` if it was killed before it logged them.
+        exit_code: its exit code; -9 for SIGKILL.
     """
 
     moment: str
     newest_before: int
     newest_after: int
     incomplete: list[str]
-    went_on_from: int | None
+    resumed_from: int | None
     exit_code: int
 
     @property
     def is_lost(self) -> bool:
-        """Whether progress that was safe is gone, or the run does not start any more."""
+        """Whether saved progress is lost, or the run failed by itself."""
         failed = self.exit_code not in (0, -9)
-        went_back = self.went_on_from is not None and self.went_on_from < self.newest_before
-        return failed or went_back or self.newest_after < self.newest_before
+        too_early = self.resumed_from is not None and self.resumed_from < self.newest_before
+        return failed or too_early or self.newest_after < self.newest_before
 
 
 class Run:
-    """A process of ``earmark train`` whose words are read while it runs."""
+    """A process of ``earmark train`` whose log is read while it runs."""
 
     def __init__(self, command: list[str]) -> None:
         self.lines: list[str] = []
@@ -94,15 +93,15 @@ class Run:
 
     @property
     def is_over(self) -> bool:
-        """Whether it has come to its end."""
+        """Whether the process has ended."""
         return self.process.poll() is not None
 
-    def has_said(self, beginning: str) -> bool:
-        """Whether a line of it began so."""
+    def has_logged(self, beginning: str) -> bool:
+        """Return whether a line of its log starts with this text."""
         return any(line.startswith(beginning) for line in list(self.lines))
 
     def end(self) -> int:
-        """Kill it if it is still there; its exit code."""
+        """Kill the process if it is still running, and return its exit code."""
         self.process.kill()
         code = self.process.wait()
         self.reader.join()
@@ -110,15 +109,15 @@ class Run:
 
 
 def main() -> int:
-    """Do both runs, kill one, compare; returns the exit code."""
+    """Do both runs, compare them, and return the exit code."""
     words = sys.argv[1:]
     own, flags = (words[: words.index("--")], words[words.index("--") + 1 :]) if "--" in words else (words, [])
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=50, help="how often the run is killed (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the moments (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the moments (default: %(default)s)")
     parser.add_argument("--steps", type=int, help="training steps of both runs (default: 200 for each kill)")
-    parser.add_argument("--load", type=int, default=0, help="busy processes beside both runs (default: %(default)s)")
-    parser.add_argument("--json", type=Path, help="file for every kill and the outcome")
+    parser.add_argument("--load", type=int, default=0, help="number of cores to keep busy (default: %(default)s)")
+    parser.add_argument("--json", type=Path, help="file for all kills and the result")
     args = parser.parse_args(own)
     os.environ.setdefault("OMP_NUM_THREADS", _THREADS)
     with tempfile.TemporaryDirectory(prefix="kill-") as folder, busy_processes(args.load):
@@ -138,7 +137,7 @@ def busy_processes(count: int) -> Iterator[list[subprocess.Popen[bytes]]]:
 
 
 def compare(folder: Path, args: argparse.Namespace, flags: list[str]) -> int:
-    """Do both runs in ``folder`` and report; returns the exit code."""
+    """Do both runs in ``folder``, print the results, and return the exit code."""
     command = train_command(folder, args, flags)
     source = source_hash()
     began = time.monotonic()
@@ -148,7 +147,7 @@ def compare(folder: Path, args: argparse.Namespace, flags: list[str]) -> int:
         print(unstopped.stderr, file=sys.stderr)
         return 1
     with StateRecorder(folder / "killed", folder / "states" / "killed"):
-        # Short enough that much of the run is left after the last kill, however busy the machine is.
+        # Short enough that much of the run is left after the last kill, even on a busy machine.
         longest_life_s = (time.monotonic() - began) / args.kills / 2
         rng = random.Random(args.seed)
         lives = kill_often([*command, str(folder / "killed")], folder / "killed", args.kills, longest_life_s, rng)
@@ -158,13 +157,13 @@ def compare(folder: Path, args: argparse.Namespace, flags: list[str]) -> int:
     lost = sum(life.is_lost for life in lives)
     print(summary(lives, hashes))
     if difference is None:
-        print(f"{compared} states saved on the way are the same, bit by bit")
+        print(f"{compared} saved states are the same, bit by bit")
     else:
         print(
             f"first difference after step {difference.step}: {difference.file}, {difference.entry}: {difference.what}"
         )
-        resumed_from = [life.went_on_from for life in lives if life.went_on_from is not None]
-        print(f"the killed run was resumed from the steps {', '.join(map(str, resumed_from))}")
+        steps = [str(life.resumed_from) for life in lives if life.resumed_from is not None]
+        print(f"the killed run was resumed from the steps {', '.join(steps)}")
     changed = source != source_hash()
     if changed:
         print(f"{PACKAGE}: the source has changed since the start, so the runs cannot be compared. Run this again.")
@@ -184,7 +183,7 @@ def compare(folder: Path, args: argparse.Namespace, flags: list[str]) -> int:
 
 
 def train_command(folder: Path, args: argparse.Namespace, flags: list[str]) -> list[str]:
-    """The command of both runs, without the output folder at its end."""
+    """Return the command of both runs, without the output folder at its end."""
     if "--data_dir" not in flags:
         flags = [*flags, "--data_dir", str(write_clips(folder / "clips"))]
     if not {"--model_type", "--model_name_or_path"} & set(flags):
@@ -197,7 +196,7 @@ def train_command(folder: Path, args: argparse.Namespace, flags: list[str]) -> l
 
 
 def summary(lives: list[Life], hashes: tuple[str | None, str | None]) -> str:
-    """What became of the kills and of the final weights, in one line."""
+    """Return the results of the kills and the comparison of the final weights, as one line."""
     kills = [life for life in lives if life.exit_code == -9]
     moments = {moment: sum(life.moment == moment for life in kills) for moment in ("starting", "training", "saving")}
     same = hashes[0] is not None and hashes[0] == hashes[1]
@@ -205,13 +204,13 @@ def summary(lives: list[Life], hashes: tuple[str | None, str | None]) -> str:
     return (
         f"killed {len(kills)} times ({', '.join(f'{count} while {moment}' for moment, count in moments.items())}), "
         f"{sum(len(life.incomplete) for life in lives)} incomplete checkpoints ignored, "
-        f"{sum(life.is_lost for life in lives)} lost; final weights "
+        f"{sum(life.is_lost for life in lives)} lost progress; final weights "
         + (f"the same, bit by bit ({shown[0]})" if same else f"DIFFERENT ({shown[0]} unstopped, {shown[1]} killed)")
     )
 
 
 def kill_often(command: list[str], output: Path, kills: int, longest_life_s: float, rng: random.Random) -> list[Life]:
-    """Start the run and kill it, ``kills`` times, after at most ``longest_life_s`` of training; then let it end."""
+    """Start the run and kill it ``kills`` times, each after at most ``longest_life_s`` of training; then let it end."""
     lives: list[Life] = []
     while not lives or lives[-1].exit_code == -9:
         if len(lives) < kills:
@@ -221,7 +220,7 @@ def kill_often(command: list[str], output: Path, kills: int, longest_life_s: flo
             lives.append(live(command, output))
         last = lives[-1]
         say(
-            f"{len(lives)}: {last.moment}, went on from {last.went_on_from}, newest whole checkpoint now "
+            f"{len(lives)}: {last.moment}, resumed from step {last.resumed_from}, newest complete checkpoint: step "
             f"{last.newest_after}{', LOST' if last.is_lost else ''}"
         )
     return lives
@@ -235,12 +234,12 @@ def live(
     at_saving: bool = False,
     longest_life_s: float = 0.0,
 ) -> Life:
-    """One process; killed at a random moment, or as soon as it saves; left alone without ``rng``."""
+    """Start a process, and kill it at a random moment or, with ``at_saving``, when it saves; without ``rng``, wait."""
     before = newest_complete_steps(output)[0]
     run = Run(command)
     moment = "done"
     if rng is not None:
-        starts_s = rng.uniform(0, 15) if rng.random() < 0.2 else None  # a fifth never gets to its first step
+        starts_s = rng.uniform(0, 15) if rng.random() < 0.2 else None  # a fifth may be killed before the first step
         moment = wait_to_kill(run, output, starts_s, rng.uniform(0, longest_life_s), at_saving)
         time.sleep(rng.uniform(0, 0.02) if at_saving else 0)
     else:
@@ -249,13 +248,13 @@ def live(
     if moment != "starting" and (output / UNFINISHED).exists():
         moment = "saving"
     after, incomplete = newest_complete_steps(output)
-    return Life("done" if code == 0 else moment, before, after, incomplete, went_on_from(run.lines), code)
+    return Life("done" if code == 0 else moment, before, after, incomplete, resumed_from(run.lines), code)
 
 
 def wait_to_kill(run: Run, output: Path, starts_s: float | None, trains_s: float, at_saving: bool) -> str:
-    """Wait for the moment; says what the run is doing then."""
+    """Wait until the run is to be killed, and return what it is doing then."""
     began = time.monotonic()
-    while not run.has_said(_TRAINS):
+    while not run.has_logged(_TRAINS):
         if run.is_over or (starts_s is not None and time.monotonic() - began > starts_s):
             return "starting"
         time.sleep(0.005)
@@ -276,8 +275,8 @@ def newest_complete_steps(output: Path) -> tuple[int, list[str]]:
     return max(whole, default=0), incomplete
 
 
-def went_on_from(lines: list[str]) -> int | None:
-    """Steps of the checkpoint that the run said it takes; 0 where it starts again."""
+def resumed_from(lines: list[str]) -> int | None:
+    """Return the steps of the checkpoint that a run resumes from, by its log; 0 if it starts from the beginning."""
     for line in lines:
         if line.startswith("resuming from "):
             return checkpoint_step(Path(line.removeprefix("resuming from ")))
@@ -287,13 +286,13 @@ def went_on_from(lines: list[str]) -> int | None:
 
 
 def weights(run: Path) -> str | None:
-    """Hash of the final weights."""
+    """Return a hash of the final weights; ``None`` if there are none."""
     path = run / "model.safetensors"
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
 
 
 def source_hash() -> str:
-    """Hash of earmark's source, which every process reads when it starts."""
+    """Return a hash of earmark's source, which every process reads when it starts."""
     digest = hashlib.sha256()
     for path in sorted(PACKAGE.rglob("*.py")):
         digest.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0" + path.read_bytes())
@@ -301,7 +300,7 @@ def source_hash() -> str:
 
 
 def write_clips(folder: Path) -> Path:
-    """A few short recordings in four classes."""
+    """Write a few short recordings in four classes, and return their folder."""
     rng = np.random.default_rng(0)
     lengths_s = draw_lengths_s("uniform:0.1,0.4", 32, rng)
     write_split(folder / "train", lengths_s[:24], rng)
@@ -310,7 +309,7 @@ def write_clips(folder: Path) -> Path:
 
 
 def say(line: str) -> None:
-    """Show progress."""
+    """Print a line of progress."""
     print(line, file=sys.stderr, flush=True)
 
 

@@ -1,12 +1,14 @@
-"""What the orders of ``earmark label`` are worth: a model of few clips asks for more, and learns from the answers.
+"""Compare the orders in which ``earmark label`` shows clips, by the accuracy of a model trained on the labelled clips.
 
     python benchmarks/label_order.py --data_dir recordings --model_name_or_path whisper-tiny-en
 
-Of the training clips, ``--start`` of each class are known at first. A head is fitted on them as ``earmark train
---few_shot`` does, all others are put in order as ``earmark label`` does, the first ``--asked`` of them get their true
-label, and the head is fitted again. The accuracies are those of validation clips. With ``--rounds`` the others are put
-in order again after each number of answers, by the head that knows these. Last, a share of the validation clips gets a
-wrong label, and what counts is how many of these come first under ``--check``, by a head of ten clips a class.
+At first, the labels of ``--start`` training clips of each class are known. A head is fitted on these clips, as
+``earmark train --few_shot`` does, and sorts all other training clips, as ``earmark label`` does. Then the first
+``--asked`` of the sorted clips get their true labels, and the head is fitted again. The accuracies are measured on the
+validation clips. With ``--rounds``, each new head sorts the unlabelled clips again.
+
+At the end, a fraction of the validation clips gets wrong labels. A head fitted on ten clips of each class sorts these
+clips as ``earmark label --check`` does, and the script counts how many wrong labels come first.
 """
 
 from __future__ import annotations
@@ -34,16 +36,14 @@ ORDERS = ("random", "uncertain", "diverse", "confident")
 
 
 def main() -> None:
-    """Print a row for each order: accuracy before, and after each number of answers; mean of the seeds."""
+    """Print a row for each order: mean accuracies over the seeds, before and after each number of added labels."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data_dir", required=True)
     parser.add_argument("--model_name_or_path", required=True)
-    parser.add_argument("--start", type=int, default=5, help="clips of each class that are known at first")
-    parser.add_argument("--asked", type=int, nargs="+", default=[30, 60, 120], help="answers")
-    parser.add_argument(
-        "--rounds", action="store_true", help="put the others in order again after each number of answers"
-    )
-    parser.add_argument("--wrong", type=float, default=0.05, help="share of wrong labels")
+    parser.add_argument("--start", type=int, default=5, help="clips of each class whose labels are known at first")
+    parser.add_argument("--asked", type=int, nargs="+", default=[30, 60, 120], help="numbers of labels to add")
+    parser.add_argument("--rounds", action="store_true", help="sort the other clips again after each number of labels")
+    parser.add_argument("--wrong", type=float, default=0.05, help="fraction of wrong labels")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     options = parser.parse_args()
     splits = load_folder(Path(options.data_dir))
@@ -73,14 +73,14 @@ Embedded = tuple[np.ndarray, np.ndarray]
 
 
 def embedded(audio: AudioModel, clips: UsableClips) -> Embedded:
-    """Embeddings float64 (N, D) and classes int (N,)."""
+    """Return embeddings float64 (N, D) and classes int (N,)."""
     model, cpu = EmbeddingModel(audio.model.eval()), torch.device("cpu")
     rows = score_table(model, audio.frontend, clips.waveforms, batch_size=32, device=cpu, what="embedding")
     return rows.astype(np.float64), table_targets(clips.table, audio.labels)
 
 
 def run(train: Embedded, validation: Embedded, name: str, options: argparse.Namespace, seed: int) -> list[float]:
-    """Accuracies before, and after each number of answers."""
+    """Return the accuracies before and after each number of added labels."""
     vectors, targets = train
     learned = drawn(targets, options.start, seed)
     places = np.empty(0, np.int64)
@@ -99,7 +99,7 @@ def run(train: Embedded, validation: Embedded, name: str, options: argparse.Name
 
 
 def in_order(name: str, probabilities: np.ndarray, vectors: np.ndarray, seed: int) -> np.ndarray:
-    """Rows of a pool, the first to ask for first."""
+    """Return the rows of clips in the order in which to label them."""
     if name == "random":
         return order.shuffled(len(vectors), seed)
     if name == "diverse":
@@ -108,13 +108,13 @@ def in_order(name: str, probabilities: np.ndarray, vectors: np.ndarray, seed: in
 
 
 def drawn(targets: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """So many clips of each class."""
+    """Return ``count`` random clips of each class."""
     shuffled = np.random.default_rng(seed).permutation(len(targets))
     return np.concatenate([shuffled[targets[shuffled] == target][:count] for target in range(targets.max() + 1)])
 
 
 def found(train: Embedded, validation: Embedded, share: float, seed: int) -> tuple[int, int, int]:
-    """Wrong labels planted, and how many of them are among as many and twice as many clips that come first."""
+    """Return the number N of wrong labels, and how many of them are among the first N and the first 2 * N clips."""
     rng, (vectors, targets) = np.random.default_rng(seed), validation
     wrong = rng.permutation(len(targets))[: round(share * len(targets))]
     given = targets.copy()

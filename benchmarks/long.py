@@ -1,10 +1,10 @@
-"""Measure a long recording: earmark's windows against a loop over Transformers' pipeline, in turn, in one process.
+"""Compare earmark's windows over a long recording with a loop over Transformers' pipeline, in turn, in one process.
 
     python benchmarks/long.py MODEL --window_seconds 1 --hours 1
 
-The recording is made here (noise with tones, 16 kHz, a WAV file). The loop reads it a window at a time and asks
-``pipeline("audio-classification")`` about each, which is what its users write; it hears only ``--plain_seconds`` of it
-each round, since its speed does not depend on how much there is. Both compute in float32 on the CPU.
+The script generates the recording: noise with tones, 16 kHz, a WAV file. The loop reads one window at a time and calls
+``pipeline("audio-classification")``, as users of the pipeline do. It scores only the first ``--plain_seconds`` of the
+recording in each round, because its speed does not depend on the length. Both compute in float32 on the CPU.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ import torch
 from transformers import pipeline
 
 import earmark
-import earmark.models.tc_resnet  # so that plain Transformers can load it
+import earmark.models.tc_resnet  # so that plain Transformers can load a TC-ResNet
 
 RATE_HZ = 16_000
 
 
 def main() -> None:
-    """Run rounds of both and print the ratio."""
+    """Run rounds of both, and print their speeds and the ratio."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="run folder or model folder")
     parser.add_argument("--window_seconds", type=float, default=1.0)
@@ -54,11 +54,11 @@ def main() -> None:
             print(f"round {number + 1}: {speeds}, {ratios[-1]:.1f} to 1")
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
     print(f"median {statistics.median(ratios):.1f} to 1 ({min(ratios):.1f} to {max(ratios):.1f})")
-    print(f"most memory {peak_mb:.0f} MB, {torch.get_num_threads()} threads")
+    print(f"peak memory {peak_mb:.0f} MB, {torch.get_num_threads()} threads")
 
 
 def write_recording(path: Path, seconds: float) -> None:
-    """Noise with a tone that changes, a minute at a time."""
+    """Write noise with a tone that changes every minute."""
     rng = np.random.default_rng(0)
     time_s = np.arange(60 * RATE_HZ) / RATE_HZ
     with soundfile.SoundFile(path, "w", RATE_HZ, 1) as file:
@@ -68,26 +68,26 @@ def write_recording(path: Path, seconds: float) -> None:
 
 
 def ours(classifier: earmark.Classifier, path: Path, window_s: float, stop_s: float = float("inf")) -> float:
-    """Seconds of sound a second."""
+    """Score windows with earmark; return seconds of audio per second."""
     start = time.perf_counter()
-    heard_s = 0.0
+    scored_s = 0.0
     for window in classifier.iter_windows(path, window_seconds=window_s):
-        heard_s = window.end_s
-        if heard_s >= stop_s:
+        scored_s = window.end_s
+        if scored_s >= stop_s:
             break
-    return heard_s / (time.perf_counter() - start)
+    return scored_s / (time.perf_counter() - start)
 
 
 def loop(plain: Any, path: Path, window_s: float, stop_s: float) -> float:
-    """Seconds of sound a second."""
+    """Score windows with the pipeline; return seconds of audio per second."""
     start = time.perf_counter()
-    heard_s = 0.0
+    scored_s = 0.0
     for block in soundfile.blocks(path, blocksize=round(window_s * RATE_HZ), dtype="float32"):
         plain({"raw": block, "sampling_rate": RATE_HZ}, top_k=1)
-        heard_s += len(block) / RATE_HZ
-        if heard_s >= stop_s:
+        scored_s += len(block) / RATE_HZ
+        if scored_s >= stop_s:
             break
-    return heard_s / (time.perf_counter() - start)
+    return scored_s / (time.perf_counter() - start)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Recordings with several labels, and recordings with a number, made of a folder of single words.
+"""Make recordings with several labels, and recordings labelled with a number, from recordings of single words.
 
     python benchmarks/make_mixtures.py speech_commands_12 mixtures
 
-``labels_SPLIT.csv``: up to three different words at once, each at its own level and place; of none, noise alone.
-``snr_SPLIT.csv``: one word in background noise; to learn is the signal-to-noise ratio, from -5 to 25 dB.
-Splits stay apart: a recording of validation is made of clips of validation alone.
+``labels_SPLIT.csv`` lists recordings with up to three different words at once in noise, each word at a random level and
+time. Recordings without a word have only noise. ``snr_SPLIT.csv`` lists recordings of one word in noise, labelled with
+the signal-to-noise ratio, from -5 to 25 dB. The recordings of a split are made only from words and noise of that split.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ _COUNTS = {"train": 3000, "validation": 800}
 
 
 def read(path: Path) -> np.ndarray:
-    """One second, float64 (16000,)."""
+    """Return the first second of a recording, float64 (16000,), zero-padded."""
     samples, rate_hz = soundfile.read(path)
     assert rate_hz == RATE_HZ, path
     return np.pad(samples[:RATE_HZ], (0, max(0, RATE_HZ - len(samples))))
 
 
 def main() -> None:
-    """Make both sets."""
+    """Make both data sets."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("words", type=Path, help="SPLIT/LABEL/*.flac at 16 kHz, noise among them as _silence_")
+    parser.add_argument("words", type=Path, help="folder with SPLIT/LABEL/*.flac at 16 kHz; _silence_ is noise")
     parser.add_argument("output", type=Path)
     options = parser.parse_args()
     for split, count in _COUNTS.items():
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def write(folder: Path, name: str, sound: np.ndarray, label: str) -> list[str]:
-    """Write a recording, peak at -6 dB of full scale; its row."""
+    """Write a recording with its peak at -6 dB of full scale; return its row."""
     folder.mkdir(parents=True, exist_ok=True)
     soundfile.write(folder / name, 0.5 * sound / max(np.abs(sound).max(), 1e-9), RATE_HZ)
     return [f"{folder.name}/{name}", label]

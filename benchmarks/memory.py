@@ -1,8 +1,8 @@
-"""Resident memory over a data set of many clips: ``python benchmarks/memory.py [--clips 200000]``.
+"""Measure resident memory with a data set of many clips: ``python benchmarks/memory.py [--clips 200000]``.
 
-Makes a table of one-second clips (cuts of a few recordings, so that the disk holds the samples once, in the store),
-builds the waveform store, reads every clip once in random order through the training batches, and prints how much
-resident memory grew over what the process took with the model loaded.
+The script makes a table of one-second clips, which are parts of a few recordings, so that only the waveform store takes
+much disk space. It builds the store, reads every clip once in random order as training batches, and prints how much
+resident memory grew after the model was loaded.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ CLIPS_A_RECORDING = 500
 
 
 def main() -> None:
-    """Build, read, print one line of JSON."""
+    """Build the store, read all clips and print one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=int, default=200_000, help="one-second clips (32 kB of disk each)")
     parser.add_argument("--batch_size", type=int, default=128)
@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def write_recordings(folder: Path, count: int) -> list[str]:
-    """Recordings of noise, 500 s each; hard links of ten, which the store takes for different ones."""
+    """Write recordings of noise, 500 s each; all after the tenth are hard links, which the store decodes separately."""
     rng = np.random.default_rng(0)
     paths = []
     for i in range(count):
@@ -83,7 +83,7 @@ def write_recordings(folder: Path, count: int) -> list[str]:
 
 
 def resident_mb() -> float:
-    """Resident set size of this process, in MB."""
+    """Return the resident set size of this process, in MB."""
     return psutil.Process().memory_info().rss / 1e6
 
 

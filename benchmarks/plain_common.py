@@ -1,4 +1,4 @@
-"""What the scripts of this folder share: reading recordings, peak memory, and the line of figures they end with."""
+"""Functions that the scripts of this folder share: read recordings, measure peak memory, and print the results."""
 
 from __future__ import annotations
 
@@ -16,32 +16,35 @@ _SUFFIXES = {".wav", ".flac", ".ogg", ".mp3"}
 
 
 def recordings_in(folder: Path) -> list[Path]:
-    """Recordings in ``folder`` and below, sorted; the program ends with a message where there are none."""
+    """Return the recordings in ``folder`` and its subfolders, sorted; exit with a message if there are none."""
     found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
     if not found:
-        sys.exit(f"{folder}: no recordings in this folder")
+        sys.exit(f"{folder}: no recordings in this folder. Name a folder with {', '.join(sorted(_SUFFIXES))} files.")
     return found
 
 
 def read_recording(path: Path, sampling_rate_hz: int) -> np.ndarray:
-    """Samples (T,) float32 of a recording, channels averaged, at ``sampling_rate_hz``."""
+    """Return the samples of a recording, float32 (T,), with averaged channels, at ``sampling_rate_hz``."""
     samples, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)  # (T, channels)
     waveform = samples.mean(axis=1)
     return waveform if rate_hz == sampling_rate_hz else soxr.resample(waveform, rate_hz, sampling_rate_hz)
 
 
-def accuracy_by_folder(answers: Iterable[tuple[str, str]]) -> float | None:
-    """Share of recordings labelled as the folder they lie in; ``None`` where none is, so folders name no classes.
+def accuracy_by_folder(predictions: Iterable[tuple[str, str]]) -> float | None:
+    """Return the fraction of recordings whose predicted label is the name of their folder.
 
     Args:
-        answers: ``(path, predicted label)`` of each recording.
+        predictions: ``(path, predicted label)`` of each recording.
+
+    Returns:
+        ``None`` if no label is a folder name, because then the folders are not named after the classes.
     """
-    hits = [Path(path).parent.name == label for path, label in answers]
+    hits = [Path(path).parent.name == label for path, label in predictions]
     return sum(hits) / len(hits) if any(hits) else None
 
 
 def peak_memory_bytes() -> int:
-    """Most memory this process has held: on the accelerator where one was used, else resident memory."""
+    """Return the peak memory of this process: of the accelerator if it used one, else resident memory."""
     import torch
 
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
@@ -55,5 +58,5 @@ def peak_memory_bytes() -> int:
 
 
 def print_figures(figures: dict[str, object]) -> None:
-    """Print ``figures`` as one line of JSON, the last line of standard output, where ``compare.py`` looks for it."""
+    """Print the results as one line of JSON, which ``compare.py`` reads from the end of standard output."""
     print(json.dumps(figures), flush=True)

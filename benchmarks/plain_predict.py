@@ -1,10 +1,10 @@
-"""The plain way to label recordings with Transformers: ``pipeline("audio-classification")`` over a folder.
+"""Label recordings with plain Transformers: ``pipeline("audio-classification")`` over a folder.
 
     python benchmarks/plain_predict.py MODEL FOLDER
 
-This is the reference that ``compare.py predict`` measures earmark against. The pipeline is given samples, since it
-would need FFmpeg to read files itself. Ends with one line of JSON; seconds are those of decoding and scoring, after
-the model is loaded and the batch size chosen.
+This is the reference of ``compare.py predict``. The pipeline gets samples, because it would need FFmpeg to read files.
+The last line of the output is JSON. Its seconds are the time of decoding and scoring, without loading the model and
+choosing the batch size.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ BATCH_SIZES = (1, 4, 8, 16, 32)
 
 
 def label_all(pipe: Any, paths: Sequence[Path], batch_size: int) -> list[str]:
-    """The most likely label of each recording, in order."""
+    """Return the most likely label of each recording, in order."""
     rate_hz = pipe.feature_extractor.sampling_rate
 
     def clips() -> Iterator[dict[str, Any]]:
@@ -35,8 +35,8 @@ def label_all(pipe: Any, paths: Sequence[Path], batch_size: int) -> list[str]:
 
 
 def fastest_batch_size(pipe: Any, paths: Sequence[Path]) -> int:
-    """Try each of ``BATCH_SIZES`` on the same recordings; says on standard error which is the fastest."""
-    label_all(pipe, paths[:4], 1)  # the first call sets things up
+    """Try each of ``BATCH_SIZES`` on the same recordings, and return the fastest."""
+    label_all(pipe, paths[:4], 1)  # warm-up
     seconds: dict[int, float] = {}
     for size in BATCH_SIZES:
         start = time.perf_counter()
@@ -44,17 +44,17 @@ def fastest_batch_size(pipe: Any, paths: Sequence[Path]) -> int:
         seconds[size] = time.perf_counter() - start
         print(f"batch size {size}: {len(paths) / seconds[size]:.1f} clips/s", file=sys.stderr)
     best = min(seconds, key=lambda size: seconds[size])
-    print(f"taking batch size {best}", file=sys.stderr)
+    print(f"using batch size {best}", file=sys.stderr)
     return best
 
 
 def batch_size(text: str) -> int | None:
-    """A number, or ``None`` for ``best``."""
+    """Return the number in ``text``, or ``None`` for ``best``."""
     return None if text == "best" else int(text)
 
 
 def main() -> None:
-    """Label the recordings and print the figures."""
+    """Label the recordings and print the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="run folder, checkpoint folder or name on the hub")
     parser.add_argument("folders", nargs="+", type=Path, metavar="folder", help="folder of recordings")
@@ -63,18 +63,19 @@ def main() -> None:
         "--batch_size",
         type=batch_size,
         default="best",
-        help=f"a number, or best: tries {sizes} (default: %(default)s)",
+        help=f"a number, or best for the fastest of {sizes} (default: %(default)s)",
     )
     parser.add_argument(
-        "--tuning_clips", type=int, default=64, help="recordings that best tries on (default: %(default)s)"
+        "--tuning_clips", type=int, default=64, help="recordings to try batch sizes on (default: %(default)s)"
     )
-    parser.add_argument("--device", default=None, help="cpu, cuda, ... (default: what the pipeline takes)")
-    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"], help="of the weights")
+    parser.add_argument("--device", default=None, help="cpu, cuda, ... (default: the pipeline's choice)")
+    dtypes = ["float32", "bfloat16", "float16"]
+    parser.add_argument("--dtype", default="float32", choices=dtypes, help="type of the weights")
     args = parser.parse_args()
     paths = [path for folder in args.folders for path in recordings_in(folder)]
     dtype = getattr(torch, args.dtype)
     pipe = transformers.pipeline("audio-classification", model=args.model, device=args.device, dtype=dtype)
-    # evenly spread, so that every class folder and length is among them
+    # evenly spread, so that all class folders and lengths are included
     some = paths[:: max(1, len(paths) // args.tuning_clips)][: args.tuning_clips]
     tuning_start = time.perf_counter()
     size = args.batch_size or fastest_batch_size(pipe, some)

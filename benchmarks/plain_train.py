@@ -1,8 +1,8 @@
-"""The plain way to train an audio classifier with Transformers: its Trainer, its feature extractor, its defaults.
+"""Train an audio classifier with plain Transformers: its Trainer, its feature extractor, its defaults.
 
-This is the reference that ``compare.py train`` measures earmark against. Every recording is decoded when it is asked
-for, cropped at random, and normalised or turned into a log-mel picture by the feature extractor in the collator.
-Ends with one line of JSON; seconds are those of training alone, without saving and evaluation.
+This is the reference of ``compare.py train``. Each access to a recording decodes it and crops it at random. The feature
+extractor in the collator normalises the samples or computes log-mel spectrograms. The last line of the output is JSON.
+Its seconds are the time of training, without saving and evaluation.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from transformers import (
     set_seed,
 )
 
-_PAD_THEMSELVES = ("whisper", "audio-spectrogram-transformer")  # to the one length their model takes
+_PAD_THEMSELVES = ("whisper", "audio-spectrogram-transformer")  # their extractors pad to the fixed length of the model
 
 
 @dataclass
 class PlainArguments:
-    """Settings beside Transformers' own."""
+    """Settings in addition to those of Transformers."""
 
     model_name_or_path: str = field(metadata={"help": "checkpoint: a local folder or a name on the hub"})
     data_dir: Path = field(metadata={"help": "folder with train/CLASS/*.wav and validation/CLASS/*.wav"})
@@ -43,21 +43,21 @@ class PlainArguments:
     freeze: str | None = field(
         default=None,
         metadata={
-            "help": "what does not learn: none, feature_encoder or encoder (all but the head) "
-            "(default: feature_encoder where the model has one)",
+            "help": "part to freeze: none, feature_encoder or encoder (all but the head) "
+            "(default: feature_encoder if the model has one)",
             "choices": ["none", "feature_encoder", "encoder"],
         },
     )
 
 
 class FolderDataset(Dataset[dict[str, Any]]):
-    """One split of a folder of class folders; decodes on each access.
+    """One split of a folder of class folders, which decodes a recording on each access.
 
     Args:
-        folder: holds one folder a class.
+        folder: folder with one subfolder for each class.
         label2id: index of each class name.
-        sampling_rate_hz: rate wanted.
-        max_samples: longer clips are cropped at random to this; ``None`` keeps them whole.
+        sampling_rate_hz: sampling rate of the returned samples.
+        max_samples: longer clips are cropped to this length at random; ``None`` for no cropping.
     """
 
     def __init__(self, folder: Path, label2id: dict[str, int], sampling_rate_hz: int, max_samples: int | None) -> None:
@@ -86,37 +86,37 @@ class ExtractorCollator:
         self.padding = {} if model_type in _PAD_THEMSELVES else {"padding": True}
 
     def __call__(self, examples: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """Model inputs and ``labels`` (B,) of B examples."""
+        """Return the model inputs and ``labels`` (B,) of B examples."""
         clips = [example["waveform"] for example in examples]
         rate_hz = self.extractor.sampling_rate
         batch = dict(self.extractor(clips, sampling_rate=rate_hz, return_tensors="pt", **self.padding))
         mask = batch.get("attention_mask")
         if mask is not None and bool(mask.all()):
-            del batch["attention_mask"]  # nothing is padded: spare the reference the work
+            del batch["attention_mask"]  # nothing is padded, so the reference need not compute the mask
         batch["labels"] = torch.tensor([example["label"] for example in examples])
         return batch
 
 
 class Clock(TrainerCallback):
-    """Seconds between the first and the last step; what is paused is left out."""
+    """Measures the seconds from the start to the end of training, without pauses."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
         self._started: float | None = None
 
     def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
-        """Start."""
+        """Start the clock."""
         self._started = time.perf_counter()
 
     def on_train_end(self, *args: Any, **kwargs: Any) -> None:
-        """Stop."""
+        """Stop the clock."""
         if self._started is not None:
             self.seconds += time.perf_counter() - self._started
             self._started = None
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Stop for the duration of a block, if running."""
+        """Stop the clock inside the block, if it is running."""
         was_running = self._started is not None
         self.on_train_end()
         yield
@@ -125,7 +125,7 @@ class Clock(TrainerCallback):
 
 
 class TimedTrainer(Trainer):
-    """Transformers' Trainer with a count of the clips and a clock that evaluation and saving do not run on."""
+    """Transformers' Trainer, with a count of the clips and a clock that stops during evaluation and saving."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -149,7 +149,7 @@ class TimedTrainer(Trainer):
 
 
 def load_model(plain: PlainArguments, labels: list[str]) -> tuple[Any, Any]:
-    """Model with a fresh head for ``labels``, and its feature extractor."""
+    """Return a model with a new head for ``labels``, and its feature extractor."""
     extractor = AutoFeatureExtractor.from_pretrained(plain.model_name_or_path)
     model = AutoModelForAudioClassification.from_pretrained(
         plain.model_name_or_path,
@@ -169,7 +169,7 @@ def load_model(plain: PlainArguments, labels: list[str]) -> tuple[Any, Any]:
 
 
 def cut_whisper(model: Any, extractor: Any, seconds: int) -> Any:
-    """Keep the first ``seconds`` of Whisper's position table; returns the extractor that pads to that length."""
+    """Keep the first ``seconds`` of Whisper's position table; return an extractor that pads to this length."""
     positions = 50 * seconds
     if positions >= model.config.max_source_positions:
         return extractor
@@ -180,14 +180,14 @@ def cut_whisper(model: Any, extractor: Any, seconds: int) -> Any:
 
 
 def accuracy(prediction: Any) -> dict[str, float]:
-    """Share of right answers, for Trainer."""
+    """Return the fraction of correct predictions, for Trainer."""
     return {"accuracy": float(np.mean(prediction.predictions.argmax(axis=1) == prediction.label_ids))}
 
 
 def main() -> None:
-    """Train, evaluate once, print the figures."""
+    """Train, evaluate once and print the results."""
     parser = HfArgumentParser((PlainArguments, TrainingArguments), description=__doc__)
-    parser.set_defaults(remove_unused_columns=False)  # the collator makes the columns that the model names
+    parser.set_defaults(remove_unused_columns=False)  # the collator needs the columns waveform and label
     plain, training = parser.parse_args_into_dataclasses()
     set_seed(training.seed)
     train_dir, validation_dir = plain.data_dir / "train", plain.data_dir / "validation"

@@ -1,9 +1,9 @@
-"""Measure float32 matrix products on this CPU: torch's own, oneDNN with packed weights, and torch's in bfloat16.
+"""Measure matrix products on this CPU: torch in float32, oneDNN with packed float32 weights, and torch in bfloat16.
 
     python benchmarks/products.py
 
-Sizes are those of a Whisper-tiny and a wav2vec2-base encoder on 32 and 8 clips of a second, and of a log-mel. One of
-each in turn, a hundred times; medians.
+The sizes occur in the encoders of Whisper-tiny (32 clips of one second) and wav2vec2-base (8 clips), and in a log-mel
+spectrogram. The three ways run in turn, a hundred times, and the table has the medians.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SIZES = [(1600, 384, 384), (1600, 384, 1536), (1600, 1536, 384), (400, 768, 3072
 
 
 def main() -> None:
-    """Print GFLOP/s of each size."""
+    """Print the GFLOP/s of each size."""
     print(f"{torch.get_num_threads()} threads, torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}")
     print("| rows x inputs x outputs | torch, float32 | packed | times | torch, bfloat16 |\n|---|---|---|---|---|")
     with torch.inference_mode():
@@ -28,7 +28,7 @@ def main() -> None:
 
 
 def rates(num_rows: int, inputs: int, outputs: int) -> list[float]:
-    """GFLOP/s of the three."""
+    """Return the GFLOP/s of the three ways."""
     rows, weight, bias = torch.randn(num_rows, inputs), torch.randn(outputs, inputs), torch.randn(outputs)
     packed = torch.ops.mkldnn._reorder_linear_weight(weight)
     halves = [tensor.bfloat16() for tensor in (rows, weight, bias)]

@@ -1,14 +1,15 @@
-"""Predict the speed of training and inference on an accelerator from its published peaks, part by part.
+"""Predict the speed of training and inference on an accelerator, part by part, from its published peaks.
 
     python benchmarks/roofline.py [--clips 128] [--seconds 1]
 
-Each part of a step does floating-point operations and moves bytes through the memory of the device. It takes the longer
-of the two times, at a fraction of the published peaks that good kernels reach (:data:`REACHED`). Parts run one after
-the other. The step takes longer if the host cannot start its kernels, or copy its clips, in this time.
+Each part of a step does floating-point operations and moves bytes through the memory of the device. The longer of these
+two times is the time of the part, at the fraction of the published peaks that good kernels reach (:data:`REACHED`).
+Parts run one after another. A step takes longer than its parts if the host needs longer to start its kernels or to copy
+its clips.
 
-The formulas are for the default geometries of Transformers: wav2vec2-base, and Whisper-tiny cut to the clip. A test
-compares the operations with PyTorch's counter on the real modules. Numbers have 16 bits, but for Whisper's log-mel
-(float32) and the optimizer (float32 weights, gradients and averages).
+The formulas are for wav2vec2-base and for Whisper-tiny cut to the clip length. A test compares the operations with
+PyTorch's counter on the real modules. Numbers have 16 bits, except Whisper's log-mel (float32) and the optimizer
+(float32 weights, gradients and averages).
 
 Shapes: B clips, T samples, F frames, D width, I inner width of the MLP.
 """
@@ -21,10 +22,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 RATE_HZ = 16_000
-REACHED = 0.8  # of the published peaks; large matrix products reach 70 to 80 % of an H100's, copies 80 to 90 %
+REACHED = 0.8  # fraction of the peaks; on an H100, large matrix products reach 70 to 80 %, and copies 80 to 90 %
 CLASSES = 12
 _HALF, _SINGLE = 2, 4  # bytes of a number
-_DROPOUT = 2.5  # values that dropout reads and writes for each of its input, with a mask of one byte
+_DROPOUT = 2.5  # 16-bit values that dropout reads and writes for each input value, including a mask of one byte
 # Bytes for each weight that is trained: a cast to 16 bits (6), its gradient (6), clipping (12) and AdamW (28).
 _OPTIMIZER_BYTES = 52
 _CAST_BYTES = 6
@@ -37,11 +38,11 @@ class Peaks:
     Attributes:
         name: name in the tables.
         pattern: regular expression for the name that the driver reports.
-        half_flop_s: operations a second of matrix products in bfloat16 and float16, dense.
+        half_flop_s: operations per second of dense matrix products in bfloat16 and float16.
         single_flop_s: the same in float32.
-        memory_bytes_s: bandwidth of its memory.
-        transfer_bytes_s: bandwidth from the host, in one direction.
-        start_s: time of the host to start one kernel in eager mode; an assumption.
+        memory_bytes_s: bandwidth of the memory, in bytes per second.
+        transfer_bytes_s: bandwidth from the host, in one direction, in bytes per second.
+        start_s: time that the host needs to start one kernel in eager mode, in seconds; an assumption.
         source: where the peaks are published.
     """
 
@@ -104,8 +105,8 @@ class Work:
     Attributes:
         name: name in the tables.
         trains: whether gradients are computed and weights updated.
-        keeps_features: whether the frozen feature encoder was computed before, as ``earmark bench train`` does.
-        fused: whether a compiler merges elementwise operations, and the host starts a whole step at once.
+        keeps_features: whether the output of the frozen feature encoder is stored, as in ``earmark bench train``.
+        fused: whether a compiler merges elementwise operations, so that the host starts a whole step at once.
     """
 
     name: str
@@ -123,14 +124,15 @@ INFER_COMPILED = Work("infer, compiled", trains=False, fused=True)
 
 @dataclass(frozen=True)
 class Model:
-    """A geometry with its costs.
+    """A model of a certain size, with its costs.
 
     Attributes:
         name: name in the tables.
-        parameters: number of its weights, with a head of :data:`CLASSES`.
-        frozen: number of those that are frozen in training.
-        tensors: number of its weight tensors; each is cast once a step, and its gradient once.
-        starts: estimated kernels in eager mode, outside the layers, in a layer, and in the gradients of a layer.
+        parameters: number of its weights, with a head of :data:`CLASSES` classes.
+        frozen: number of weights that are frozen in training.
+        tensors: number of its weight tensors; each step casts every tensor and its gradient once.
+        starts: estimated number of kernels in eager mode: outside the layers, in a layer, and in the gradients of a
+            layer.
         layers: number of layers.
         costs: returns the costs of the parts, given clips, samples and :class:`Work`.
     """
@@ -144,7 +146,7 @@ class Model:
     costs: Callable[[int, int, Work], list[Cost]]
 
     def num_starts(self, work: Work) -> int:
-        """Return the kernels that the host starts in a step; none if it starts the whole step at once."""
+        """Return the number of kernels that the host starts in a step; 0 if it starts the whole step at once."""
         outside, forward, backward = self.starts
         if work.fused:
             return 0
@@ -154,13 +156,13 @@ class Model:
 
 
 def product(part: str, rows: float, inputs: int, outputs: int, size: int = _HALF) -> Cost:
-    """Return the cost of (rows, inputs) times (inputs, outputs)."""
+    """Return the cost of the matrix product (rows, inputs) x (inputs, outputs)."""
     moved = rows * inputs + inputs * outputs + rows * outputs
     return Cost(part, 2 * rows * inputs * outputs, size * moved, size == _SINGLE)
 
 
 def convolution(part: str, clips: int, before: int, frames: int, channels: tuple[int, int], kernel: int) -> Cost:
-    """Return the cost of a convolution over ``before`` frames that gives ``frames``; channels: inputs, outputs."""
+    """Return the cost of a convolution from ``before`` to ``frames`` frames; ``channels`` are input and output."""
     inputs, outputs = channels
     weights = kernel * inputs * outputs
     return Cost(part, 2 * clips * frames * weights, _HALF * (clips * (before * inputs + frames * outputs) + weights))
@@ -180,12 +182,12 @@ def transformer(clips: int, frames: int, width: int, inner: int, layers: int, wo
         width: D.
         inner: I.
         layers: number of layers.
-        work: how they are used.
+        work: how the layers are used.
         noisy: whether training has dropout and LayerDrop.
     """
-    rows, learned = clips * frames, 3 if work.trains else 1  # each product has two gradients
+    rows, learned = clips * frames, 3 if work.trains else 1  # two gradients for each product
     projections = product("attention", rows, width, width).times(4 * learned)
-    # reads queries, keys and values, and writes the result; the gradients read five and write three
+    # attention reads queries, keys and values, and writes its result; its gradients read five tensors and write three
     moved = _HALF * rows * width * (12 if work.trains else 4)
     scores = Cost("attention", 4 * clips * frames**2 * width * learned, moved)
     mlp = product("MLP", rows, width, inner).times(2 * learned)
@@ -195,12 +197,13 @@ def transformer(clips: int, frames: int, width: int, inner: int, layers: int, wo
 
 
 def _passes(work: Work, noisy: bool) -> tuple[float, float]:
-    """Return how often a layer reads or writes frames of width D, and of width I, outside of products."""
-    if work.fused:  # sum, norm and dropout are one kernel each way; GELU and its dropout as well
+    """Return how often a layer reads or writes frames of width D, and of width I, outside matrix products."""
+    if work.fused:  # sum, norm and dropout are one kernel forward and one backward, and so are GELU and its dropout
         return (7.0 + 8.0, 2.0 + 3.0) if work.trains else (7.0, 2.0)
-    # two sums (3), two norms (2), GELU (2); gradients: sums of two branches (3), norms (3), GELU (3)
+    # passes: two sums (3 each), two norms (2 each), GELU (2); gradients: two sums of branches and two norms (3 each),
+    # GELU (3)
     wide, deep = (10.0 + 12.0, 2.0 + 3.0) if work.trains else (10.0, 2.0)
-    if noisy:  # both ways: dropout behind attention, in the MLP and behind it; the choice that LayerDrop makes
+    if noisy:  # forward and backward: dropout after attention, in the MLP and after it, and LayerDrop's choice
         return wide + 2 * (2 * _DROPOUT + 3), deep + 2 * _DROPOUT
     return wide, deep
 
@@ -215,7 +218,7 @@ def _wav2vec2_frames(samples: int) -> int:
 
 
 def wav2vec2_costs(clips: int, samples: int, work: Work) -> list[Cost]:
-    """Return the costs of wav2vec2-base, feature encoder frozen."""
+    """Return the costs of wav2vec2-base with a frozen feature encoder."""
     channels, width, inner, layers, head = 512, 768, 3072, 12, 256
     learned = 3 if work.trains else 1
     found, before, inputs, frames = [], samples, 1, _wav2vec2_frames(samples)
@@ -223,7 +226,7 @@ def wav2vec2_costs(clips: int, samples: int, work: Work) -> list[Cost]:
         if work.keeps_features:
             break
         after = (before - kernel) // stride + 1
-        # GELU reads and writes; the group norm of the first layer reads twice and writes
+        # GELU reads and writes once; the group norm of the first layer reads twice and writes once
         passes = 2 + (3 if number == 0 else 0)
         found.append(convolution("feature encoder", clips, before, after, (inputs, channels), kernel))
         found.append(elementwise("its norm, GELU", clips * after * channels, 2 if work.fused else passes))
@@ -231,7 +234,7 @@ def wav2vec2_costs(clips: int, samples: int, work: Work) -> list[Cost]:
     if not work.keeps_features:
         found.append(Cost("frontend", 0, clips * samples * (2 + 4 * _SINGLE)))  # int16 to normalized float32
     rows = clips * frames
-    groups, kernel = 16, 128  # the even kernel gives one frame more, which is cut off
+    groups, kernel = 16, 128  # an even kernel size gives one extra frame, which is cut off
     positions = convolution("positions", clips, frames, frames + 1, (width // groups, width), kernel)
     return [
         *found,
@@ -244,7 +247,7 @@ def wav2vec2_costs(clips: int, samples: int, work: Work) -> list[Cost]:
 
 
 def whisper_costs(clips: int, samples: int, work: Work) -> list[Cost]:
-    """Return the costs of Whisper-tiny's encoder, cut to the clip; all of it is trained."""
+    """Return the costs of Whisper-tiny's encoder, cut to the clip length; the whole encoder is trained."""
     bins, mels, width, inner, layers, head = 201, 80, 384, 1536, 4, 256
     learned = 3 if work.trains else 1
     mel_frames = samples // 160
@@ -264,14 +267,15 @@ def whisper_costs(clips: int, samples: int, work: Work) -> list[Cost]:
 
 
 def _copied_bytes(clips: int, samples: int, work: Work) -> float:
-    """Return the bytes of clips: int16 in training, float32 in inference, or the features of wav2vec2-base."""
+    """Return the bytes to copy: clips as int16 in training or float32 in inference, or features of wav2vec2-base."""
     if work.keeps_features:
         return clips * _wav2vec2_frames(samples) * 512 * _HALF
     return clips * samples * (2 if work.trains else _SINGLE)
 
 
-# A layer: six products, attention, two sums, two norms, GELU; wav2vec2's also has three dropouts and LayerDrop (3).
-# Its gradients: three kernels for a product, about two for attention and norms, sums of branches, the others once.
+# Kernels of a layer: six products, attention, two sums, two norms and GELU; for wav2vec2 also three dropouts and
+# LayerDrop (3). Kernels of its gradients: three for each product, about two for attention and each norm, the sums of
+# branches, and one for each other operation.
 WAV2VEC2 = Model("wav2vec2-base", 94_571_660, 4_200_448, 215, (40, 18, 35), 12, wav2vec2_costs)
 WHISPER = Model("Whisper-tiny", 7_753_228, 19_200, 71, (20, 13, 29), 4, whisper_costs)
 MODELS = {"wav2vec2": WAV2VEC2, "whisper": WHISPER}  # by model_type
@@ -283,9 +287,9 @@ class Prediction:
 
     Attributes:
         parts: seconds by part, on the device.
-        start_s: time of the host to start all kernels.
-        transfer_s: time to copy the clips to the device.
-        clips: clips of the step.
+        start_s: time that the host needs to start all kernels, in seconds.
+        transfer_s: time to copy the clips to the device, in seconds.
+        clips: number of clips in the step.
     """
 
     parts: dict[str, float]
@@ -295,12 +299,12 @@ class Prediction:
 
     @property
     def device_s(self) -> float:
-        """Time of all parts."""
+        """Time of all parts on the device, in seconds."""
         return sum(self.parts.values())
 
     @property
     def seconds(self) -> float:
-        """Time of the step."""
+        """Time of the step, in seconds."""
         return max(self.device_s, self.start_s, self.transfer_s)
 
     @property
@@ -317,7 +321,7 @@ class Prediction:
 
 
 def predict(model: Model, work: Work, peaks: Peaks, clips: int = 128, seconds: float = 1.0) -> Prediction:
-    """Return the prediction for batches of ``clips`` clips of ``seconds``."""
+    """Return the prediction for batches of ``clips`` clips of ``seconds`` seconds."""
     samples = round(seconds * RATE_HZ)
     parts: dict[str, float] = {}
     for cost in costs(model, work, clips, samples):
@@ -345,7 +349,7 @@ def by_part(model: Model, work: Work, clips: int, samples: int) -> dict[str, tup
 
 
 def works(model: Model) -> list[Work]:
-    """Return the ways to use a model that differ: only wav2vec2's features are kept."""
+    """Return the ways to use a model; only the features of wav2vec2 can be stored."""
     if model is WAV2VEC2:
         return [TRAIN, TRAIN_KEPT, TRAIN_COMPILED, INFER, INFER_COMPILED]
     return [TRAIN, Work("train, compiled", trains=True, fused=True), INFER, INFER_COMPILED]
@@ -365,7 +369,7 @@ def rows(clips: int, seconds: float) -> list[list[str]]:
 
 
 def cost_rows(clips: int, seconds: float) -> list[list[str]]:
-    """Return a table of operations and bytes of each part, for a batch, and its share of the time of each device."""
+    """Return a table of the operations and bytes of each part for a batch, and its fraction of the time by device."""
     table = [["model", "work", "part", "GFLOP", "MB", *(f"{peaks.name}, %" for peaks in DEVICES)]]
     for model in MODELS.values():
         for work in works(model):
@@ -383,11 +387,11 @@ def markdown(table: list[list[str]]) -> str:
 
 
 def main() -> None:
-    """Print both tables."""
+    """Print the table of predictions, or the table of costs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=int, default=128, help="clips in a batch (default: %(default)s)")
-    parser.add_argument("--seconds", type=float, default=1.0, help="length of a clip (default: %(default)s)")
-    parser.add_argument("--costs", action="store_true", help="print operations and bytes by part instead")
+    parser.add_argument("--seconds", type=float, default=1.0, help="length of a clip in seconds (default: %(default)s)")
+    parser.add_argument("--costs", action="store_true", help="print the operations and bytes of each part instead")
     args = parser.parse_args()
     print(markdown((cost_rows if args.costs else rows)(args.clips, args.seconds)))
 

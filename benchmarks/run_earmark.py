@@ -1,9 +1,9 @@
-"""Run ``earmark train``, ``predict`` or ``embed`` and end with the line of figures that the plain scripts end with.
+"""Run ``earmark train``, ``predict`` or ``embed``, and print the same line of JSON as the plain scripts at the end.
 
     python benchmarks/run_earmark.py train FLAGS
 
-``compare.py`` runs earmark through this, so that both sides are timed and weighed in the same way. The command itself
-is the one a user types; nothing in it is changed.
+``compare.py`` runs earmark with this script, so that time and memory of both sides are measured in the same way. The
+script runs the command as a user would, without changes.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from earmark.cli.main import main as earmark
 
 
 class TimedText(io.StringIO):
-    """Standard output that remembers when it was first and last written to."""
+    """Standard output that records the times of the first and the last write."""
 
     first_s = last_s = first_cpu_s = last_cpu_s = 0.0
 
     def write(self, text: str) -> int:
-        """Keep the text and the time."""
+        """Store the text and the time."""
         self.last_s, self.last_cpu_s = time.perf_counter(), time.process_time()
         self.first_s, self.first_cpu_s = self.first_s or self.last_s, self.first_cpu_s or self.last_cpu_s
         return super().write(text)
 
 
 def train(words: list[str]) -> dict[str, object]:
-    """Train, and read the figures from the run folder."""
-    ended_well(earmark(["train", *words]))
+    """Train, and return the results in the run folder."""
+    exit_on_failure(earmark(["train", *words]))
     folder = Path(words[words.index("--output_dir") + 1])
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     return {
@@ -49,9 +49,9 @@ def train(words: list[str]) -> dict[str, object]:
 
 
 def predict(words: list[str]) -> dict[str, object]:
-    """Label recordings; the table's head is written when the model is loaded, its last row when all is done."""
+    """Label recordings. The head of the table is written after the model is loaded, and its last row at the end."""
     with contextlib.redirect_stdout(TimedText()) as table:
-        ended_well(earmark(["predict", *words]))
+        exit_on_failure(earmark(["predict", *words]))
     rows = list(csv.DictReader(io.StringIO(table.getvalue())))
     seconds = table.last_s - table.first_s
     return {
@@ -64,23 +64,23 @@ def predict(words: list[str]) -> dict[str, object]:
 
 
 class BeginningOfWork(logging.Handler):
-    """Remembers when earmark named the precision of the embeddings, which is when it starts to compute them."""
+    """Records when earmark logs the precision of the embeddings, just before it starts to compute them."""
 
     start_s = start_cpu_s = 0.0
     precision = ""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep the time of that message."""
+        """Store the time of that message."""
         if "embeddings are computed in" in record.msg:
             self.start_s, self.start_cpu_s = time.perf_counter(), time.process_time()
             self.precision = str(record.args[0]) if record.args else ""
 
 
 def embed(words: list[str]) -> dict[str, object]:
-    """Compute embeddings, from the first recording to the finished file."""
+    """Compute embeddings; the time includes everything from the first recording to the finished file."""
     beginning = BeginningOfWork()
     logging.getLogger("earmark.predict.embed").addHandler(beginning)
-    ended_well(earmark(["embed", *words]))
+    exit_on_failure(earmark(["embed", *words]))
     seconds, cpu_seconds = time.perf_counter() - beginning.start_s, time.process_time() - beginning.start_cpu_s
     table = Path(f"{words[words.index('--output') + 1]}.rows.csv").read_text(encoding="utf-8")
     count = len(table.splitlines()) - 1
@@ -93,8 +93,8 @@ def embed(words: list[str]) -> dict[str, object]:
     }
 
 
-def ended_well(code: int) -> None:
-    """Leave with earmark's exit code where it is not 0."""
+def exit_on_failure(code: int) -> None:
+    """Exit with earmark's exit code if it is not 0."""
     if code:
         sys.exit(code)
 

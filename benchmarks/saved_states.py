@@ -1,8 +1,8 @@
-"""Keep the states that a training run saves, and find the first one in which two runs differ.
+"""Keep the states that training runs save, and find the first state in which two runs differ.
 
-A run removes its old checkpoints. :class:`StateRecorder` watches the run folder from outside and keeps each checkpoint
-with hard links, which costs the run nothing. ``complete.json`` in a checkpoint holds a hash of every file, so states
-are read only if their hashes differ.
+A run removes its old checkpoints. :class:`StateRecorder` watches the run folder from another thread and keeps each
+checkpoint with hard links, which does not slow down the run. ``complete.json`` in a checkpoint holds a hash of every
+file, so states are only read if their hashes differ.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from safetensors.torch import load_file
 from earmark.train.checkpoints import MARKER, checkpoints_in
 
 _POLL_S = 0.005
-# trainer_state.json is left out: its log averages the loss since the process started, and holds times.
+# trainer_state.json is not compared, because its log has times, and losses averaged since the process started.
 STATES = ("model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "weights_in_training.safetensors")
 
 
@@ -76,7 +76,7 @@ class StateRecorder:
             self.keep_new()
 
     def keep_new(self) -> None:
-        """Keep the checkpoints that are new since the last time."""
+        """Keep the checkpoints that were saved since the last call."""
         with self._lock:
             for checkpoint in checkpoints_in(self.output):
                 target = self.kept / checkpoint.name
@@ -85,7 +85,7 @@ class StateRecorder:
 
 
 def _link_files(checkpoint: Path, target: Path) -> None:
-    """Link the states of a checkpoint into ``target``, unless the run removes it meanwhile."""
+    """Link the states of a checkpoint into ``target``; keep nothing if the run removes the checkpoint meanwhile."""
     partial = target.with_name(f".{target.name}")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
@@ -100,11 +100,11 @@ def _link_files(checkpoint: Path, target: Path) -> None:
 
 
 def first_difference(one: Path, other: Path) -> tuple[int, Difference | None]:
-    """Compare the states that two runs have saved after the same steps.
+    """Compare the states that two runs saved after the same steps.
 
     Args:
-        one: folder of checkpoints, as :class:`StateRecorder` keeps them.
-        other: the same of the other run.
+        one: folder of checkpoints that :class:`StateRecorder` kept.
+        other: the same for the other run.
 
     Returns:
         The number of steps compared, and the first difference; ``None`` if all states are the same.
@@ -124,7 +124,7 @@ def _difference_at(step: int, one: Path, other: Path) -> Difference | None:
         if hashes[0].get(name) == hashes[1].get(name):
             continue
         if not (name in hashes[0] and name in hashes[1]):
-            return Difference(step, name, "", "one of the runs has no such file")
+            return Difference(step, name, "", "only one of the runs has this file")
         first, second = dict(_entries(_read(one / name))), dict(_entries(_read(other / name)))
         for entry in dict.fromkeys([*first, *second]):
             what = _what_differs(first.get(entry), second.get(entry))
@@ -136,12 +136,12 @@ def _difference_at(step: int, one: Path, other: Path) -> Difference | None:
 def _read(path: Path) -> Any:
     if path.suffix == ".safetensors":
         return load_file(path)
-    # The random states are NumPy objects, which weights_only refuses. The harness has just had the file written.
+    # The random states are NumPy objects, which weights_only refuses. The file is trusted: kill.py started its run.
     return torch.load(path, map_location="cpu", weights_only=False)
 
 
 def _entries(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
-    """Leaves of nested containers with their paths."""
+    """Yield the leaves of nested containers with their paths."""
     if isinstance(value, dict):
         for key, inner in value.items():
             yield from _entries(inner, f"{place}/{key}" if place else str(key))
@@ -153,7 +153,7 @@ def _entries(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _what_differs(one: Any, other: Any) -> str:
-    """The difference of two leaves in words; empty if they are the same, bit by bit."""
+    """Return the difference between two leaves in words; empty if they are the same, bit by bit."""
     if type(one) is not type(other):
         return f"{type(one).__name__} and {type(other).__name__}"
     if not isinstance(one, (torch.Tensor, np.ndarray)):

@@ -1,15 +1,16 @@
-"""How many clips a second `earmark serve` answers, how fast, and whether its memory stays where it is.
+"""Measure throughput, latency and memory of `earmark serve`.
 
     python benchmarks/serve.py MODEL --requests 10000 --json serve.json
 
-Three loads, each on a server process of its own on loopback; the clients are this process (plain sockets, kept alive):
+There are three loads. Each has its own server process on the loopback interface; the clients run in this process, with
+plain sockets that are kept open:
 
-* `one at a time`: batching off (`--batch_size 1 --batch_delay_ms 0`), one client that sends its next request when it
-  has the answer to the last: what serving without batches gives;
-* `batching off`: the same server, but 32 clients: what of the gain is concurrency alone;
-* `batched`: the server as it is, 32 clients.
+* `one at a time`: without batches (`--batch_size 1 --batch_delay_ms 0`) and with one client, which sends a request when
+  it has the response to the one before
+* `batching off`: the same server with 32 clients, which shows how much of the gain comes from concurrency alone
+* `batched`: the server with its defaults and 32 clients
 
-Every answer is compared with that of `Classifier.predict`; one that differs by more than 1e-4 is an error.
+Every response is compared with `Classifier.predict`; a difference of more than 1e-4 counts as an error.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ PARTS = 10
 
 @dataclass
 class Load:
-    """What one load came to."""
+    """Results of one load."""
 
     name: str
     clients: int
@@ -53,7 +54,7 @@ class Load:
     rss_mb: list[float] = field(default_factory=list)
 
     def summary(self) -> dict[str, Any]:
-        """The figures."""
+        """Return the results for JSON."""
         p50, p99 = np.percentile(np.array(self.latencies_s) * 1000, [50, 99]).round(1)
         return {
             "load": self.name,
@@ -68,7 +69,7 @@ class Load:
 
 
 def make_clips(seconds: float) -> list[bytes]:
-    """Different clips of one length, as wav files."""
+    """Return different clips of the same length as WAV files."""
     rng = np.random.default_rng(0)
     clips = []
     for _ in range(NUM_CLIPS):
@@ -81,25 +82,25 @@ def make_clips(seconds: float) -> list[bytes]:
 
 
 def start_server(model: str, flags: list[str]) -> tuple[subprocess.Popen[bytes], int]:
-    """A server process and its port."""
+    """Start a server; return its process and its port when it listens."""
     words = [sys.executable, "-m", "earmark", "serve", model, "--device", "cpu", "--port", "0", *flags]
     process = subprocess.Popen(words, stdout=subprocess.PIPE)
     assert process.stdout is not None
-    lines = (json.loads(line) for line in process.stdout)  # on a busy machine, others come before this one
+    lines = (json.loads(line) for line in process.stdout)  # on a busy machine, other lines come first
     port = next(line["port"] for line in lines if line["event"] == "listening")
-    # the log must be read by someone, or the server would wait at a full pipe
+    # read the log, because the server would block on a full pipe
     threading.Thread(target=deque, args=(process.stdout, 0), daemon=True).start()
     return process, port
 
 
 def rss_mb(process: subprocess.Popen[bytes]) -> float:
-    """Resident memory."""
+    """Return the resident memory of a process, in MB."""
     lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
     return round(int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1024, 1)
 
 
 async def post(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, body: bytes) -> tuple[int, bytes]:
-    """One request on a connection that is kept."""
+    """Send a request on an open connection; return status and body of the response."""
     head = f"POST /v1/classify?top_k=1000 HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n"
     writer.write(head.encode() + body)
     answer = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
@@ -108,7 +109,7 @@ async def post(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, body:
 
 
 def is_right(status: int, body: bytes, expected: dict[str, float]) -> bool:
-    """Whether an answer is the one that `predict` gives."""
+    """Return whether a response equals the prediction of `Classifier.predict`."""
     if status != 200:
         return False
     rows = {row["label"]: row["score"] for row in json.loads(body)}
@@ -118,7 +119,7 @@ def is_right(status: int, body: bytes, expected: dict[str, float]) -> bool:
 async def run_load(
     load: Load, port: int, clips: list[bytes], expected: list[dict[str, float]], process: subprocess.Popen[bytes]
 ) -> None:
-    """Send all requests from all clients in parts, with a look at memory after each; one part first, uncounted."""
+    """Send all requests in parts, after an uncounted warm-up part, and record the memory after each part."""
 
     async def client(numbers: count[int], total: int, counted: bool) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -141,7 +142,7 @@ async def run_load(
 def measure(
     model: str, load: Load, flags: list[str], clips: list[bytes], expected: list[dict[str, float]]
 ) -> dict[str, Any]:
-    """One load on a server of its own."""
+    """Run one load on a new server, and return its results."""
     process, port = start_server(model, flags)
     try:
         asyncio.run(run_load(load, port, clips, expected, process))
@@ -152,15 +153,15 @@ def measure(
 
 
 def main() -> None:
-    """Measure and print."""
+    """Run the three loads and print their results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
-    parser.add_argument("--requests", type=int, default=10_000, help="of the batched load")
-    parser.add_argument("--requests_off", type=int, default=1000, help="of the two loads without batches")
+    parser.add_argument("--requests", type=int, default=10_000, help="requests of the batched load")
+    parser.add_argument("--requests_off", type=int, default=1000, help="requests of each load without batches")
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--seconds", type=float, default=1.0, help="length of a clip")
     parser.add_argument("--precision", default="fp32")
-    parser.add_argument("--json", help="file for the figures")
+    parser.add_argument("--json", help="file for the results")
     options = parser.parse_args()
     clips = make_clips(options.seconds)
     classifier = earmark.Classifier.from_pretrained(options.model, device="cpu", precision=options.precision)

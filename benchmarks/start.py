@@ -1,11 +1,12 @@
-"""What it costs to start: CPU seconds, wall seconds and imported modules of each command on one short recording.
+"""Measure the cost of starting: CPU time, wall-clock time and imported modules of each command on a short recording.
 
-    python benchmarks/start.py                                # makes its models, five rounds
-    python benchmarks/start.py --before OTHER_CHECKOUT/src    # measures an earlier version in turn, in the same rounds
+    python benchmarks/start.py                                # five rounds
+    python benchmarks/start.py --before OTHER_CHECKOUT/src    # also measures an earlier version in each round
 
-Each command runs in a process of its own, from its start to its end. The first row imports torch alone: a command can
-cost no less. The models have random weights; wav2vec2 has the base geometry, Whisper is Whisper-tiny cut to 1 s. Needs
-the extra ``train``, and ``serve`` for the rows of the server. Not on Windows.
+Each command runs in its own process, which is measured from its start to its end. The first row only imports torch,
+which is the least that a command with torch can cost. The script makes the models with random weights: TC-ResNet,
+wav2vec2-base, and Whisper-tiny cut to 1 s. It needs the extra ``train``, and ``serve`` for the rows of the server. It
+does not run on Windows.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ _SERVE = (
 
 @dataclass(frozen=True)
 class Cost:
-    """What one process took."""
+    """Cost of one process."""
 
     cpu_s: float
     wall_s: float
@@ -76,9 +77,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         "start.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=5, help="times that each command runs (default: %(default)s)")
-    parser.add_argument("--only", default="", help="part of the names of the rows to measure: predict, wav2vec2, ...")
-    parser.add_argument("--before", type=Path, help="the src folder of another version, measured in turn")
+    parser.add_argument("--rounds", type=int, default=5, help="number of runs of each command (default: %(default)s)")
+    parser.add_argument("--only", default="", help="measure the rows with this text in their names: predict, whisper")
+    parser.add_argument("--before", type=Path, help="src folder of another version, which is measured as well")
     args = parser.parse_args(argv)
     chosen, known = rows(Path(), args.only), rows(Path(), "")
     if args.rounds < 1:
@@ -97,7 +98,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def rows(folder: Path, only: str) -> dict[str, list[str]]:
-    """Return the words behind ``python`` for ``import torch`` and for each other row with ``only`` in its name."""
+    """Return the arguments of ``python`` for ``import torch`` and for each other row with ``only`` in its name."""
     clip, data = str(folder / "clip.wav"), ["--data_dir", str(folder / "clips")]
     found = {"import torch": ["-c", _COUNT + "import torch"]}
     for kind in MODELS:
@@ -116,7 +117,7 @@ def rows(folder: Path, only: str) -> dict[str, list[str]]:
 
 
 def prepare(folder: Path, kinds: Sequence[str]) -> None:
-    """Make recordings and models."""
+    """Make the recordings and the models."""
     make("make_clips.py", folder / "clips", "--clips", "16")
     shutil.copy(next((folder / "clips").rglob("*.wav")), folder / "clip.wav")
     for kind in kinds:
@@ -135,7 +136,7 @@ def environment(version: Path) -> dict[str, str]:
 
 
 def measure(name: str, words: list[str], version: Path) -> Cost:
-    """Run the process of one row to its end."""
+    """Run the process of one row, and return its cost."""
     before, began_s = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     done = subprocess.run([sys.executable, *words], capture_output=True, text=True, env=environment(version))
     wall_s, after = time.perf_counter() - began_s, resource.getrusage(resource.RUSAGE_CHILDREN)

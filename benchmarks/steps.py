@@ -1,8 +1,8 @@
-"""What each step towards speed brings: ``python benchmarks/steps.py MODEL [--whisper MODEL]``.
+"""Measure how much each optimization of training gains: ``python benchmarks/steps.py MODEL [--whisper MODEL]``.
 
-Forward and backward of one batch of one-second clips, the ways in turn in each round, medians over the rounds. MODEL is
-of the wav2vec2 family (``benchmarks/make_model.py wav2vec2 OUT``); the attention of a Whisper model is compared as well
-where one is given.
+Each way runs forward and backward on the same batch of one-second clips. The ways take turns in each round, and the
+results are medians over the rounds. MODEL is a model of the wav2vec2 family (``benchmarks/make_model.py wav2vec2
+OUT``). With ``--whisper``, two attention implementations of a Whisper model are compared as well.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ RATE_HZ = 16_000
 
 
 def main() -> None:
-    """Time the ways and print a line for each."""
+    """Time the ways and print a line for each way."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="folder of a wav2vec2-family checkpoint")
     parser.add_argument("--whisper", help="folder of a Whisper checkpoint")
     parser.add_argument("--clips", type=int, default=32, help="clips in the batch")
-    parser.add_argument("--rounds", type=int, default=3, help="rounds of which the median is taken, after one more")
+    parser.add_argument("--rounds", type=int, default=3, help="measured rounds, after a warm-up round")
     arguments = parser.parse_args()
     report(wav2vec2_ways(arguments.model, arguments.clips), arguments.clips, arguments.rounds)
     if arguments.whisper:
@@ -33,7 +33,7 @@ def main() -> None:
 
 
 def wav2vec2_ways(name: str, clips: int) -> dict[str, Callable[[], torch.Tensor]]:
-    """Ways to the logits of the same batch, feature encoder frozen."""
+    """Return ways to compute the logits of a batch with a frozen feature encoder."""
     audio = build(name)
     model = audio.model
     model.freeze_feature_encoder()
@@ -62,7 +62,7 @@ def wav2vec2_ways(name: str, clips: int) -> dict[str, Callable[[], torch.Tensor]
 
 
 def whisper_ways(name: str, clips: int) -> dict[str, Callable[[], torch.Tensor]]:
-    """Fused attention and plain products, in bfloat16."""
+    """Return ways to compute the logits of a batch in bfloat16: with fused attention, and with plain products."""
     audio = build(name)
     audio.model.forward.training_dtype = torch.bfloat16
     inputs = audio.frontend.inputs(0.1 * torch.randn(clips, RATE_HZ))
@@ -78,7 +78,7 @@ def whisper_ways(name: str, clips: int) -> dict[str, Callable[[], torch.Tensor]]
 
 
 def build(name: str) -> AudioModel:
-    """A classifier in training mode, cut to one second."""
+    """Return a classifier in training mode, cut to one second."""
     audio = build_for_training(ModelSource(name_or_path=name), [str(i) for i in range(12)], 1.0, 1.0)
     audio.model.train()
     return audio

@@ -1,6 +1,6 @@
-"""Recordings in many containers and codecs, with tags, truncations, damage and headers that are not true.
+"""Make recordings in many containers and codecs, with tags, truncations, damage and wrong headers.
 
-A variant is made from its number and a seed alone. PyAV writes what libsndfile cannot.
+A variant depends only on its number and a seed. PyAV writes the formats that libsndfile cannot write.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ MPEG = (8_000, 16_000, 24_000, 44_100, 48_000)
 
 @dataclass(frozen=True)
 class Encoder:
-    """Writes samples (T, channels) at a rate.
+    """A container and codec for samples (T, channels).
 
     Attributes:
-        name: for people.
-        kind: which lies and damage fit: wav, aiff, au, w64, flac, mp3, ogg, other.
-        make: returns the file.
-        rates: that it takes.
-        channels: that it takes.
-        suffix: of a file with it.
+        name: name in tables.
+        kind: kind of file, which selects the changes that apply to it: wav, aiff, au, w64, flac, mp3, ogg, mp4, other.
+        make: returns the file, given samples and sampling rate.
+        rates: supported sampling rates, in hertz.
+        channels: supported numbers of channels.
+        suffix: suffix of the file name.
     """
 
     name: str
@@ -50,11 +50,11 @@ class Variant:
     """One recording.
 
     Attributes:
-        number: of the variant.
-        name: what it is.
-        data: the file.
-        suffix: of the file.
-        seconds: of audio that went in.
+        number: number of the variant.
+        name: description of the variant.
+        data: content of the file.
+        suffix: suffix of the file name.
+        seconds: seconds of encoded audio.
     """
 
     number: int
@@ -74,7 +74,7 @@ def sf_make(samples: np.ndarray, rate_hz: int, container: str, codec: str) -> by
 def av_make(
     samples: np.ndarray, rate_hz: int, container: str, codec: str, options: dict[str, str] | None = None, kbits: int = 0
 ) -> bytes:
-    """Encode with PyAV; ``options`` are of the container, or of the codec if they start with ``+``."""
+    """Encode with PyAV; ``options`` are for the container, or for the codec if their names start with ``+``."""
     buffer = io.BytesIO()
     options = options or {}
     of_container = {name: value for name, value in options.items() if not name.startswith("+")}
@@ -105,7 +105,7 @@ def _av(container: str, codec: str, kbits: int = 0, **options: str) -> Maker:
 
 
 def encoders() -> list[Encoder]:
-    """All encoders."""
+    """Return all encoders."""
     return [
         *(Encoder(f"wav {codec}", "wav", _sf("WAV", codec), suffix=".wav")
           for codec in _WAV_CODECS),
@@ -150,7 +150,7 @@ def encoders() -> list[Encoder]:
 
 
 def tone(rng: np.random.Generator, rate_hz: int, seconds: float, channels: int) -> np.ndarray:
-    """A voice-like signal whose pitch wanders, float32 (T, channels): no two stretches are alike."""
+    """Return a tone whose pitch changes all the time, float32 (T, channels), so that no two parts are alike."""
     count = round(seconds * rate_hz)
     steps = rng.uniform(200, 0.3 * min(rate_hz, 10_000), int(seconds * 8) + 2)
     pitch_hz = np.interp(np.arange(count), np.linspace(0, count, len(steps)), steps)
@@ -160,25 +160,25 @@ def tone(rng: np.random.Generator, rate_hz: int, seconds: float, channels: int) 
     return np.stack([wave, second][:channels], axis=1).astype(np.float32)
 
 
-# -- what happens to a file: each returns the bytes and a name
+# Each of these functions changes a file, and returns the new bytes and a name for the change.
 
 Change = tuple[bytes, str]
 
 
 def tagged_in_front(data: bytes, rng: np.random.Generator) -> Change:
-    """An ID3v2 tag in front."""
+    """Add an ID3v2 tag at the start."""
     size = int(rng.integers(10, 4000))
     sizes = bytes([size >> 21 & 127, size >> 14 & 127, size >> 7 & 127, size & 127])
     return b"ID3\x03\0\0" + sizes + bytes(size) + data, "ID3v2 in front"
 
 
 def tagged_behind(data: bytes, rng: np.random.Generator) -> Change:
-    """An ID3v1 tag behind."""
+    """Add an ID3v1 tag at the end."""
     return data + b"TAG" + rng.integers(32, 126, 125, dtype=np.uint8).tobytes(), "ID3v1 behind"
 
 
 def shorter(data: bytes, rng: np.random.Generator) -> Change:
-    """A few bytes or up to 40 % cut off."""
+    """Cut off a few bytes, or up to 40 % of the file."""
     if rng.random() < 0.4:
         count = int(rng.integers(1, 45))
         return data[:-count], f"{count} bytes short"
@@ -187,13 +187,13 @@ def shorter(data: bytes, rng: np.random.Generator) -> Change:
 
 
 def far_shorter(data: bytes, rng: np.random.Generator) -> Change:
-    """More than half cut off."""
+    """Cut off more than half of the file."""
     kept = float(rng.uniform(0.1, 0.45))
     return data[: int(len(data) * kept)], f"cut to {kept:.2f}"
 
 
 def damaged(data: bytes, rng: np.random.Generator) -> Change:
-    """Bytes zeroed or made random in the middle."""
+    """Replace bytes in the middle with zeros or random bytes."""
     count = int(rng.integers(8, 200))
     at = int(rng.integers(len(data) // 3, 2 * len(data) // 3))
     new = bytes(count) if rng.random() < 0.5 else rng.bytes(count)
@@ -201,7 +201,7 @@ def damaged(data: bytes, rng: np.random.Generator) -> Change:
 
 
 def wav_lie(data: bytes, rng: np.random.Generator) -> Change:
-    """A WAV whose size field is not true."""
+    """Write a wrong size into a WAV header."""
     at = data.index(b"data") + 4
     size = len(data) - at - 4
     lies = {
@@ -217,7 +217,7 @@ def wav_lie(data: bytes, rng: np.random.Generator) -> Change:
 
 
 def wav_chunks(data: bytes, rng: np.random.Generator) -> Change:
-    """A WAV with chunks behind the audio, and at times a size of 0."""
+    """Add a chunk after the audio of a WAV file, and in half of the cases set the size of the audio to 0."""
     at = data.index(b"data") + 4
     changed = data if rng.random() < 0.5 else data[:at] + bytes(4) + data[at + 4 :]
     info = b"INFOISFT" + struct.pack("<I", 14) + b"Lavf59.27.100\0"
@@ -226,7 +226,7 @@ def wav_chunks(data: bytes, rng: np.random.Generator) -> Change:
 
 
 def big_endian_lie(data: bytes, rng: np.random.Generator, *, mark: bytes, field: int) -> Change:
-    """An AIFF or AU file whose size field is not true."""
+    """Write a wrong size into an AIFF or AU header."""
     at = data.index(mark) + field
     size = struct.unpack_from(">I", data, at)[0]
     new, name = [(size // 3, "size a third"), (size + 30, "size 30 too large"), (0, "size 0")][int(rng.integers(3))]
@@ -234,7 +234,7 @@ def big_endian_lie(data: bytes, rng: np.random.Generator, *, mark: bytes, field:
 
 
 def flac_lie(data: bytes, rng: np.random.Generator) -> Change:
-    """A FLAC file with a wrong total."""
+    """Write a wrong number of samples into a FLAC header."""
     packed = int.from_bytes(data[18:26], "big")
     total = packed & ((1 << 36) - 1)
     new, name = [(total // 2, "half"), (0, "unknown"), (2 * total, "double"), (total + 7, "7 more")][
@@ -244,7 +244,7 @@ def flac_lie(data: bytes, rng: np.random.Generator) -> Change:
 
 
 def xing_lie(data: bytes, rng: np.random.Generator) -> Change:
-    """An MP3 whose Xing header counts half the frames, or that starts with garbage."""
+    """Halve the number of frames in the Xing header of an MP3 file, or add garbage at the start."""
     at = max(data.find(b"Xing", 0, 2000), data.find(b"Info", 0, 2000))
     if at < 0 or rng.random() < 0.3:
         return rng.integers(1, 200, 300, dtype=np.uint8).tobytes() + data, "garbage in front"
@@ -264,7 +264,7 @@ JOINABLE = {"wav", "flac", "mp3", "ogg"}
 
 
 def make_variant(number: int, seed: int) -> Variant:
-    """Make one variant; the same for the same number and seed."""
+    """Return a variant, which depends only on ``number`` and ``seed``."""
     rng = np.random.default_rng([seed, number])
     every = encoders()
     encoder = every[number % len(every)]

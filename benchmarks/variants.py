@@ -2,15 +2,16 @@
 
     python benchmarks/variants.py --count 400 --json variants.json
 
-Each variant is a recording in one of 45 pairs of container and codec: as it is, cut off, damaged, joined with another,
-tagged, or with a header that is not true. It is made from its number and ``--seed``, so ``--only 17`` makes one again.
+Each variant is a recording in one of 45 combinations of container and codec. It is unchanged, truncated, damaged,
+joined with another recording or tagged, or its header is wrong. It depends only on its number and ``--seed``, so
+``--only 17`` repeats a single one.
 
 A variant fails if earmark
-- refuses what PyAV decodes, unless more than half of what its header announces is missing, or samples are not finite
-  or far above full scale;
-- gives less than PyAV, or less than went in, without a warning;
-- gives other samples than PyAV;
-- gives other samples for a cut than for that stretch of the whole.
+- refuses a recording that PyAV decodes, unless more than half of the audio that the header announces is missing, or
+  samples are not finite or far above full scale;
+- returns less audio than PyAV, or less than was encoded, without a warning;
+- returns other samples than PyAV;
+- returns other samples for a part of the recording than for the same part of the whole recording.
 The exit code is 1 if any variant fails.
 """
 
@@ -40,21 +41,21 @@ try:
 except ModuleNotFoundError:  # run as a script
     from variant_cases import Variant, encoders, make_variant
 
-_WINDOW_S = 0.12  # of the stretches that are compared
-_LIKE = 0.9  # least correlation of a stretch with PyAV's
+_WINDOW_S = 0.12  # length of the windows that are compared
+_LIKE = 0.9  # smallest accepted correlation of a window with PyAV's samples
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one variant.
+    """Result of one variant.
 
     Attributes:
-        number: of the variant.
-        name: what it is.
-        result: "read", "read with a warning", "refused", or what is wrong, which starts with "FAIL".
-        ours_s: seconds that earmark gives.
-        pyav_s: seconds that PyAV gives.
-        said: the warning or the reason for the refusal.
+        number: number of the variant.
+        name: description of the variant.
+        result: "read", "read with a warning", "refused", or a failure, which starts with "FAIL".
+        ours_s: seconds of audio that earmark returned.
+        pyav_s: seconds of audio that PyAV returned.
+        said: the warning, or the reason why earmark refused the recording.
     """
 
     number: int
@@ -66,7 +67,7 @@ class Outcome:
 
 
 def with_pyav(data: bytes, suffix: str) -> tuple[np.ndarray, int]:
-    """Decode with PyAV alone, as tolerant as it can be: mono (T,) and the rate; empty if it gives nothing."""
+    """Decode with PyAV as far as possible; return mono samples (T,), which may be empty, and the sampling rate."""
     blocks, rate_hz = [], 0
     try:
         with av.open(io.BytesIO(data), metadata_errors="ignore") as container:
@@ -86,7 +87,7 @@ def with_pyav(data: bytes, suffix: str) -> tuple[np.ndarray, int]:
 
 
 def with_earmark(path: Path, **cut: float) -> tuple[np.ndarray, int]:
-    """Decode with earmark, at the recording's own rate.
+    """Decode with earmark, at the sampling rate of the recording.
 
     Raises:
         AudioError: earmark refuses the recording.
@@ -96,7 +97,7 @@ def with_earmark(path: Path, **cut: float) -> tuple[np.ndarray, int]:
 
 
 def check(variant: Variant, folder: Path) -> Outcome:
-    """Decode a variant both ways and judge."""
+    """Decode a variant with both and compare the results."""
     path = folder / f"{variant.number}{variant.suffix}"
     path.write_bytes(variant.data)
     theirs, their_hz = with_pyav(variant.data, variant.suffix)
@@ -105,7 +106,7 @@ def check(variant: Variant, folder: Path) -> Outcome:
     try:
         ours, rate_hz = with_earmark(path)
     except AudioError as exc:
-        half_there = pyav_s >= 0.5 * variant.seconds + 0.1  # encoders pad what the header announces
+        half_there = pyav_s >= 0.5 * variant.seconds + 0.1  # encoders add padding to the length in the header
         usable = bool(np.isfinite(theirs).all() and (np.abs(theirs) <= FULL_SCALE_LIMIT).all())
         allowed = not len(theirs) or not usable or (not half_there and "cut short" in exc.reason)
         return Outcome(variant.number, variant.name, "refused" if allowed else "FAIL: refused", 0, pyav_s, exc.reason)
@@ -113,7 +114,7 @@ def check(variant: Variant, folder: Path) -> Outcome:
         CANCELLED.take()
     said = "; ".join(INCOMPLETE.take().values())
     ours_s = len(ours) / rate_hz
-    # of joined files PyAV may lose a frame where they meet, or decode one too many
+    # between joined files, PyAV may lose a frame or decode one too many
     damaged = "damaged" in variant.name or ("joined" in variant.name and abs(pyav_s - ours_s) > 0.01)
     slack_s = 0.02 + 2400 / rate_hz
     result = "read with a warning" if said else "read"
@@ -123,14 +124,14 @@ def check(variant: Variant, folder: Path) -> Outcome:
     elif len(theirs) and rate_hz == their_hz and (worst := likeness(theirs, ours, rate_hz, damaged=damaged)) < _LIKE:
         result = f"FAIL: other samples ({worst:.2f})"
     elif difference := cut_difference(path, ours, rate_hz, variant):
-        result = f"FAIL: a cut differs ({difference})"
+        result = f"FAIL: a part differs ({difference})"
     return Outcome(variant.number, variant.name, result, round(ours_s, 4), round(pyav_s, 4), said)
 
 
 def likeness(theirs: np.ndarray, ours: np.ndarray, rate_hz: int, *, damaged: bool = False) -> float:
-    """How well stretches of PyAV's samples are found in ours: the least normalised correlation.
+    """Return how well windows of PyAV's samples occur in ours: the smallest normalised correlation.
 
-    In a damaged recording decoders make up different samples, so most of the stretches have to be found.
+    Decoders fill damaged parts with different samples, so for a damaged recording, it is the median correlation.
     """
     size = round(_WINDOW_S * rate_hz)
     if len(theirs) < 2 * size or len(ours) < size:
@@ -151,7 +152,7 @@ def likeness(theirs: np.ndarray, ours: np.ndarray, rate_hz: int, *, damaged: boo
 
 
 def cut_difference(path: Path, whole: np.ndarray, rate_hz: int, variant: Variant) -> str:
-    """What differs between cuts and the same stretches of the whole; empty if nothing does."""
+    """Return how decoded parts differ from the same parts of the whole recording; empty if they do not."""
     rng = np.random.default_rng(variant.number)
     for _ in range(3):
         first = int(rng.integers(0, max(1, len(whole) - rate_hz // 8)))
@@ -161,7 +162,7 @@ def cut_difference(path: Path, whole: np.ndarray, rate_hz: int, variant: Variant
         except AudioError as exc:
             return f"at {first / rate_hz:.3f} s: {exc.reason}"
         worst = float(np.abs(cut - whole[first : first + count]).max()) if len(cut) == count else np.inf
-        # Opus settles after a seek, AAC's decoder replaces noise by random numbers
+        # Opus needs some time to settle after a seek, and AAC decoders replace noise with random numbers
         if worst > (0.1 if "opus" in variant.name or "aac" in variant.name else 1e-3):
             return f"at {first / rate_hz:.3f} s by {worst:.3g}, {len(cut)} of {count} frames"
     return ""
@@ -172,8 +173,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Decode generated recordings with earmark and with PyAV, and compare.")
     parser.add_argument("--count", type=int, default=400, help="Number of variants.")
     parser.add_argument("--seed", type=int, default=0, help="Seed of all variants.")
-    parser.add_argument("--only", type=int, help="Number of the one variant to make, which is kept as a file.")
-    parser.add_argument("--json", type=Path, help="File for all outcomes.")
+    parser.add_argument("--only", type=int, help="Number of the only variant to make, which is also written to a file.")
+    parser.add_argument("--json", type=Path, help="File for all results.")
     options = parser.parse_args(arguments)
     os.environ.setdefault("AV_LOG_LEVEL", "quiet")
     av.logging.set_level(None)

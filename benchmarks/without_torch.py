@@ -1,8 +1,9 @@
-"""CPU seconds and memory of an ONNX export: ``python benchmarks/without_torch.py EXPORT RECORDING [--repeats 5]``.
+"""Measure the CPU time and memory of an ONNX export: ``python benchmarks/without_torch.py EXPORT RECORDING``.
 
-Runs ``earmark predict EXPORT RECORDING`` several times, each in a process of its own from start to exit. Then starts
-``earmark serve EXPORT`` and reads its resident memory at rest, before and after requests. It does not import earmark,
-so it measures what this interpreter has installed, with torch or without. A run folder works as well. Linux only.
+The script runs ``earmark predict EXPORT RECORDING`` several times, each in its own process, which is measured from its
+start to its end. Then it starts ``earmark serve EXPORT`` and reads the resident memory of the idle server before and
+after requests. The script does not import earmark itself: it measures the earmark that is installed for this Python,
+with or without torch. EXPORT can also be a run folder. The script needs Linux.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ REQUESTS = 100
 
 
 def main() -> None:
-    """Measure, and print one line of JSON."""
+    """Measure, and print the results as one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("export", help="folder of an ONNX export")
     parser.add_argument("recording")
@@ -44,7 +45,7 @@ def main() -> None:
 
 
 def predict(export: str, recording: str) -> tuple[float, float]:
-    """Return CPU seconds and peak resident memory in MB of one command."""
+    """Return the CPU seconds and the peak resident memory in MB of one command."""
     words = [sys.executable, "-m", "earmark", "predict", export, recording, "--device", "cpu"]
     process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     assert process.stderr is not None
@@ -58,7 +59,7 @@ def predict(export: str, recording: str) -> tuple[float, float]:
 
 
 def serve(export: str, recording: bytes) -> dict[str, float]:
-    """Return CPU seconds until the server listens, and its resident memory in MB at rest."""
+    """Return the CPU seconds until the server listens, and its resident memory in MB before and after requests."""
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder, "log")
         words = [sys.executable, "-m", "earmark", "serve", export, "--device", "cpu", "--port", "0"]
@@ -84,17 +85,17 @@ def serve(export: str, recording: bytes) -> dict[str, float]:
 
 
 def wait_for_port(process: subprocess.Popen[bytes], log: Path) -> int:
-    """Return the port of a server when it listens."""
+    """Wait until the server listens, and return its port."""
     give_up_s = time.monotonic() + PATIENCE_S
     while time.monotonic() < give_up_s and process.poll() is None:
         if found := re.search(rb'"listening".*?"port": ?(\d+)', log.read_bytes()):
             return int(found[1])
         time.sleep(0.05)
-    raise SystemExit("the server did not start")
+    raise SystemExit(f"the server did not start within {PATIENCE_S:.0f} s. Start `earmark serve` to see the reason.")
 
 
 def resident_mb(process: int) -> float:
-    """Return VmRSS of a process."""
+    """Return the resident memory of a process in MB."""
     status = Path(f"/proc/{process}/status").read_text()
     return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) * 1024 / 1e6  # type: ignore[index]  # every process has it
 

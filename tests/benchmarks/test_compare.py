@@ -74,7 +74,7 @@ def test_without_figures_the_whole_process_is_compared() -> None:
     runs = runs_of([None, 30.0], [60.0, 30.0])
     assert ratios(runs, whole=False) == []
     assert ratios(runs, whole=True) == [2.0]
-    assert "the work: not known" in table(runs)
+    assert "the work: unknown" in table(runs)
     assert figures_in([]) == figures_in(["done"]) == figures_in(['{"a": 1}', "3"]) == {}
     assert figures_in(["note", '{"clips_per_second": 2.5}']) == {"clips_per_second": 2.5}
 
@@ -82,10 +82,10 @@ def test_without_figures_the_whole_process_is_compared() -> None:
 def test_processor_time_is_compared_where_both_sides_report_it() -> None:
     runs = runs_of([2.0, 6.0], [30.0, 10.0])
     assert processor_ratios(runs) == []
-    assert "processor time" not in table(runs)
+    assert "CPU time" not in table(runs)
     runs[0].figures["cpu_seconds"], runs[1].figures["cpu_seconds"] = 12.0, 3.0
     assert processor_ratios(runs) == [4.0]
-    assert table(runs).endswith("processor time of the work: 4.00x (median 4.00x, 4.00x to 4.00x)")
+    assert table(runs).endswith("CPU time of the work: 4.00x (median 4.00x, 4.00x to 4.00x)")
 
 
 @pytest.mark.slow
@@ -172,11 +172,11 @@ def test_a_run_that_fails_shows_its_last_lines(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["train"], "behind --"),
+        (["train"], "after --"),
         (["train", "--pairs", "0", "--", "--x"], "at least 1"),
         (["train", "--reference", "nowhere.py", "--", "--x"], "nowhere.py: no such file"),
         (["train", "--json", "nowhere/a.json", "--", "--x"], "nowhere/a.json: no such folder"),
-        (["train", "--", "--output_dir=out"], "a folder of its own"),
+        (["train", "--", "--output_dir=out"], "its own folder"),
         (["train", "--earmark_flags", "'", "--", "--x"], "--earmark_flags"),
     ],
 )
@@ -240,7 +240,7 @@ def test_plain_training_stops_its_clock_for_evaluation(plain_train) -> None:
 def test_clips_are_the_same_for_the_same_seed(script, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
         script("make_clips.py", str(tmp_path / name), "--clips", "4", "--lengths", "fixed:0.3", "--seed", seed)
-    assert "4 training and 4 validation clips, 2 s of sound" in capsys.readouterr().out
+    assert "4 training and 4 validation clips, 2 s of audio" in capsys.readouterr().out
     (first, second, third) = (sorted((tmp_path / name).rglob("*.wav")) for name in "abc")
     assert len(first) == 8
     assert first[0].read_bytes() == second[0].read_bytes() != third[0].read_bytes()

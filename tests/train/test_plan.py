@@ -162,7 +162,7 @@ def test_a_run_in_the_folder(state: FolderState, values: dict[str, Any], resumes
             EMPTY,
             {"task": "regression", "class_weights": "balanced"},
             UsageError,
-            "--class_weights: a number has",
+            "--class_weights: --task regression has",
         ),
         (EMPTY, {"task": "regression", "shots": 5}, UsageError, "--shots 5: --task regression has no classes"),
         (EMPTY, {"task": "regression", "focal_gamma": 2.0}, UsageError, "--focal_gamma"),
