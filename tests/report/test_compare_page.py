@@ -131,7 +131,7 @@ def test_runs_of_several_labels_stand_side_by_side(labels: Any) -> None:
 def test_labels_are_sorted_by_how_much_better_they_are(labels: Any) -> None:
     rows = labels.locator("#per_label tbody tr")
     assert rows.count() == 3
-    head = labels.locator("#per_label th", has_text="F1 more")
+    head = labels.locator("#per_label th", has_text="F1 difference")
     head.locator("button").click()
     assert head.get_attribute("aria-sort") == "ascending"
     labels.keyboard.press("Enter")  # the button has kept the focus

@@ -22,7 +22,7 @@ class DoctorOptions(Settings):
 
     device: str | None = flag(
         None,
-        "Check only npu, cuda, xpu, mps or cpu, or one card of them (npu:0); its absence is then a problem (default: "
+        "Check only this device: npu, cuda, xpu, mps, cpu or one card (npu:0); its absence is then a problem (default: "
         "every device that is found, and the CPU).",
     )
     selftest: bool = flag(

@@ -81,7 +81,7 @@ def _train_here(settings: TrainSettings, *, print_blocks: bool = False) -> None:
 
 
 def _print_results(folder: Path, *splits: str) -> None:
-    """Print the result files of Transformers' example as it does, for scripts that read its output; on rank 0 only."""
+    """Print the result files as Transformers' example does, for scripts that read its output; on rank 0 only."""
     from earmark.runs.example_results import print_results
     from earmark.runs.folder import RunFolder
 

@@ -21,7 +21,8 @@ from earmark.text import counted, none_could
 logger = logging.getLogger(__name__)
 
 _GENERATED_CLIPS = 24
-# At most this many recordings are compared with the training clips: in total, or if more, for each wanted recording.
+# Maximum number of recordings compared with the training clips: this total, or this multiple of the wanted number if
+# that is more.
 _LOOKED_AT, _LOOKED_AT_FOR_EACH = 2000, 20
 _SYLLABLE_S = 0.18
 # First and second formant of five vowels in hertz (Peterson and Barney 1952, men, rounded).

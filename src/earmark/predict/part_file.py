@@ -1,7 +1,7 @@
 """An output file that holds each recording completely or not at all, so that a stopped job can be resumed.
 
 Rows are written to ``OUTPUT.part``. ``OUTPUT.part.done`` has the :class:`Provenance` of the job, then one line for each
-finished recording with the size of the part file after it. A resumed job truncates the rows to the last of these. When
+finished recording with the size of the part file after it. A resumed job truncates the rows to the last size. When
 all recordings are finished, the part file becomes ``OUTPUT``, and ``OUTPUT.earmark.json`` records its provenance.
 """
 

@@ -89,7 +89,7 @@ def read_config_file(path: str | Path) -> dict[str, object]:
 
     Returns:
         Setting to value, in the order of the file. YAML scalars and lists of scalars come back as they were written
-        (``"3e-5"``, ``"no"``), because the type of the flag reads them; null is ``None``. Values in nested mappings
+        (``"3e-5"``, ``"no"``), because the flag converts them to its type; null is ``None``. Values in nested mappings
         have types.
 
     Raises:

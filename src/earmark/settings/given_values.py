@@ -221,7 +221,7 @@ def read_line(
 def read_file(path: str, flags: Mapping[str, Flag], unused: Unused | None = None) -> Given:
     """Read the settings of a configuration file, as :func:`read_values` does.
 
-    A setting counts as typed only if the file lists it as given, which the file of a run does.
+    A setting counts as typed only if the file lists it as given; only the file of a run has such a list.
 
     Args:
         path: a file for :func:`earmark.settings.config_files.read_config_file`.

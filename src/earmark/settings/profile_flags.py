@@ -20,7 +20,7 @@ def profile_flag(steps: int, what: str, place: str, **how: Any) -> Any:
         **how: other arguments of :func:`earmark.settings.flags.flag`.
     """
     text = (
-        f"profile this many {what} after a warm-up ({steps} without a number): writes a trace, and a table of the "
+        f"profile this many {what} after a warm-up ({steps} without a number): writes a trace, and a table with the "
         f"time of each part of the model, to {place}."
     )
     text = text if how.get("only") else text[0].upper() + text[1:]

@@ -13,7 +13,7 @@ class SearchOptions(Settings, page="search"):
 
     search_space: list[str] = flag(
         [],
-        "What to search, separated by commas: NAME=LOW:HIGH, NAME=LOW:HIGH:log or NAME=A|B|C, each NAME a flag of "
+        "Settings to search, separated by commas: NAME=LOW:HIGH, NAME=LOW:HIGH:log or NAME=A|B|C, each NAME a flag of "
         "earmark train (required).",
     )
     trials: int = flag(20, "Number of runs, including those of earlier calls.", check=COUNT, scope=Scope.ONCE)

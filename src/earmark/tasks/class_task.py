@@ -17,7 +17,7 @@ MACRO_F1 = ShownFigure("macro_f1", "Macro-F1", curve="macro-F1")
 
 
 def class_metrics(*best_high: str) -> dict[str, bool]:
-    """Return the metrics of a task with classes: ``best_high``, better when higher, and the metrics of every task."""
+    """Return whether a higher value is better, by metric: for ``best_high`` and for loss and calibration error."""
     return {**dict.fromkeys(best_high, True), "loss": False, "expected_calibration_error": False}
 
 

@@ -156,7 +156,7 @@ class MultiLabelMetrics:
                 "Macro F1": self.macro_f1,
                 "All labels right": self.exact_match,
             },
-            explained="The mean prevalence is the mean fraction of clips that have a label: the mAP of random scores.",
+            explained="The mean prevalence is the mean fraction of clips with a label, about the mAP of random scores.",
             hub={"map": ("mAP", self.mean_average_precision), "f1": ("Macro F1", self.macro_f1)},
             heads=["Label", "Average precision", "Precision", "Recall", "F1", "Clips"],
             rows=[

@@ -105,7 +105,7 @@ class ComparedClips:
 
 
 class ComparedRun(Protocol):
-    """A run in a comparison; see :class:`earmark.report.compare.Run`."""
+    """A run in a comparison; see :class:`earmark.report.compare.RunResult`."""
 
     @property
     def name(self) -> str:

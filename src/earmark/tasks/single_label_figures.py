@@ -212,7 +212,7 @@ def _per_class(confusion: np.ndarray, labels: Sequence[str]) -> list[ClassFigure
 
 
 def _top_k_accuracy(logits: np.ndarray, targets: np.ndarray, k: int) -> float:
-    """Return the fraction of clips whose class is among the ``k`` highest logits; the last of equal logits wins."""
+    """Return the fraction of clips whose class has one of the ``k`` highest logits; of equal logits, the last wins."""
     highest = np.argsort(logits, axis=1, kind="stable")[:, -k:]  # (N, k)
     return float((highest == targets[:, None]).any(axis=1).mean())
 

@@ -70,7 +70,7 @@ def class_decision_figures(clips: LabelledScores, predictions: np.ndarray, decis
         ``calibration_error`` and ``loss``. With thresholds also ``coverage``, the fraction of clips that are not
         rejected; ``precision``, the fraction of these that are right (``None`` without any); ``accuracy``, the fraction
         of all clips that are right; and, if the reject label is a class of the model, ``false_accept_rate``, the
-        fraction of its clips that are predicted as another class.
+        fraction of the clips of that class that are predicted as another class.
     """
     targets, labels = clips.targets, clips.labels
     likelihood = np.maximum(clips.scores[np.arange(len(targets)), targets], np.finfo(np.float64).tiny)
