@@ -235,7 +235,7 @@ _CUDA = (
     _fault(
         r"NVIDIA driver on your system is too old|CUDA driver version is insufficient",
         "the NVIDIA driver is too old for the CUDA version that torch was built for",
-        "update the driver, or install a torch built for an older CUDA version (nvidia-smi shows the newest possible)",
+        "update the driver, or install a torch for an older CUDA version (nvidia-smi shows the newest that works)",
     ),
     _fault(
         r"Driver/library version mismatch",

@@ -288,7 +288,7 @@ def test_one_warning_for_each_folder(tmp_path: Path, caplog: pytest.LogCaptureFi
         list(read_in_order(clips, RATE_HZ))
     first, second = caplog.messages
     assert first.startswith(
-        f"{tmp_path / 'x'}: 5 recordings read as far as possible, with faults: 0.wav (the header was"
+        f"{tmp_path / 'x'}: 5 recordings were read as far as possible, with faults: 0.wav (the header was"
     )
     assert "and 2 more" in second
 

@@ -137,7 +137,7 @@ def test_recordings_without_labels_are_inspected_too(tmp_path: Path, capsys: pyt
     assert "one class" in [one.kind for one in inspect(InspectOptions(data_dir=str(folder))).findings]
     again = inspect(InspectOptions(data_dir=str(folder), unlabelled=True, max_train_samples=6))
     assert again.audited.splits == ["recordings"] * 6
-    assert "6 of 7 train clips drawn" in again.notes[0]
+    assert "6 of 7 train clips were drawn" in again.notes[0]
 
 
 def test_long_recordings_are_compared_by_their_beginning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

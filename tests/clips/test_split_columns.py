@@ -83,7 +83,7 @@ def test_rows_of_a_split_with_a_file_of_its_own_are_left_out(how: str, tmp_path:
     own = write(tmp_path / "eval.csv", ("dev",) * 5)
     splits = load(path, how, **({"eval_file": own} if how == "train_file" else {}))
     assert counts(splits) == (2, 5, 2)
-    assert any("2 rows ignored because column 'split' puts them into validation" in note for note in splits.notes)
+    assert any("2 rows are ignored because column 'split' puts them into validation" in note for note in splits.notes)
 
 
 def test_a_training_file_without_training_rows(tmp_path: Path) -> None:

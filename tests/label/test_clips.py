@@ -26,7 +26,7 @@ def test_how_the_table_was_read_is_logged(is_folder: bool, tmp_path: Path) -> No
     clips, notes = checked(tmp_path if is_folder else tmp_path / "metadata.csv")
     assert clips == [(f"{tmp_path}/deep/a.wav", "low")]
     assert any("column `category` was read as the label" in note for note in notes)
-    assert any("1 recording found below" in note for note in notes)
+    assert any("1 recording was found below" in note for note in notes)
 
 
 def test_the_flags_that_messages_about_tables_name_are_there(tmp_path: Path) -> None:

@@ -129,7 +129,7 @@ def test_the_later_label_counts(tmp_path: Path) -> None:
     assert everything[untouched.name] == "a"
     said = splits.notes[1]
     assert said.startswith(
-        "3 recordings in more than one source, each used once; where labels differ, the later one is used ("
+        "3 recordings are in more than one source and are used once; where labels differ, the later one is used ("
     )
     assert "(2: " in said
     assert "'a' -> 'b'" in said
@@ -151,7 +151,7 @@ def test_no_copy_of_a_held_out_clip_is_trained_on(tmp_path: Path, caplog: pytest
         splits = load(data_dir=str(tmp_path / "data"), train_file=path)
     assert labels(splits.validation) == labels(load(data_dir=str(tmp_path / "data")).validation)
     assert len(splits.train) == 4
-    assert any(note.startswith("2 training clips not used for training, because another") for note in splits.notes)
+    assert any(note.startswith("2 training clips are not used for training, because another") for note in splits.notes)
     assert "1 recording has different labels in a held-out split and a later source" in caplog.text
     assert f"'a' in {tmp_path / 'data'}, 'b' in {path}" in caplog.text
     # a manifest that lists clips of a folder as validation clips takes them out of training
@@ -219,7 +219,7 @@ def test_a_rounded_duration_still_names_the_whole_recording(tmp_path: Path) -> N
     splits = load(data_dir=str(folder), eval_file=held)
     assert set(labels(splits.train)) == {"2.wav", "4.wav", "5.wav", "6.wav", "7.wav"}
     assert [clip.duration_s for clip in splits.validation] == [0.5, 0.51, 0.5]
-    assert any(note.startswith("3 training clips not used for training") for note in splits.notes)
+    assert any(note.startswith("3 training clips are not used for training") for note in splits.notes)
 
 
 def test_cuts_of_a_recording_stay_together_however_its_path_is_spelled(tmp_path: Path) -> None:

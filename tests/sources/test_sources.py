@@ -115,7 +115,7 @@ def test_fewer_clips(tmp_path):
     splits = load_splits(options, seed=3)
     assert len(splits.train) == 10
     assert len(splits.validation) == 100
-    assert splits.notes == [f"{path}: 10 of 100 train clips drawn (--max_train_samples, seed 3)"]
+    assert splits.notes == [f"{path}: 10 of 100 train clips were drawn (--max_train_samples, seed 3)"]
     assert sources(splits.train) == sorted(sources(splits.train), key=lambda s: int(s[:-4]))
     other = load_splits(options, seed=4)
     assert sources(other.train) != sources(splits.train)

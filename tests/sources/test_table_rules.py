@@ -120,7 +120,7 @@ def test_rows_that_begin_with_a_hash_are_rows_if_they_are_full(tmp_path: Path) -
     assert pairs(clips) == [("2.wav", "#low"), ("3.wav", "high")]
     clips = table(tmp_path, "path,label\nlow/2.wav,low\n# 3.wav,high\n")  # taken out on purpose
     assert pairs(clips) == [("low/2.wav", "low")]
-    assert "1 row starting with # ignored" in " ".join(reason.text for reason in clips.reasons)
+    assert "1 row with # at the start was ignored" in " ".join(reason.text for reason in clips.reasons)
 
 
 def test_a_long_cell_of_a_column_that_is_not_used(tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_missing_labels_are_one_message_or_left_out(cell: str, tmp_path: Path) -
     assert "--on_missing_label skip" in said
     clips = table(tmp_path, text, columns=Columns(skip_missing_labels=True))
     assert pairs(clips) == [("a.wav", "low"), ("c.wav", "high")]
-    assert "2 rows of 4 ignored" in "".join(reason.text for reason in clips.reasons if not reason.is_obvious)
+    assert "2 of 4 rows were ignored" in "".join(reason.text for reason in clips.reasons if not reason.is_obvious)
 
 
 def test_none_in_small_letters_is_a_class(tmp_path: Path) -> None:
@@ -271,7 +271,7 @@ def test_recordings_are_found_below_the_table_by_unique_name(tmp_path: Path) -> 
     clips = table(tmp_path, text)
     below = [str(Path(str(clip.path)).relative_to(tmp_path)) for clip in clips]
     assert below == ["audio/owl/XC1.ogg", "audio/b.WAV", "audio/b.WAV", "other/caf\u0065\u0301.wav"]
-    assert "4 recordings found below" in clips.reasons[-1].text
+    assert "4 recordings were found below" in clips.reasons[-1].text
     assert not clips.reasons[-1].is_obvious
 
 
@@ -281,8 +281,8 @@ def test_names_in_another_unicode_form_are_said_to_be_that(tmp_path: Path) -> No
     clips = table(tmp_path, f"path,label\n{rows}")
     assert [Path(str(clip.path)).name for clip in clips] == [f"e\u0301_{i}.wav" for i in range(3)]
     text = clips.reasons[-1].text
-    assert "3 recordings found below" in text
-    assert "whose names on disk are the same letters in another Unicode form" in text
+    assert "3 recordings were found below" in text
+    assert "although their names on disk have another Unicode form" in text
     assert text.endswith("e.g. \u00e9_0.wav is written in NFC in the table and in NFD on disk")
     (tmp_path / "other").mkdir()
     touch(tmp_path, "other/\u00e9.wav")
@@ -291,7 +291,7 @@ def test_names_in_another_unicode_form_are_said_to_be_that(tmp_path: Path) -> No
     touch(tmp_path, "below/x.wav")
     clips = table(tmp_path, f"path,label\n{rows}x.wav,a\n")
     assert clips.reasons[-1].text.endswith(
-        f"4 recordings found below {tmp_path} by name, e.g. x.wav is {tmp_path}/below/x.wav"
+        f"4 recordings were found below {tmp_path} by name, e.g. x.wav is {tmp_path}/below/x.wav"
     )
 
 
@@ -324,7 +324,7 @@ def test_some_missing_recordings_are_left_to_the_scan_with_a_line_that_says_wher
     touch(tmp_path, "a.wav")
     clips = table(tmp_path, "file,label\na.wav,low\nb.wav,high\nc.wav,high\n")
     assert clips.missing is None
-    assert "row 3: the recording 'b.wav' was not found, nor were 1 other. Looked in" in clips.reasons[-1].text
+    assert "row 3: the recording 'b.wav' was not found, nor was 1 other. Looked in" in clips.reasons[-1].text
 
 
 def test_a_folder_with_the_id_of_a_recording_is_not_the_recording(tmp_path: Path) -> None:

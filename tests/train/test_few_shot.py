@@ -136,8 +136,8 @@ def test_a_run_in_seconds_is_a_run_like_any_other(base: Path, tones: Path, tmp_p
 def test_the_draw_is_by_class_and_by_seed(base: Path, tones: Path, tmp_path: Path, capsys: Any) -> None:
     assert train(base, tones, tmp_path / "runs", "--shots", "2", "--seeds", "0,1") == 0
     out = capsys.readouterr()
-    assert "4 of 12 training clips drawn (--shots 2, seed 0)" in out.err
-    assert "4 of 12 training clips drawn (--shots 2, seed 1)" in out.err
+    assert "4 of 12 training clips were drawn (--shots 2, seed 0)" in out.err
+    assert "4 of 12 training clips were drawn (--shots 2, seed 1)" in out.err
     assert "selected the best model of each run" not in out.out
     results = json.loads((tmp_path / "runs" / "cross_validation.json").read_text())
     assert [row["run"] for row in results["runs"]] == ["seed_0", "seed_1"]

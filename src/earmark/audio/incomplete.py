@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from earmark.audio.samples import CANCELLED
 from earmark.clips.clip import Clip
-from earmark.text import and_more, counted
+from earmark.text import agreeing, and_more, counted
 
 logger = logging.getLogger(__name__)
 
@@ -59,9 +59,10 @@ class Incomplete:
             folders[os.path.dirname(name)].append(f"{os.path.basename(name)} ({faults})")
         for folder, named in folders.items():
             logger.warning(
-                "%s%s read as far as possible, with faults: %s",
+                "%s%s %s read as far as possible, with faults: %s",
                 f"{folder}: " if folder else "",
                 counted(len(named), "recording"),
+                agreeing(len(named), "were"),
                 and_more(named),
             )
 

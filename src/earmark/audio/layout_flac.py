@@ -27,7 +27,7 @@ _RATES = {
     11: 96_000,
 }  # fmt: skip
 _BITS = {1: 8, 2: 12, 4: 16, 5: 20, 6: 24, 7: 32}
-_STREAM_INFO = struct.Struct(">HHIQ")  # largest block, lengths of frames, the rest
+_STREAM_INFO = struct.Struct(">HHIQ")  # largest block; lengths of frames; rate, channels, bits and number of samples
 _SYNC = (b"\xf8", b"\xf9")  # after 0xFF: frames with a fixed or a variable number of samples
 
 

@@ -11,7 +11,7 @@ from earmark.clips.clip import ClipTable, Splits
 from earmark.clips.split_names import SHOWN_NAMES, SPLIT_NAMES, SplitNames
 from earmark.errors import DataError
 from earmark.formats.column_names import name_finder
-from earmark.text import and_more, counted
+from earmark.text import agreeing, and_more, counted
 
 _COLUMNS = ("split", "subset", "partition", "set", "data split", "dataset split", "split name")
 
@@ -105,8 +105,9 @@ def splits_of_manifest(table: ClipTable, split: str, names: SplitNames, given: C
     if left_out:
         count = sum(name in left_out for name in column.splits)
         splits.notes.append(
-            f"{table.origin}: {counted(count, 'row')} ignored because column {column.name!r} puts them into "
-            f"{' and '.join(SHOWN_NAMES[name] for name in left_out)}, which has its own file"
+            f"{table.origin}: {counted(count, 'row')} {agreeing(count, 'are')} ignored because column {column.name!r} "
+            f"puts {agreeing(count, 'them')} into {' and '.join(SHOWN_NAMES[name] for name in left_out)}, for which a "
+            "separate file is given"
         )
     return splits
 

@@ -7,7 +7,7 @@ from collections import Counter
 
 from earmark.clips.clip import ClipTable, Splits
 from earmark.settings.data_flags import DataArguments
-from earmark.text import counted
+from earmark.text import agreeing, counted
 
 _NO_LABEL = ""  # multi-label clips without labels are treated as one more class
 
@@ -30,7 +30,8 @@ def draw(splits: Splits, split: str, most: int | None, seed: int, flag: str) -> 
     picked = list(dict.fromkeys([*first_of_class.values(), *order]))[:most]
     setattr(splits, split, table.keep(sorted(picked)))
     clips = counted(len(table), f"{split} clip")
-    splits.notes.append(f"{table.origin}: {most:,} of {clips} drawn ({flag}, seed {seed})")
+    were = agreeing(most, "were")
+    splits.notes.append(f"{table.origin}: {most:,} of {clips} {were} drawn ({flag}, seed {seed})")
 
 
 def _draw_shots(splits: Splits, shots: int | None, seed: int) -> None:
@@ -49,5 +50,6 @@ def _draw_shots(splits: Splits, shots: int | None, seed: int) -> None:
     splits.train = table.keep(sorted(picked))
     fewer = sum(count < shots for count in taken.values())
     clips, classes = counted(len(table), "training clip"), counted(len(taken), "class")
-    note = f"{table.origin}: {len(picked):,} of {clips} drawn (--shots {shots}, seed {seed})"
+    were = agreeing(len(picked), "were")
+    note = f"{table.origin}: {len(picked):,} of {clips} {were} drawn (--shots {shots}, seed {seed})"
     splits.notes.append(note + (f"; fewer than {shots} in {fewer} of {classes}" if fewer else ""))

@@ -23,7 +23,7 @@ from earmark.errors import DataError
 from earmark.formats.column_names import is_known_name
 from earmark.formats.sheet import CellError, Faults, Sheet
 from earmark.formats.text_encoding import decoded_text, existing
-from earmark.text import counted
+from earmark.text import agreeing, counted
 
 _SEPARATORS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar"}
 _SEP_LINE = re.compile(r'"?sep=(.?)"?', re.IGNORECASE)
@@ -74,7 +74,8 @@ def _first_line(lines: list[str], path: Path, sheet: Sheet) -> tuple[int, str]:
     else:
         raise DataError(f"{path}: has only comments. Add rows")
     if comments:
-        sheet.explain(f"{counted(comments, 'line')} above the table read as comments because of the # in front")
+        were = agreeing(comments, "were")
+        sheet.explain(f"{counted(comments, 'line')} above the table {were} read as comments because of the # in front")
     if named:
         sheet.explain(f"separated by {_SEPARATORS.get(named, named)} because of sep= in its first line")
         return first, named
@@ -84,7 +85,7 @@ def _first_line(lines: list[str], path: Path, sheet: Sheet) -> tuple[int, str]:
     why = "the name ends in .tsv" if is_tsv else f"this gives the header {counted(width[separator], 'column')}"
     sheet.explain(f"separated by {_SEPARATORS[separator]} because {why}")
     if separator == "\t":
-        sheet.explain("quotes read as text, unless they enclose a whole cell, because tabs separate the cells")
+        sheet.explain("quotes were read as text, unless they enclose a whole cell, because tabs separate the cells")
     return first, separator
 
 
@@ -179,7 +180,7 @@ def _header(
         comment = next(csv.reader([above.lstrip().lstrip("#").strip()], delimiter=separator, skipinitialspace=True))
         inside = [name.strip() for name in comment]
         if len(inside) == len(names) and any(map(is_known_name, inside)):
-            sheet.explain("the last comment line read as the header because it names the columns")
+            sheet.explain("the last comment line was read as the header because it names the columns")
             return inside, [(number, cells)]
     return names, []
 
@@ -220,7 +221,8 @@ def _fill(
             take(number, cells)
     faults.raise_first()
     if comments:
-        sheet.explain(f"{counted(comments, 'row')} starting with # ignored", is_obvious=False)
+        were = agreeing(comments, "were")
+        sheet.explain(f"{counted(comments, 'row')} with # at the start {were} ignored", is_obvious=False)
     if not kept:
         raise DataError(f"{path}: has no rows. Add some")
     columns = [list(map(str.strip, cells)) for cells in zip(*kept, strict=True)]
@@ -281,7 +283,7 @@ def _named(
         seen.add(name)
         yield name, cells
     if left_out:
-        explain(f"{counted(left_out, 'column')} without a name ignored")
+        explain(f"{counted(left_out, 'column')} without a name {agreeing(left_out, 'were')} ignored")
 
 
 def read_csv(path: Path) -> list[tuple[str, dict[str, str]]]:

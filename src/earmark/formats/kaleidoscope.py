@@ -45,7 +45,7 @@ def interpret_kaleidoscope(sheet: Sheet) -> None:
         sheet.columns["path"] = whole
     else:  # the table was made on another machine
         sheet.columns["path"] = [os.path.join(*parts) for parts in zip(folders, files, strict=True)]
-        sheet.explain(f"column `{_ABOVE}` not used because some recordings are not there")
+        sheet.explain(f"column `{_ABOVE}` was not used because some recordings are not there")
     if "label" not in sheet.columns and (column := _label_column(sheet)) is not None:
         sheet.columns["label"] = sheet.columns[column]
 

@@ -14,6 +14,7 @@ from earmark.formats.csv_table import csv_rows
 from earmark.formats.format import Format, Wanted, Writer
 from earmark.formats.sheet import Sheet
 from earmark.io.atomic import replacing
+from earmark.text import agreeing, counted
 
 logger = logging.getLogger(__name__)
 
@@ -84,9 +85,10 @@ def _escape_bytes(rows: Path, escaped: Path, target: Path) -> bool:
         with open(escaped, "wb") as copy:
             copy.writelines(line.decode("utf-8", "backslashreplace").encode() for line in stream)
     logger.warning(
-        "%s: %d rows have file names that are not UTF-8, which Parquet cannot store. Their bytes are written as \\xNN",
+        "%s: %s %s a file name that is not UTF-8, which Parquet cannot store. Its bytes are written as \\xNN",
         target,
-        odd,
+        counted(odd, "row"),
+        agreeing(odd, "have"),
     )
     return True
 

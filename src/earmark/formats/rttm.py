@@ -14,7 +14,7 @@ from earmark.formats.output_names import read_names
 from earmark.formats.segments import Segment
 from earmark.formats.sheet import Sheet
 from earmark.formats.text_encoding import decoded_text
-from earmark.text import counted
+from earmark.text import agreeing, counted
 
 _TYPE = "SPEAKER"
 _NOTHING = "<NA>"
@@ -97,7 +97,8 @@ def read_rttm(path: Path, wanted: Wanted) -> Sheet:
     sheet = Sheet(str(path), str(path.parent), columns, [number for number, _ in rows], reasons, is_text=True)
     sheet.explain("read as RTTM because of its suffix: each line has recording, start, duration and class")
     if others:
-        sheet.explain(f"{counted(others, 'line')} of other types than {_TYPE} ignored", is_obvious=False)
+        were = agreeing(others, "were")
+        sheet.explain(f"{counted(others, 'line')} without the type {_TYPE} {were} ignored", is_obvious=False)
     return sheet
 
 

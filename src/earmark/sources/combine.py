@@ -60,7 +60,7 @@ class _Row:
 
 @dataclass
 class _Changes:
-    """Changes made by using each recording once, one text per recording."""
+    """Lists of the recordings for which using each recording once changed something."""
 
     copies: list[str] = field(default_factory=list)
     relabelled: list[str] = field(default_factory=list)
@@ -157,7 +157,8 @@ def _keep_once(
         )
     notes = []
     if changes.copies:
-        text = f"{counted(len(changes.copies), 'recording')} in more than one source, each used once"
+        are = agreeing(len(changes.copies), "are")
+        text = f"{counted(len(changes.copies), 'recording')} {are} in more than one source and {are} used once"
         if changes.relabelled:
             text += f"; where labels differ, the later one is used ({len(changes.relabelled):,}: "
             text += f"{and_more(changes.relabelled)})"
@@ -166,8 +167,9 @@ def _keep_once(
         notes.append(text)
     if changes.held_out:
         notes.append(
-            f"{counted(len(changes.held_out), 'training clip')} not used for training, because another source holds "
-            f"{agreeing(len(changes.held_out), 'them')} out for validation or test: {and_more(changes.held_out)}"
+            f"{counted(len(changes.held_out), 'training clip')} {agreeing(len(changes.held_out), 'are')} not used for "
+            f"training, because another source holds {agreeing(len(changes.held_out), 'them')} out for validation or "
+            f"test: {and_more(changes.held_out)}"
         )
     return notes
 

@@ -24,9 +24,9 @@ from earmark.threads.machine_load import Usage
 _BUSY_DELAY = 0.35  # own threads that are waiting for a core
 _BUSY_OTHERS = 0.6  # cores that other processes use, if the system does not report waits
 _FREE_OTHERS = 0.35  # cores; less than this does not count as other work
-_BUSY_FOR_S = 0.4  # ignores a single wait for a time slice
+_BUSY_FOR_S = 0.4  # long enough to ignore a single wait for a time slice
 _FREE_FOR_S = 2.0
-_TRY_AFTER_S = 10.0  # tries spinning again, because the other processes may give way
+_TRY_AFTER_S = 10.0  # try spinning again after this time, because the other processes may give way
 _RETURNED_WITHIN_S = 5.0
 _MOST_DOUBLINGS = 4
 

@@ -23,7 +23,7 @@ from earmark.sources.tables.one_hot import (
     labels_in_columns,
     merge_rows,
 )
-from earmark.text import counted
+from earmark.text import agreeing, counted
 
 _ONE_HOT = "label"  # name of the column that replaces one-hot columns
 _OTHER_SEPARATORS = (",", ";", "|", "/", " ")
@@ -107,8 +107,8 @@ def _labels(sheet: Sheet, wanted: Columns, found: FoundColumns) -> list[Label | 
         if not kept:
             raise DataError(f"{sheet.origin}: no row has a label in column {column!r}. Add labels")
         sheet.explain(
-            f"{counted(len(missing), 'row')} of {len(sheet):,} ignored because column {column!r} is empty there "
-            "(--on_missing_label skip)",
+            f"{len(missing):,} of {counted(len(sheet), 'row')} {agreeing(len(missing), 'were')} ignored because column "
+            f"{column!r} is empty there (--on_missing_label skip)",
             is_obvious=False,
         )
         sheet.keep(kept)
@@ -155,8 +155,8 @@ def _explain_separator(sheet: Sheet, found: FoundColumns, wanted: Columns) -> No
         count = sum(other in cell for cell in cells)
         if 2 * count >= len(cells):
             sheet.explain(
-                f"{counted(count, 'cell')} of column `{found.label}` read as single labels, such as {cells[0]!r}; if "
-                f"{other!r} separates labels there, add --label_separator {other!r}",
+                f"{counted(count, 'cell')} of column `{found.label}` {agreeing(count, 'were')} read as one label each, "
+                f"such as {cells[0]!r}; if {other!r} separates labels there, add --label_separator {other!r}",
                 is_obvious=False,
             )
             return

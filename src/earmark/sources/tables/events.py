@@ -17,6 +17,7 @@ from earmark.errors import DataError
 from earmark.formats.cell_text import is_missing
 from earmark.formats.column_names import is_known_name, name_finder, plain_name
 from earmark.formats.sheet import CellError, Faults, Sheet, convert
+from earmark.text import agreeing
 
 SAMPLES = "samples"
 START, END, DURATION, OFFSET = "start", "end", "duration", "offset"
@@ -207,9 +208,11 @@ def _explain(sheet: Sheet, events: EventColumns, found: list[TimeColumn]) -> Non
     for part in parts:
         sheet.explain(part, is_obvious=is_usual)
     if others and used:
-        sheet.explain(f"{', '.join(others)} not used: start and end are in other columns", is_obvious=False)
+        what = f"{', '.join(others)} {agreeing(len(others), 'were')} not used"
+        sheet.explain(f"{what} because start and end are in other columns", is_obvious=False)
     elif others:
-        sheet.explain(f"{', '.join(others)} not used because there is no start column", is_obvious=False)
+        what = f"{', '.join(others)} {agreeing(len(others), 'were')} not used"
+        sheet.explain(f"{what} because there is no start column", is_obvious=False)
     elif any(column.name == "duration" for column in found) and not used:
         sheet.explain("column `duration` was not used because without a start it may be the length of the recording")
 

@@ -20,7 +20,7 @@ from earmark.errors import DataError
 from earmark.formats.sheet import CellError, Reason, Sheet
 from earmark.io.nearby_names import path_suggestion
 from earmark.sources.listing import files_in, is_recording, list_audio
-from earmark.text import counted
+from earmark.text import agreeing, counted
 
 _PLACEHOLDER = re.compile(r"^(\{\w+\}|\$\{?\w+\}?)[/\\]+")  # in SpeechBrain manifests, e.g. {data_root}/a.wav
 _LABEL_STUDIO = re.compile(r"^[0-9a-f]{8}-(?=.)")  # prefix of uploaded files
@@ -180,16 +180,16 @@ class Locator:
     def _how_found(self) -> str:
         """Describe which recordings were found by name, with an example that has another name or folder if possible."""
         path, there = next((pair for pair in self._found if not self._is_spelled_alike(*pair)), self._found[0])
-        number = counted(len(self._found), "recording")
+        number = f"{counted(len(self._found), 'recording')} {agreeing(len(self._found), 'were')}"
         if self._is_spelled_alike(path, there):
             return (
-                f"{number} found below {self._below} whose names on disk are the same letters in another Unicode form, "
+                f"{number} found below {self._below} although their names on disk have another Unicode form, "
                 f"e.g. {path} is written in {_form(path)} in the table and in {_form(there)} on disk"
             )
         return f"{number} found below {self._below} by name, e.g. {path} is {there}"
 
     def _is_spelled_alike(self, path: str, there: str) -> bool:
-        """Return whether a recording is in the given place and only the Unicode form of its path differs."""
+        """Return whether a recording has the path in the table, apart from the Unicode form of the path."""
         wanted = unicodedata.normalize("NFC", there)
         return any(unicodedata.normalize("NFC", prefix + path) == wanted for prefix in self._prefixes)
 
@@ -205,7 +205,7 @@ class Locator:
         count = len(self._missing) - 1
         if len(self._missing) == len(self._sheet):
             return f", nor was any other of the {len(self._sheet):,} recordings" if count else ""
-        return f", nor were {counted(count, 'other')}" if count else ""
+        return f", nor {agreeing(count, 'were')} {counted(count, 'other')}" if count else ""
 
     def _hint(self, path: str) -> str | None:
         """Return a hint about a recording of the same name in another folder."""

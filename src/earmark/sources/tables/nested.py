@@ -38,7 +38,7 @@ def flatten_recordings(sheet: Sheet, audio: str) -> None:
     faults.raise_first()
     times = {name: times for name, times in ((_START, starts), (_STOP, stops)) if any(t is not None for t in times)}
     if times:
-        sheet.explain(f"start and stop inside the cells of column `{audio}` read as samples of the recording")
+        sheet.explain(f"start and stop inside the cells of column `{audio}` were read as samples of the recording")
     others = {name: values for name, values in sheet.columns.items() if name not in times}
     sheet.columns = times | others | {audio: paths}  # first, so that they precede other time columns
 
