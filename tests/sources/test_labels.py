@@ -56,7 +56,7 @@ def test_another_separator(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("cell", [None, float("nan")])
 def test_a_cell_that_says_nothing_is_no_empty_list(cell: object) -> None:
-    with pytest.raises(DataError, match="row 1: has no labels; a clip with none of them has an empty list"):
+    with pytest.raises(DataError, match="row 1: has no labels; a clip without labels has an empty list"):
         read_label(cell, "row 1", SEVERAL)
 
 

@@ -103,7 +103,7 @@ def guarded(run: Callable[[], None], debug: bool, *, computes: bool = True) -> i
         if debug:
             traceback.print_exc()
         tell_launcher(str(exc), exc.exit_code)
-        # All ranks of a launcher read the same command line: one is enough to report the error.
+        # All ranks of a launcher read the same command line, so only one has to report its errors.
         if isinstance(exc, Stopped):  # all ranks stop together, and one reports it
             if is_main_process():
                 _say(f"earmark: {exc}")

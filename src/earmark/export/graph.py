@@ -96,7 +96,7 @@ def trace(graph: WaveformClassifier, fixed_shape: tuple[int, int] | None) -> tor
 def _drop_source_lines(program: torch.export.ExportedProgram) -> None:
     """Remove the source location of each operation.
 
-    Exporters write the locations into the file. They are most of the size of a small model, and contain local paths.
+    Exporters write the locations into the file, where they can take most of the space, and they contain local paths.
     """
     for module in program.graph_module.modules():
         if isinstance(module, torch.fx.GraphModule):

@@ -98,7 +98,7 @@ def _spread(paths: list[Path], most: int) -> list[Path]:
 def _not_trained_on(paths: list[Path], record: SplitRecord, folder: str, enough: int) -> list[Path]:
     """Return recordings whose samples the run was not trained on; if it was trained on all, warn and return all.
 
-    This decodes recordings to compare their samples, so it takes evenly spread ones and stops when it has ``enough``.
+    Comparing samples means decoding recordings, so the function takes evenly spread ones until it has ``enough``.
     """
     found: list[Path] = []
     num_trained_on = 0

@@ -126,7 +126,7 @@ class Job:
         return settings if decision.is_plain else {**settings, "decision": decision.fingerprint(self.classifier.labels)}
 
     def provenance(self) -> Provenance:
-        """Return the provenance of the rows. This reads all weights."""
+        """Return the provenance of the rows, which contains a hash of all weights."""
         name = str(self.options.model_name_or_path)
         local = local_folder(name)
         folder = local if local is not None and is_export(local) else self._source.find(name)

@@ -83,4 +83,4 @@ class InspectOptions(DataArguments, page="inspection"):
     explain: bool = flag(False, "Print how each table was read: its separator, what each column is, and why.")
     near_duplicates: bool = flag(True, "Also look for copies that were re-encoded, resampled or made louder.")
     strict: bool = flag(False, "Exit with code 2 if there is an error among the findings, for scripts.")
-    seed: int = flag(42, "Seed of a validation split that earmark makes; the same as in training.")
+    seed: int = flag(42, "Seed of a validation split that earmark makes; use the seed of training.")

@@ -59,7 +59,7 @@ class LossArguments(Settings, page="loss", scope=Scope.TRAINED):
     def validate(self) -> None:
         """Check that classes are not balanced twice."""
         super().validate()
-        if str(self.class_weights).lower() == "none":  # a search or a configuration file may give the text
+        if str(self.class_weights).lower() == "none":  # a search or a configuration file may hold None as text
             self.class_weights = None
         if self.sampler == "balanced" and self.class_weights == "balanced":
             raise UsageError("--sampler balanced and --class_weights balanced balance classes twice. Keep one of them.")

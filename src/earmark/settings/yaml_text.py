@@ -70,7 +70,10 @@ def _yaml_settings(loader: _Loader, root: yaml.MappingNode, path: str | Path) ->
 
 
 def _yaml_value(loader: _Loader, node: yaml.Node) -> object:
-    """Return a scalar as written, so that ``model_revision: 1.10`` does not become 1.1; mappings typed."""
+    """Return a scalar as written, so that ``model_revision: 1.10`` does not become 1.1.
+
+    Values inside a mapping get their YAML types.
+    """
     if isinstance(node, yaml.SequenceNode):
         return [_yaml_value(loader, item) for item in node.value]
     if isinstance(node, yaml.ScalarNode) and node.tag != "tag:yaml.org,2002:null":

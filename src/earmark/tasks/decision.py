@@ -222,7 +222,7 @@ def read_decision(folder: Path, labels: Sequence[str], task: Task = SINGLE_LABEL
     of = values.get("labels")
     if of != list(labels):
         others = sorted(set(map(str, of)) ^ set(labels)) if isinstance(of, list) else []
-        which = f" (only one of them has {others[0]!r})" if others else ""
+        which = f" (only one of the two has {others[0]!r})" if others else ""
         raise ModelError(f"{path}: fitted for classes other than the model's{which}. {_FIX}")
     fitted_for = values.get("task", SINGLE_LABEL.name)
     if fitted_for != task.name:

@@ -50,7 +50,7 @@ class MultiLabel(ClassTask):
     tested_clips = "clips with all labels right"
     metrics = class_metrics("mean_average_precision", "macro_f1", "micro_f1", "exact_match")
     no_label = "has no labels"
-    no_label_hint = "a clip with none of them has an empty list or text"
+    no_label_hint = "a clip without labels has an empty list or text"
 
     def read_label(self, text: LabelText) -> Label | None:
         """Return the names of all labels."""
@@ -200,7 +200,7 @@ class MultiLabel(ClassTask):
         return f"It predicts which of {len(labels)} labels apply to a recording: {listed}."
 
     def limits(self, rejects: str | None) -> str:
-        """Return a sentence: any recording may get labels."""
+        """Return a sentence which says that any recording may get labels."""
         return "It may predict labels for recordings unlike anything it was trained on."
 
     def section(self, clips: ScoredClips) -> Section:

@@ -47,8 +47,8 @@ class LabelsLoss:
 def label_weights(given: Mapping[str, float] | None, labels: Sequence[str], targets: np.ndarray) -> np.ndarray:
     """Return the weight of a clip with each label, relative to a clip without it, float64 (C,).
 
-    A balanced weight is the number of clips without the label divided by the number of clips with it, from 1/100 to
-    100, so that both groups have the same total weight (``pos_weight`` of PyTorch's ``BCEWithLogitsLoss``).
+    A balanced weight is the number of clips without the label divided by the number of clips with it, limited to
+    1/100 to 100, so that both groups have the same total weight (``pos_weight`` of PyTorch's ``BCEWithLogitsLoss``).
 
     Args:
         given: weights by label, 1 for labels that are not listed; ``None`` for balanced weights.
