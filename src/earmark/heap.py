@@ -1,7 +1,7 @@
 """Keep freed memory in the process, in huge pages, so that training and scoring on a CPU do not wait for the kernel.
 
 Each step or batch allocates and frees the same large tensors. glibc returns their memory to the system after each use,
-so the next one starts with a page fault for every 4 kB of it: 19,000 in a step of Whisper-tiny with 32 clips of 1 s.
+so the next use has a page fault for every 4 kB: 19,000 page faults in a step of Whisper-tiny with 32 clips of 1 s.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 # Parameters of glibc's mallopt (malloc.h). Setting any of them stops glibc from raising its thresholds to the sizes of
-# freed blocks. They start at 128 kB, where each large tensor costs page faults, so they are left at the highest values
-# that glibc reaches by itself.
+# freed blocks. At the initial thresholds of 128 kB, each large tensor costs page faults, so the thresholds are left at
+# the highest values that glibc reaches by itself.
 _TRIM_THRESHOLD, _HIGHEST_TRIM_THRESHOLD = -1, 64 << 20
 _MMAP_THRESHOLD, _HIGHEST_MMAP_THRESHOLD = -3, 32 << 20
 _MMAP_MAX, _MMAP_MAX_DEFAULT = -4, 65_536
@@ -34,7 +34,7 @@ _is_kept = False
 def freed_memory_kept() -> Iterator[bool]:
     """Keep freed memory for the next allocation inside the block, and return it to the system at the end.
 
-    This applies to tensors that the main thread allocates. A block inside another one changes nothing.
+    This applies to tensors that the main thread allocates. A nested block changes nothing.
 
     Yields:
         Whether freed memory is kept. It is not without glibc, or if the user has configured glibc's allocator.

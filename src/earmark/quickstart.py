@@ -120,7 +120,7 @@ def _train(corpus: Path, run_dir: Path, seed: int, device: str) -> TrainOutcome:
 
 
 def _label_some(corpus: Path, run_dir: Path, device: str) -> list[str]:
-    """Return the path, predicted label and score of one test recording of each of a few words, as lines."""
+    """Return lines with the path, predicted label and score of one test recording for each of a few words."""
     from earmark.predict.classifier import Classifier
 
     words = sorted(path for path in (corpus / "speech_commands_test_set_v0.01").iterdir() if path.is_dir())

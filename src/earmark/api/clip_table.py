@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _SHOWN = 10
-_SEED = 42  # the default of the commands
+_SEED = 42  # the default seed of the commands
 
 
 class Clips(Sequence[Clip]):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Source = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 _MODELS = ("model_name_or_path", "model_type")
-# Settings that are used after loading, so that they may be given with clips that are already loaded.
+# Settings that are used after loading, so they can be given with clips that are already loaded.
 AFTER_LOADING = names_with(Scope.AFTER_LOADING, DataArguments)
 
 

@@ -19,7 +19,7 @@ def train_settings(values: Mapping[str, object]) -> TrainSettings:
     """Return the settings of a training run.
 
     Args:
-        values: values by name of a flag of ``earmark train``.
+        values: values of flags of ``earmark train``, by name.
 
     Raises:
         UsageError: a name is unknown, a value has the wrong type, or settings contradict each other.

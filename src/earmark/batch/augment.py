@@ -153,9 +153,9 @@ class AugmentedClips(TrainingClips):
 
         Returns:
             The entries of :meth:`TrainingClips.__getitems__`, with ``samples`` in float32. Mixup adds
-            ``partner_samples`` float32 (P, W), and the positions in the batch of the clips to mix them into,
-            ``partners`` int64 (P,); and for each clip of the batch ``partner_labels`` int64 (B,) and ``own_weights``
-            float32 (B,). SpecAugment adds ``hidden`` float32 (B, 4, 2), see :class:`Draw`.
+            ``partner_samples`` float32 (P, W), which are mixed into the clips at the positions ``partners`` int64 (P,)
+            of the batch. It also adds ``partner_labels`` int64 (B,) and ``own_weights`` float32 (B,) of all clips.
+            SpecAugment adds ``hidden`` float32 (B, 4, 2), see :class:`Draw`.
         """
         rows, labels = rows_and_labels(indices, self.labels)
         before = np.asarray(indices) // (2 * len(self))
@@ -183,7 +183,7 @@ class AugmentedClips(TrainingClips):
         return draw(self.settings, seed, len(self), num_noises, num_rooms)
 
     def shift_samples(self, one: Draw, row: int) -> int:
-        """Return by how many samples the clip of ``row`` is shifted; a positive shift is later."""
+        """Return by how many samples the clip of ``row`` is shifted; a positive shift moves it later."""
         return self._shift_samples(one, int(self._lengths(np.array([row]), _speeds([one]))[0]))
 
     def _shift_samples(self, one: Draw, count: int) -> int:
@@ -233,7 +233,7 @@ class AugmentedClips(TrainingClips):
         """Return one changed clip, float32 (count,): speed, room, shift, noise and gain, as in a real recording."""
         if one.speed != 1.0:
             samples = transforms.change_speed(samples, one.speed)
-        samples = transforms.fitted(samples, count)  # padded if the model takes no clip this short
+        samples = transforms.fitted(samples, count)  # padded if the model does not accept a clip this short
         if one.response is not None and self.rooms is not None:
             length = int(self.rooms.lengths()[one.response])
             samples = transforms.reverberate(samples, self.rooms.read(one.response, 0, length))

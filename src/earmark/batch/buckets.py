@@ -114,7 +114,7 @@ class BucketSampler(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         rng = np.random.default_rng((self.seed, self.epoch))
         shuffled = self.draw(rng)
-        rows = shuffled[np.argsort(self.bucket[shuffled], kind="stable")]  # by bucket, shuffled within
+        rows = shuffled[np.argsort(self.bucket[shuffled], kind="stable")]  # by bucket, shuffled within each
         ends = np.cumsum(np.bincount(self.bucket[shuffled], minlength=1))
         steps: list[np.ndarray] = []
         left: np.ndarray = rows[:0]

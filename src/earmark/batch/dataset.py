@@ -43,7 +43,7 @@ class TrainingClips(Dataset[dict[str, torch.Tensor]]):
         self.lengths = np.maximum(self.counts, min_samples)
         self.edges: np.ndarray | None = None
         self.seed = seed
-        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # persistent workers need to see it change
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # shared with persistent workers
         self._places: tuple[int, np.ndarray] | None = None
 
     def set_epoch(self, epoch: int) -> None:

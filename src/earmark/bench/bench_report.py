@@ -149,7 +149,7 @@ def _flop(count: float) -> str:
 
 
 def _aligned(rows: Sequence[tuple[str, ...]]) -> str:
-    """Return rows as lines: the first column aligned left; several figures in a row aligned right under their heads."""
+    """Return rows as lines. The first column is aligned left, and several other columns are aligned right."""
     first = max(len(row[0]) for row in rows)
     wide = max(len(row) for row in rows) > 2
     lines = ["  ".join([row[0].ljust(first), *(cell.rjust(12 if wide else 0) for cell in row[1:])]) for row in rows]

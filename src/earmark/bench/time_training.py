@@ -69,7 +69,7 @@ def bench_train(options: BenchOptions, clips: BenchClips, device: torch.device, 
         folder: folder for the output of the model's frozen part.
 
     Raises:
-        ModelError: the model cannot be built, or not frozen in this way.
+        ModelError: the model cannot be built, or cannot be frozen as ``--freeze`` says.
         UsageError: Trainer cannot train on the device.
     """
     precision, _ = choose_precision(abilities(device), bf16=False, fp16=False)

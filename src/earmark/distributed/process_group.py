@@ -36,4 +36,4 @@ def start_process_group(device: torch.device, backend: str | None, timeout_s: fl
             f"the process group cannot be started ({first_line(exc)}). Leave --ddp_backend out, or name "
             "another backend."
         ) from exc
-    return f"{state.device.type}:{state.device.index or 0}"  # a device without an index is the first
+    return f"{state.device.type}:{state.device.index or 0}"  # a device without an index is the first of its kind

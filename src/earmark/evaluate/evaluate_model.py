@@ -139,7 +139,7 @@ _Options = TypeVar("_Options", bound=EvaluateOptions)
 
 
 def for_task(options: _Options, audio: AudioModel | ExportedModel) -> _Options:
-    """Return the settings with the task of the model, by which the labels of the recordings are read.
+    """Return the settings with the task of the model, which determines how the labels of the recordings are read.
 
     If the user names no column, numbers are read from the column that the model was trained on. If the training command
     named the default column ``label``, the evaluation treats that column as named by its user.

@@ -175,7 +175,7 @@ def _rows_of_split(contents: np.ndarray, trained: np.ndarray, held: np.ndarray) 
 
 
 def _nothing_left(table: ClipTable, contents: np.ndarray, record: SplitRecord, split: str, unseen: np.ndarray) -> str:
-    """Return an error message: which splits of the run the clips are in, and which flag scores some of them."""
+    """Return an error message that names the run's splits of these clips, and a flag that scores some of the clips."""
     trained = record.trained_on(contents)
     held = {
         name: int((np.isin(contents, record.of_split(name)) & ~trained).sum()) for name in _HELD_OUT if name != split
@@ -279,7 +279,7 @@ def _given(splits: Splits, split: str, record: SplitRecord | None = None) -> Cli
 
 
 def _no_such_split(splits: Splits, split: str, record: SplitRecord | None) -> str:
-    """Return an error message: which splits the data has, and which flag scores them."""
+    """Return an error message that names the splits of the data, and a flag that scores one of them."""
     tables = {name: getattr(splits, name) for name in ("train", *_HELD_OUT)}
     there = {name: table for name, table in tables.items() if table is not None and len(table)}
     origin = next((f"{table.origin}: " for table in there.values()), "")

@@ -67,8 +67,8 @@ def describe_bounds(profile: StepProfile, peak: Peak | None, advice: Advice) -> 
         (
             taken,
             _WAITS,
-            f"other processes: they had this process's core for {_percent(taken)} of the time, so all times are those "
-            "of a busy machine. Stop them, or profile again later.",
+            f"other processes: they had this process's core for {_percent(taken)} of the time, so all times were "
+            "measured on a busy machine. Stop them, or profile again later.",
         ),
         (products, _PRODUCTS, _describe_products(profile, products, peak, advice)),
         (memory, _MEMORY, _describe_memory(profile, memory)),

@@ -49,7 +49,7 @@ class ProfileRequest:
 
     Attributes:
         steps: number of steps to profile.
-        warm_up: number of steps before those.
+        warm_up: number of steps before the profiled ones.
         step: noun for a step: ``training step``.
         folder: folder for the files.
         advice: flags of the profiled command, for the advice.

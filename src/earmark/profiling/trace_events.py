@@ -7,10 +7,10 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-# categories of what runs on the device, in traces of torch.profiler
+# categories of events on the device, in traces of torch.profiler
 _ON_DEVICE = ("kernel", "gpu_memcpy", "gpu_memset")
-_NPU_PROCESS = "Ascend Hardware"  # process of what runs on the device, in traces of torch_npu.profiler
-_NPU_FLOW = "async_npu"  # category of the arrows from an operator to what it started there
+_NPU_PROCESS = "Ascend Hardware"  # name of the process with the events on the device, in traces of torch_npu.profiler
+_NPU_FLOW = "async_npu"  # category of the arrows from an operator to the kernels that it started
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ class CardFacts:
     """Facts for a model card.
 
     Attributes:
-        name: name of the model, usually of the run folder.
+        name: name of the model, usually the name of the run folder.
         architecture: ``model_type``.
         base_model: checkpoint that training started from; ``None`` for random weights.
         dataset: name of the data set.

@@ -46,7 +46,7 @@ class Predictions:
 
 
 def splits_in(place: Path) -> list[str]:
-    """Return the splits whose predictions a folder has; ``test`` for a cross-validation, whose folds have them."""
+    """Return the splits whose predictions a run folder has; for a cross-validation, ``test``, which every fold has."""
     own = [name for name in SPLITS if RunFolder(place).predictions(name).is_file()]
     return own or (["test"] if any(place.glob("fold_*")) else [])
 

@@ -59,7 +59,7 @@ def push(options: PushOptions) -> Pushed:
 
 
 def upload(folder: Path, repo: str, token: str | None, *, revision: str | None, message: str | None) -> Pushed:
-    """Upload the files of a run that others need to an existing repository, as one commit.
+    """Upload the public files of a run, as one commit to an existing repository.
 
     Args:
         folder: the run folder.

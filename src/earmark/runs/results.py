@@ -94,7 +94,7 @@ def _row_of_means(folder: RunFolder) -> ResultsRow:
     unfinished = results["unfinished"]
     if unfinished:
         named = and_more(unfinished, _NAMED)
-        raise DataError(f"{folder.path}: {named} not finished. Run the same `earmark train` to continue.")
+        raise DataError(f"{folder.path}: {named} not finished. Run the same `earmark train` command to continue.")
     rows = [load_row(folder.path / run["run"]) for run in results["runs"]]
     speed = _mean(row.samples_per_second for row in rows)
     return replace(

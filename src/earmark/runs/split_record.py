@@ -5,8 +5,9 @@ training clip of the run whose checkpoint this run started from. The content (:m
 the clip even if its file is moved or renamed; ``clip`` is its name when the run started. A clip without a row was
 neither trained on nor scored by the run.
 
-A recording of ``--background_dir`` also has a row, with the split ``train recording``, ``validation recording`` or
-``test recording`` and the content of its first ten seconds, because clips cut at other positions have other samples.
+A recording of ``--background_dir`` also has a row, because clips cut from it at other positions have other samples. Its
+split is ``train recording``, ``validation recording`` or ``test recording``, and its content is that of its first ten
+seconds.
 """
 
 from __future__ import annotations

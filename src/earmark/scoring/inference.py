@@ -78,7 +78,7 @@ def score(scorer: Scorer, waveforms: Iterable[np.ndarray], *, batch_size: int) -
 
 
 def _score_chunk(scorer: Scorer, clips: Sequence[Sequence[np.ndarray]], batch_size: int) -> list[np.ndarray]:
-    """Return the logits (C,) of each clip, given as its windows."""
+    """Return the logits (C,) of each clip, which is a sequence of windows."""
     windows = [window for clip in clips for window in clip]
     logits: list[np.ndarray] = [np.empty(0)] * len(windows)
     with scorer.session():

@@ -44,7 +44,7 @@ class Paired:
             for which its number is closer.
         only_second: the same with the second model.
         second_is_better: direction of the difference that ``p`` tests.
-        p: p value of McNemar's exact test, or for a regression of Wilcoxon's signed-rank test of the absolute errors;
+        p: p value of McNemar's exact test; for a regression, of Wilcoxon's signed-rank test of the absolute errors;
             over groups, of :func:`sign_flip`.
         differences: metrics of the second model minus metrics of the first, by name.
         of_labels: these differences for each of C labels; ``None`` for a label without clips.

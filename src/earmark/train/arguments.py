@@ -36,7 +36,7 @@ class EarmarkTrainingArguments(TrainingArguments, transformers.TrainingArguments
 
     @classmethod
     def of(cls, settings: TrainingArguments, **changes: object) -> EarmarkTrainingArguments:
-        """Return training settings, with changes, for Trainer."""
+        """Return training settings in the form that Trainer needs, with some values changed."""
         values = {name: getattr(settings, name) for name in declared_flags(TrainingArguments)}
         return cls(**{**values, **changes}, given=settings.given)
 

@@ -3,7 +3,7 @@
 The embeddings of a pretrained model (:mod:`earmark.models.embedding`) are computed once. The weights of the regression
 (:mod:`earmark.tasks.linear_fits`) become the head of the model, so the saved model is an ordinary checkpoint.
 
-Shapes: N clips, D width of an embedding, C classes or labels; C is 1 for a number.
+Shapes: N clips, D width of an embedding, C classes or labels; C is 1 for a regression.
 """
 
 from __future__ import annotations

@@ -191,7 +191,7 @@ def keep_frozen(
 def frozen_clips(
     audio: AudioModel, clips: TrainingClips, stage: str, *, root: Path, device: torch.device, batch_size: int
 ) -> Iterator[tuple[FrozenClips, float]]:
-    """Compute the output of the frozen part on all ranks of a machine, and delete it at the end.
+    """Compute the output of the frozen part on all ranks of a machine, and delete it at the end of the block.
 
     Args:
         audio: the model, on ``device``.

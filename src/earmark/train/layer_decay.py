@@ -70,7 +70,7 @@ def give_rates(optimizer: Any, audio: AudioModel, args: Any) -> Any:
     The group with the rate of ``--learning_rate`` comes first, because Trainer logs the rate of the first group.
 
     Raises:
-        UsageError: the optimizer has other weights than the model, because FSDP shards them.
+        UsageError: the optimizer does not have the weights of the model, because FSDP shards them.
     """
     by_name = learning_rates(audio, args)
     rate_by_weight = {id(weight): by_name[name] for name, weight in audio.model.named_parameters()}

@@ -22,7 +22,7 @@ _NAMED = 8  # maximum number of clips in a message
 
 
 class LossGuard:
-    """Keeps the losses of recent batches on the device, and checks them together, so that no step waits for it.
+    """Keeps the losses of recent batches on the device and checks them together, so that steps do not wait for checks.
 
     Args:
         table: the training clips.

@@ -18,7 +18,7 @@ def is_out_of_memory(error: Exception) -> bool:
 
 @contextmanager
 def out_of_memory_as(message: Callable[[], str | None]) -> Iterator[None]:
-    """Raise a :class:`DeviceError` with the text of ``message`` if memory is full, unless that returns ``None``."""
+    """Raise a :class:`DeviceError` with the text of ``message`` if memory is full, unless the text is ``None``."""
     try:
         yield
     except RuntimeError as exc:

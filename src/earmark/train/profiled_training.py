@@ -34,7 +34,7 @@ def profiled_training(
         trainer: the trainer.
         steps: number of steps to profile; ``None`` for no profile.
         folder: folder for the files.
-        warm_up: number of steps before those.
+        warm_up: number of steps before the profiled ones.
     """
     if steps is None or not is_main_process():
         yield
@@ -54,7 +54,7 @@ class ProfiledTraining(TrainerCallback):
         trainer: the trainer.
         steps: number of steps to profile.
         folder: folder for the files.
-        warm_up: number of steps before those.
+        warm_up: number of steps before the profiled ones.
 
     Attributes:
         session: the profile.

@@ -49,8 +49,8 @@ def choose_rates(training: TrainingArguments, family: Family, *, pretrained: boo
     """Return the peak learning rates: the given ones, or the rates of the model family, scaled with the batch size.
 
     A batch k times as large gets k times the rate, because training has k times fewer steps (linear scaling with
-    warm-up, Goyal et al. 2017, arXiv:1706.02677). From random weights that diverges with AdamW, so the factor is the
-    square root of k (Malladi et al. 2022, arXiv:2205.10287). The factor is at most 8.
+    warm-up, Goyal et al. 2017, arXiv:1706.02677). From random weights, training with AdamW diverges at such a rate, so
+    the factor is the square root of k (Malladi et al. 2022, arXiv:2205.10287). The factor is at most 8.
 
     Args:
         training: settings with batch size, accumulation and world size; given rates take precedence.

@@ -95,7 +95,7 @@ def _refusal(exc: Exception, folder: Path) -> OSError | None:
     """
     if isinstance(exc, OSError):
         return exc
-    if number := re.search(r"\(os error (\d+)\)", str(exc)):  # an error of safetensors, which removes its file
+    if number := re.search(r"\(os error (\d+)\)", str(exc)):  # an error of safetensors, which has removed its file
         return OSError(int(number[1]), os.strerror(int(number[1])))
     try:
         longest = max((path.stat().st_size for path in folder.rglob("*") if path.is_file()), default=0)

@@ -41,7 +41,7 @@ def sweep_folder(settings: TrainSettings) -> Iterator[Path]:
     """
     training = settings.training
     if str(training.resume_from_checkpoint or "none").lower() not in ("none", "false"):
-        raise UsageError("--resume_from_checkpoint: only for a single run. Leave it out; the same command resumes.")
+        raise UsageError("--resume_from_checkpoint: only for a single run. Run the command without it to resume.")
     if training.push_to_hub:
         raise UsageError("--push_to_hub: only for a single run. Upload one later with `earmark push RUN ORG/NAME`.")
     start_ranks(settings)

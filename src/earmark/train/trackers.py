@@ -176,7 +176,7 @@ class Tracker:
 
 
 class _SwanLab:
-    """The package swanlab, with a ``get_run`` that returns ``None`` without a run; in 0.10 it raises."""
+    """Wraps the package swanlab: ``get_run`` returns ``None`` without a run, for which version 0.10 raises an error."""
 
     def __init__(self, package: Any) -> None:
         self._package = package

@@ -94,7 +94,7 @@ def train(settings: TrainSettings, *, custom: CustomParts = NOTHING, with_test: 
 
 
 def _decide(settings: TrainSettings, ranks: Ranks, metrics: Mapping[str, MetricFunction]) -> Plan:
-    """Plan the run. Rank 0 reads the state of the output folder, and first rejects what would fail on all ranks."""
+    """Plan the run. Rank 0 reads the state of the output folder, and reports errors that all ranks would raise."""
 
     def look() -> FolderState:
         state = look_at_folder(settings)
@@ -109,7 +109,7 @@ def _decide(settings: TrainSettings, ranks: Ranks, metrics: Mapping[str, MetricF
 
 
 def _load_data(plan: Plan, custom: CustomParts, *, with_test: bool) -> PreparedData:
-    """Load the recordings for augmentation, which are fewer and so fail sooner, and then the clips."""
+    """Load the clips, after the recordings for augmentation, which are fewer, so that their errors show sooner."""
     rate_hz = int(load_description(plan.source).extractor.sampling_rate)
     sounds = on_each_machine(load_augmentation, plan.training, plan.data, rate_hz, custom.augmentations)
     prepared = on_each_machine(
@@ -173,7 +173,7 @@ def _finish(plan: Plan, trainer: AudioTrainer, training: FinishedTraining, prepa
     with translated_save_errors(folder.path, folder.path):  # first, so that a later failure does not lose the model
         save_kept(audio, folder.path, args, plan.model)
     if is_main_process():
-        folder.decision.unlink(missing_ok=True)  # it belongs to the replaced weights
+        folder.decision.unlink(missing_ok=True)  # the file belongs to the replaced weights
     judged = judge_splits(trainer.scorer, prepared)
     summary = ""
     metrics: dict[str, Any] = {}

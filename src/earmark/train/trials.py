@@ -83,7 +83,7 @@ class Trials:
         self._storage.engine.dispose()
 
     def next(self, most: int) -> TrialJob | None:
-        """Return the trial to train now: an interrupted one, or a new one; ``None`` if there are ``most`` of them."""
+        """Return the trial to train now: an interrupted one, or a new one; ``None`` if there are ``most`` trials."""
         with self._translated():
             while True:
                 self._enqueue_interrupted()
@@ -148,7 +148,7 @@ class Trials:
             self.study.tell(self._current, **how)
 
     def latest(self) -> dict[str, Any]:
-        """Return the last trial with each name, in the order of the first trials with these names."""
+        """Return the newest trial of each name; the names are in the order in which they first occurred."""
         trials = self.study.get_trials(deepcopy=False)
         return {trial.user_attrs["run"]: trial for trial in trials if "run" in trial.user_attrs}
 
