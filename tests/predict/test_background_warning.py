@@ -120,7 +120,7 @@ def test_a_trained_background_class_is_known_by_any_name(
     words += ["--background_dir", str(tmp_path / "noise"), "--background_class", "rauschen", "--report", "false"]
     assert main([*words, "--output_dir", str(tmp_path / "run")]) == 0
     said = capsys.readouterr().err
-    assert "train: 4 clips of the class 'rauschen' cut from 3 background recordings" in said
+    assert "train: 4 clips of the class 'rauschen' were cut from 3 background recordings" in said
     assert "background class: 'rauschen'. Predicted segments of it are omitted unless --include_background" in said
     assert json.loads((tmp_path / "run" / "labels.json").read_text()) == ["high", "low", "rauschen"]
     assert load_trained(ModelSource(name_or_path=str(tmp_path / "run"))).background_class == "rauschen"

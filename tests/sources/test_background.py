@@ -56,7 +56,7 @@ def test_as_many_as_the_average_class_and_no_recording_in_two_splits(tmp_path: P
     assert all(0.2 <= clip.duration_s <= 0.4 for clip in [*train, *validation])
     again = load(**settings, validation_fraction=0.3)
     assert (again.train.clips, again.validation.clips) == (splits.train.clips, splits.validation.clips)
-    assert "10 clips of the class 'background' cut from 5 background recordings (15.0 s)" in splits.notes[0]
+    assert "10 clips of the class 'background' were cut from 5 background recordings (15.0 s)" in splits.notes[0]
     many = load(**settings, background_ratio=2.0, background_class="rauschen")
     assert len(cuts(many.train, "rauschen")) + len(cuts(many.validation, "rauschen")) == 20
     assert max(clip.duration_s for clip in cuts(load(**settings, max_length_seconds=0.25).train)) <= 0.25

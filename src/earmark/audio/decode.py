@@ -166,7 +166,7 @@ def power_left_in_mono(clip: Clip) -> float:
             if block.shape[1] == 1:
                 break
             left.add(block)
-    return left.share
+    return left.ratio
 
 
 def describe_clip(clip: Clip) -> Described | None:

@@ -26,7 +26,7 @@ BLOCK = 1 << 20  # frames decoded at a time; a header that claims petabytes then
 # As a multiple of full scale. Real float recordings stay below; unscaled 16-bit values are above.
 FULL_SCALE_LIMIT = 8.0
 _ABOUT_AS_LOUD = 0.5  # fraction of the power of the loudest channel: 3 dB
-LEAST_LEFT = 0.1  # below this PowerLeft.share, channels cancel out: 10 dB less than uncorrelated channels
+LEAST_LEFT = 0.1  # below this PowerLeft.ratio, channels cancel out: 10 dB less than uncorrelated channels
 
 _MOST_CHANNELS = 64  # wider arrays with fewer rows than columns are (channels, samples), transposed
 _FULL_SCALE = {"uint8": 2.0**7, "int16": 2.0**15, "int32": 2.0**31}
@@ -89,8 +89,8 @@ class PowerLeft:
             self._alone += float(np.vdot(block, block)) / count
 
     @property
-    def share(self) -> float:
-        """Ratio: 1 for uncorrelated channels, the number of channels if they are equal, 0 if they cancel out.
+    def ratio(self) -> float:
+        """1 for uncorrelated channels, the number of channels if they are equal, 0 if they cancel out.
 
         Two channels of opposite phase cancel out. A single channel and silence give 1.
         """
@@ -137,7 +137,7 @@ class Mixer:
         left = PowerLeft()
         with np.errstate(over="ignore", invalid="ignore"):
             left.add(samples)
-            if left.share < LEAST_LEFT:
+            if left.ratio < LEAST_LEFT:
                 powers = np.square(samples, dtype=np.float64).sum(axis=0)
                 # The first of about equally loud channels: a rounding error of the encoder must not decide.
                 self._channel = int(np.argmax(powers >= _ABOUT_AS_LOUD * powers.max()))

@@ -135,7 +135,7 @@ def _measure_clip(clip: Clip, measures: Measures, row: int) -> None:
         content.update(samples)
         blocks.add(samples, rate_hz)
     measures.channels[row] = num_channels(clip)
-    measures.left[row] = left.share
+    measures.left[row] = left.ratio
     measures.rate_hz[row] = rate_hz
     measures.peak[row] = max(blocks.highest, -blocks.lowest)
     measures.rms[row] = np.sqrt(blocks.square / blocks.count)

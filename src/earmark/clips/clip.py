@@ -128,7 +128,7 @@ _PRINTED_CLIPS, _PRINTED_BYTES = 64, 1 << 16
 
 
 def fingerprint(table: ClipTable) -> str:
-    """Return a short text that differs for tables of other recordings and is the same on every machine.
+    """Return a short text that identifies the recordings and labels of a table on every machine.
 
     It is a hash of all labels, offsets and durations, and of the first 64 KiB of about 64 evenly spaced recordings. It
     uses their encoded bytes, because decoded samples may differ in the last bit between processors.

@@ -38,7 +38,7 @@ class Columns:
         skip_missing_labels: ignore rows without a label instead of rejecting them.
         start: column of the starts of events; ``None`` for the usual names, ``"none"`` for whole
             recordings.
-        end: column of the ends of events, likewise.
+        end: column of the ends of events, with the same special values.
         audio_dir: folder of the recordings, if it is not the folder of the table.
         usual_audio: names to look for if ``audio`` is not given.
         label_is_asked: whether ``label`` was given explicitly, even if it is the usual name.

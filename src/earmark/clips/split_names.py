@@ -11,7 +11,7 @@ from pathlib import PurePath
 SPLIT_NAMES = ("train", "validation", "test")
 SHOWN_NAMES = {"train": "training", "validation": "validation", "test": "test"}  # names in messages
 SPLIT_FLAGS = {"train": "--train_split_name", "validation": "--eval_split_name", "test": "--test_split_name"}
-NO_SPLIT = "none"  # value of --train_split_name and the like: the data does not have this split
+NO_SPLIT = "none"  # value of --train_split_name and the flags of the other splits: the data does not have this split
 
 _ALIASES = {
     "train": ("train", "training"),
@@ -50,8 +50,8 @@ class SplitNames:
     Attributes:
         train: name of the training split; ``none`` if the data has no training split, so that a folder called ``train``
             is a class.
-        validation: name of the validation split, likewise.
-        test: name of the test split, likewise.
+        validation: name of the validation split, or ``none``.
+        test: name of the test split, or ``none``.
     """
 
     train: str = "train"

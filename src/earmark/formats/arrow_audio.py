@@ -101,7 +101,7 @@ def _unusable(samples: np.ndarray) -> str:
         return f"samples have type {samples.dtype}. Store them as int16, or as float32 within -1 to 1"
     return (
         f"samples have type {samples.dtype} (the default of pandas), whose full scale is unknown. "
-        "Convert 16-bit samples with array.astype('int16'), others to float32 within -1 to 1"
+        "Convert 16-bit samples with array.astype('int16'), and other samples to float32 within -1 to 1"
     )
 
 

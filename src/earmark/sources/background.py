@@ -294,7 +294,7 @@ def _describe(
     recordings, used = {stretch.clip.path for stretch in stretches}, {cut.path for cut in cuts}
     seconds = sum(stretch.seconds for stretch in stretches if stretch.clip.path in used)
     among = f"{len(used):,} of " if len(used) < len(recordings) else ""
-    text = f"{name}: {counted(len(cuts), 'clip')} {what} cut from {among}"
+    text = f"{name}: {counted(len(cuts), 'clip')} {what} {agreeing(len(cuts), 'were')} cut from {among}"
     text += f"{counted(len(recordings), 'background recording')} ({seconds:,.1f} s)"
     if len(cuts) < target:
         text += f"; {target:,} clips were wanted, but no more different background clips can be cut"

@@ -231,7 +231,8 @@ def _with_splits(layout: FolderLayout, splits: dict[str, Place], beside: Place, 
             raise DataError(_split_beside_classes(root, splits, beside))
         layout.notes.append(
             f"{root}: the folders {and_more(list(beside.classes))} are the classes of the training split, because "
-            f"{and_more([place.path.name for place in labelled.values()])} has the same folders"
+            f"{and_more([place.path.name for place in labelled.values()])} {agreeing(len(labelled), 'have')} the same "
+            "folders"
         )
         labelled = {"train": beside, **labelled}
     elif beside.classes:

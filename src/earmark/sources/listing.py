@@ -132,7 +132,7 @@ def list_recordings(
     skipped = Skipped()
     searched: set[str] = set()
     waiting = [(root, os.path.realpath(root))]
-    links: list[tuple[str, str]] = []  # a heap, so that every machine follows the same one of several links
+    links: list[tuple[str, str]] = []  # a heap: if several links lead to a folder, every machine follows the same link
     while waiting or links:
         if not waiting:
             path, above = heapq.heappop(links)

@@ -57,7 +57,7 @@ class Sounds:
         return numbers.astype(np.float32) * np.float32(self.waveforms.scales[row[0]])
 
     def fingerprint(self) -> str:
-        """Return a short text that differs for other recordings."""
+        """Return a short text that identifies the recordings."""
         return f"{len(self):,} sounds {fingerprint(self.table.keep(self.rows.tolist()))}"
 
 

@@ -20,7 +20,7 @@ from earmark.errors import AudioError, OutputError
 from earmark.text import format_bytes
 
 _SAMPLED = 200  # clips whose length is read
-_DECODED = 10  # clips of these that are decoded if the header gives no length
+_DECODED = 10  # how many of these clips are decoded if their headers give no length
 _MOST_HEADER_S = 1e9  # libsndfile returns 2**63 - 1 frames if the header gives no length
 _FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
 _WAYS_OUT = "Use another disk with --store_dir, or decode in every epoch with --store off"
