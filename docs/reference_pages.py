@@ -54,7 +54,7 @@ def all_pages() -> dict[str, str]:
 
 
 def write_pages(docs: Path) -> None:
-    """Write the pages, leave alone those that have not changed, and remove those of earlier builds."""
+    """Write the pages that have changed, and remove pages of earlier builds that do not exist any more."""
     pages = {docs / path: text for path, text in all_pages().items()}
     for old in (docs / FOLDER).rglob("*.md"):
         if old not in pages:
