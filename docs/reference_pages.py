@@ -101,7 +101,7 @@ def exit_codes() -> list[tuple[str, str]]:
         (str(EarmarkError.exit_code), "An error that you can fix. One line says what is wrong and what to do."),
         (
             str(errors.Stopped.exit_code),
-            "SIGTERM or SIGINT stopped training, which was saved. Continue with `--resume`.",
+            "SIGTERM or SIGINT stopped training after a checkpoint was saved. Continue with `--resume`.",
         ),
         ("130", "Interrupted."),
     ]
