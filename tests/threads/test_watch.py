@@ -144,7 +144,9 @@ def test_the_log_line() -> None:
     ours = ThreadPlan(2, "2 cores", False, True)
     assert describe(2, ours) == "up to 2 threads (2 cores), fewer while other processes need the cores"
     fixed = ThreadPlan(None, "OMP_NUM_THREADS=2", True, True)
-    assert describe(2, fixed) == "2 threads (OMP_NUM_THREADS=2); waiting adapts to other processes"
+    assert describe(2, fixed) == (
+        "2 threads (OMP_NUM_THREADS=2), which sleep while they wait if other processes need the cores"
+    )
     passive = ThreadPlan(2, "2 cores", False, False, "OMP_WAIT_POLICY=passive")
     assert describe(2, passive) == "2 threads (2 cores); not adapted to other processes (OMP_WAIT_POLICY=passive)"
     assert describe(1, ThreadPlan(None, "OMP_NUM_THREADS=1", True, True)) == "1 thread (OMP_NUM_THREADS=1)"

@@ -155,7 +155,7 @@ def clip_content(clip: Clip) -> int:
 
 
 def power_left_in_mono(clip: Clip) -> float:
-    """Return the fraction of power left in a mono mix of a whole recording. See :class:`PowerLeft`.
+    """Return how much power is left in a mono mix of a whole recording: :attr:`PowerLeft.ratio`.
 
     Raises:
         AudioError: see :func:`read_clip`.

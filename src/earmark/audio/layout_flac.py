@@ -12,7 +12,7 @@ from earmark.audio.layout import Layout, Stream, cut_short, find_all, missing, m
 from earmark.audio.pieces import Extent
 
 # libFLAC reads 8,192 bytes at a time. If a second file was appended, either libFLAC does not reach the end of the file,
-# or the second file is shorter than this and starts within the last 8,192 bytes.
+# or the second file is so short that it starts within the last 8,192 bytes.
 _READ_AT_ONCE = 8192
 _TAIL = 9000  # maximum bytes of tags after the last frame, in a thorough search
 _SHORT_TAIL = 1024  # maximum in a quick search; a file with longer tags gets a thorough search

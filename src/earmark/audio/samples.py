@@ -90,7 +90,7 @@ class PowerLeft:
 
     @property
     def ratio(self) -> float:
-        """1 for uncorrelated channels, the number of channels if they are equal, 0 if they cancel out.
+        """Ratio: 1 for uncorrelated channels, the number of channels if they are equal, 0 if they cancel out.
 
         Two channels of opposite phase cancel out. A single channel and silence give 1.
         """

@@ -93,7 +93,7 @@ def _extract(archive: Path, target: Path) -> None:
         _put_in_place(partial, target)
     except OSError as exc:
         raise OutputError(
-            f"{archive} cannot be extracted into {target.parent} ({exc.strerror or exc}). Free space there, or set "
+            f"{archive}: cannot be extracted into {target.parent} ({exc.strerror or exc}). Free space there, or set "
             f"{CACHE_VARIABLE} to another folder"
         ) from exc
     finally:

@@ -60,7 +60,7 @@ class _Row:
 
 @dataclass
 class _Changes:
-    """Lists of the recordings for which using each recording once changed something."""
+    """Texts about recordings that are in several sources, by what happened to their copies."""
 
     copies: list[str] = field(default_factory=list)
     relabelled: list[str] = field(default_factory=list)

@@ -165,7 +165,8 @@ def _check_disjoint(root: Path, listed: dict[str, set[tuple[str, str]]]) -> None
     if both:
         raise DataError(
             f"{root}: {counted(len(both), 'file')} {agreeing(len(both), 'are')} in validation_list.txt and in "
-            f"testing_list.txt, for example {'/'.join(both[0])}. Remove {agreeing(len(both), 'them')} from one"
+            f"testing_list.txt, for example {'/'.join(both[0])}. Remove {agreeing(len(both), 'them')} from one of the "
+            "lists"
         )
 
 

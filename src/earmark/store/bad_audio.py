@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 MOST_BAD = 20  # enough unusable recordings to see what they have in common
 LONGEST_AFTER_S = 3600.0  # seconds of audio decoded after the first unusable recording
-OPENED_FIRST_BYTES = 256_000_000  # fewer bytes are decoded within seconds
+OPENED_FIRST_BYTES = 256_000_000  # smaller data is decoded within seconds, so opening it first would save little
 
 _REPORTED = 5  # recordings logged one by one; the summary counts all of them
 _LISTED = 50  # recordings named in the summary at the end

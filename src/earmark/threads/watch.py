@@ -181,7 +181,7 @@ def describe(threads: int | None = None, planned: ThreadPlan | None = None) -> s
     if not planned.adapts_waiting:
         return f"{count}; not adapted to other processes ({planned.waiting_reason})"
     if planned.is_set:
-        return f"{count}; waiting adapts to other processes"
+        return f"{count}, which sleep while they wait if other processes need the cores"
     return f"up to {count}, fewer while other processes need the cores"
 
 
