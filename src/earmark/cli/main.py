@@ -163,7 +163,8 @@ def _leave_the_other_ranks() -> None:
     """Destroy the process group, if all ranks end together.
 
     Threads of gloo that still run when the interpreter ends sometimes abort the process, which changes its exit code.
-    If only this rank fails, the group is not destroyed, because that would wait for ranks that wait for this one.
+    If only this rank fails, the group is not destroyed, because destroying it would wait for ranks that wait for this
+    one.
     """
     distributed = sys.modules.get("torch.distributed")
     if distributed is not None and distributed.is_available() and distributed.is_initialized():

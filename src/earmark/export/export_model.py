@@ -209,8 +209,8 @@ def _check(audio: AudioModel, frontend: Frontend, recordings: Recordings, export
         raise ModelError(
             f"{description.architecture}: the export differs from PyTorch: largest difference "
             f"{comparison.largest_difference:.2g} {task.difference_unit} (at most {LARGEST_DIFFERENCE:g}), "
-            f"{comparison.flips} of {counted(comparison.clips, 'clip')} with other predictions. Try the "
-            "other --format, and report the architecture."
+            f"{comparison.flips} of {counted(comparison.clips, 'clip')} with other predictions. Try "
+            f"--format {'onnx' if description.format == 'pt2' else 'pt2'}, and report the architecture."
         )
     return comparison
 

@@ -189,7 +189,7 @@ class _SessionRunner:
         runtime = require("onnxruntime")
         provider, options = choose_provider(device, runtime.get_available_providers())
         settings = runtime.SessionOptions()
-        settings.log_severity_level = 3  # errors only: it warns about operators that it runs on the CPU
+        settings.log_severity_level = 3  # errors only: ONNX Runtime warns about operators that it runs on the CPU
         settings.intra_op_num_threads = planned_threads()
         providers = {provider: options, "CPUExecutionProvider": {}}
         try:

@@ -43,7 +43,7 @@ def _is_missing(name: str) -> bool:
         os.stat(name)
     except (FileNotFoundError, NotADirectoryError):
         return True
-    except (OSError, ValueError):  # reading it gives a better error
+    except (OSError, ValueError):  # opening the recording gives a better error
         return False
     return False
 

@@ -18,7 +18,7 @@ from earmark.tasks.report_section import ACCURACY, Measure
 from earmark.text import counted, five_digits
 
 _MOST_VALUES = 24  # a column with at most this many values shows all of them
-_LOWEST = 12  # worst values shown for a column with more values
+_LOWEST = 12  # number of worst values shown for a column with more values
 _FEWEST_CLIPS = 10  # a value with fewer clips is not shown
 _PARTS = 4  # parts of a column of numbers
 _MOST_HEADERS = 20_000  # maximum number of recordings whose header is read for the sampling rate
