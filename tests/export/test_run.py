@@ -170,7 +170,7 @@ def test_an_export_that_answers_differently_is_refused(
 
     monkeypatch.setattr(ExportedScorer, "_probabilities", wrong)
     options = ExportOptions(model_name_or_path=str(model), format="pt2", output=str(tmp_path / "refused"))
-    with pytest.raises(ModelError, match=r"differs from PyTorch.*0\.002.* Try --format pt2"):
+    with pytest.raises(ModelError, match=r"differs from PyTorch.*0\.002.* Try --format onnx"):
         export(options)
     assert list(tmp_path.iterdir()) == [], "nothing is left"
 
