@@ -105,7 +105,7 @@ def choose_provider(name: str, available: Sequence[str]) -> tuple[str, dict[str,
     kind = match.group(1) if match else ""
     if match is None or kind not in ("auto", *_PROVIDERS):
         raise DeviceError(
-            f"--device {name}: an ONNX export cannot run there. Use auto, cpu, cuda, npu, or an index: npu:0."
+            f"--device {name}: not a device for ONNX exports. Use auto, cpu, cuda, npu, or an index: npu:0."
         )
     if kind == "auto":
         kind = next(kind for kind, provider in _PROVIDERS.items() if provider in available)

@@ -76,7 +76,7 @@ def cut_marker(checkpoint: Path) -> None:
 
 
 DAMAGE = {
-    cut_weights: "model.safetensors has 699 bytes of 700",
+    cut_weights: "model.safetensors has 699 of 700 bytes",
     change_a_bit: "inner/rng_state.pth has changed since it was written",
     remove_state: "trainer_state.json cannot be read (No such file or directory)",
     remove_marker: "writing it was interrupted",
@@ -126,7 +126,7 @@ def test_what_cannot_be_gone_on_with_is_one_line(tmp_path: Path) -> None:
         find_checkpoint_to_resume(str(tmp_path), tmp_path)
     checkpoint = write(tmp_path, 2)
     cut_weights(checkpoint)
-    with pytest.raises(OutputError, match="699 bytes of 700"):
+    with pytest.raises(OutputError, match="699 of 700 bytes"):
         find_checkpoint_to_resume(str(checkpoint), tmp_path)
     with pytest.raises(OutputError, match=r"no complete checkpoint in .*, only 1 incomplete"):
         find_checkpoint_to_resume(True, tmp_path)

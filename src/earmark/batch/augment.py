@@ -87,7 +87,7 @@ def draw(settings: Augmentation, seed: tuple[int, ...], num_clips: int, num_nois
     number = dict(zip(_NUMBERS, rng.random(len(_NUMBERS)).tolist(), strict=True))
     hidden = rng.random((_HIDDEN, 2)).astype(np.float32)  # start, width
     hidden[:, 1] *= np.repeat(np.array([settings.spec_time, settings.spec_band], dtype=np.float32), 2) * happens["spec"]
-    weight = float(rng.beta(settings.mixup_alpha, settings.mixup_alpha))  # last, as it draws a varying count of numbers
+    weight = float(rng.beta(settings.mixup_alpha, settings.mixup_alpha))  # last: takes a varying count of numbers
     return Draw(
         speed=_between(settings.speed, number["speed"]) if happens["speed"] else 1.0,
         response=int(number["response"] * num_rooms) if happens["reverb"] else None,

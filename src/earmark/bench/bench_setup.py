@@ -41,7 +41,7 @@ class BenchClips:
         return self.usable.waveforms.num_samples / self.sampling_rate_hz
 
     def longest_s(self, asked_s: float | None) -> float:
-        """Return the longest part of a clip that is used, in seconds."""
+        """Return how much of a clip is used at most, in seconds."""
         return min(float(self.lengths_s.max()), DEFAULT_LONGEST_S) if asked_s is None else asked_s
 
 

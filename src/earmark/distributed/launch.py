@@ -100,7 +100,7 @@ def _environment(num_processes: int) -> Iterator[None]:
     """Set environment variables for the new processes, except those that the user has set."""
     ours = {
         _STARTED_HERE: "1",
-        "TORCH_CPP_LOG_LEVEL": "ERROR",  # suppress a warning of every rank that no weight went unused
+        "TORCH_CPP_LOG_LEVEL": "ERROR",  # suppress each rank's warning that no weight is unused
     }
     added = {name: value for name, value in ours.items() if name not in os.environ}
     added |= variables.rank_variables(num_processes)  # otherwise torch's launcher gives each process one thread

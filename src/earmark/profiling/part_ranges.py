@@ -50,7 +50,7 @@ class PartRanges:
 
     def add_module(self, module: nn.Module, name: str) -> None:
         """Run a module inside a range."""
-        opened: list[AbstractContextManager[object]] = []  # several if the module calls itself
+        opened: list[AbstractContextManager[object]] = []  # more than one if the module calls itself
 
         def begin(*_: object) -> None:
             opened.append(named_range(name))

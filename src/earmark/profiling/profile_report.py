@@ -16,7 +16,7 @@ class ProfileReport:
     Attributes:
         title: what was profiled: ``10 training steps of whisper on AMD EPYC (2 cores), bf16``.
         profile: times of the parts.
-        peak: fastest matrix products of the device; ``None`` if the model computes none or it is unknown.
+        peak: fastest matrix products of the device; ``None`` if the model has none or their speed is unknown.
         advice: flags of the command that was profiled.
         trace: name of the file with the trace.
     """

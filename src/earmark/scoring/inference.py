@@ -20,7 +20,8 @@ from earmark.scoring.windows import Windowing
 from earmark.tasks import Task
 from earmark.threads import watch
 
-# Clips are collected to form batches of similar length. More would delay the first results and take memory.
+# Numbers of batches and samples to collect, to form batches of clips of similar length. Larger numbers would delay the
+# first results and take memory.
 _CHUNK_BATCHES = 8
 _CHUNK_SAMPLES = 1 << 24  # 64 MB
 

@@ -4,10 +4,11 @@ The model computes one real batch of training clips in float32 on the CPU (if tr
 float32 on the device, and in the training precision. :mod:`earmark.models.numerics` compares logits and loss and, for
 the first clip, the gradients of all trained weights (only on the device).
 
-* Half precision beyond the tolerance: an error if a flag asked for the precision, else training continues in float32.
-* Only gradients beyond the tolerance: training continues with a warning, in float32 or in the precision that a flag
-  asked for. It is not an error, because gradients of correct models with saturated attention can differ by as much.
-* Float32 on an accelerator beyond the tolerance of the CPU: an error in any precision.
+* Logits or loss in half precision differ too much: an error if a flag asked for the precision, else training continues
+  in float32.
+* Only gradients differ too much: training continues with a warning, in float32 or in the precision that a flag asked
+  for. It is not an error, because gradients of correct models with saturated attention can differ by as much.
+* Float32 on an accelerator differs too much from the CPU: an error in any precision.
 
 The check takes at most 1 % of a run. Comparing a clip takes about four times as long as training on it in half
 precision, so the check compares one clip for every 400 that a process will train on, at least one and at most a batch.

@@ -75,7 +75,7 @@ def why_incomplete(checkpoint: Path) -> str | None:
         try:
             size = path.stat().st_size
             if size != written["bytes"]:
-                return f"{name} has {size:,} bytes of {written['bytes']:,}"
+                return f"{name} has {size:,} of {written['bytes']:,} bytes"
             if file_sha256(path) != written["sha256"]:
                 return f"{name} has changed since it was written"
         except OSError as exc:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class TrainingClock:
-    """Counts the seconds spent on training and the clips.
+    """Counts the seconds and the clips of training.
 
     Attributes:
         frozen_s: seconds spent computing the output of the frozen part of the model once.

@@ -119,7 +119,7 @@ def prepare_data(
     with_test: bool = True,
     loaded: Splits | None = None,
 ) -> PreparedData:
-    """Load the splits, decode every clip once, and stop at or skip clips that cannot be read.
+    """Load the splits and decode every clip once; stop at clips that cannot be read, or skip them.
 
     Args:
         options: data settings.

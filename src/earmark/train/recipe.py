@@ -1,4 +1,4 @@
-"""Choose batch size, learning rates and length of training by the model and the number of devices.
+"""Choose batch size, learning rates and length of training for a model and a number of devices.
 
 Each default names its source; flags override the defaults.
 """

@@ -30,7 +30,7 @@ class ResumedRun(TrainerCallback):
         self.groups: list[dict[str, float]] = []
 
     def is_finished(self, args: object, max_steps: int) -> bool:
-        """Return whether the run has no step left, because it did them all or stopped early."""
+        """Return whether the run has no step left, because all steps are done or it stopped early."""
         file = None if self.checkpoint is None else self.checkpoint / TRAINER_STATE_NAME
         if file is None or not file.is_file():
             return False

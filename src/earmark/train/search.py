@@ -140,7 +140,7 @@ def _refuse_several_runs(settings: TrainSettings) -> None:
 
 
 def _begin(output: Path, settings: dict[str, object], *, replace: bool) -> None:
-    """Prepare the folder, and save the settings of all trials or compare them."""
+    """Prepare the folder, and save the settings of all trials or compare them with the saved ones."""
     if RunFolder(output).is_run():
         raise OutputError(f"{output}: holds a run, not a search. Name another --output_dir.")
     place = output / SETTINGS

@@ -111,7 +111,7 @@ class AudioTrainer(transformers.Trainer):
         dataset = augmented(training_clips(audio, train_clips, seed=args.seed), audio, args, sounds)
         fill_buckets(dataset, audio, bucket_waste)
         with warnings.catch_warnings():
-            # Trainer warns about its own loss, but earmark's loss supports smoothing of several labels
+            # Trainer warns about its own loss, but earmark's loss supports smoothing with several labels
             warnings.filterwarnings("ignore", message="Label smoothing is not compatible with multi-label")
             super().__init__(
                 model=audio.model,
