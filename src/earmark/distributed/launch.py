@@ -37,7 +37,7 @@ class ProcessKilledError(EarmarkError):
 
 
 def is_to_launch(num_processes: int, environment: Mapping[str, str] = os.environ) -> bool:
-    """Return whether this process must start others instead of training.
+    """Return whether this process must start other processes instead of training.
 
     Args:
         num_processes: value of ``--num_processes``.

@@ -21,7 +21,7 @@ from earmark.tasks import Task
 from earmark.threads import watch
 
 # Numbers of batches and samples to collect, to form batches of clips of similar length. Larger numbers would delay the
-# first results and take memory.
+# first results and need more memory.
 _CHUNK_BATCHES = 8
 _CHUNK_SAMPLES = 1 << 24  # 64 MB
 

@@ -33,7 +33,7 @@ _SAME_WITHIN_S = 2.0  # signals within this time count as one, because cluster a
 class StopOnSignal(TrainerCallback):
     """Stops training with a checkpoint when the process gets a signal; active inside its ``with`` block.
 
-    All ranks stop after the same step. During the next step they count, in the background, the ranks that got a signal.
+    All ranks stop after the same step. During each step, they count in the background how many ranks got a signal.
 
     Attributes:
         signal: name of the signal that this process got; ``None`` if it got none.

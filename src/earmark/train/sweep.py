@@ -109,12 +109,12 @@ def changed_settings(before: Mapping[str, object], now: Mapping[str, object]) ->
     """Describe the changed settings that affect the model, its training or its clips.
 
     Args:
-        before: saved settings; settings missing here, because an older version saved them, are ignored.
+        before: saved settings; settings that it lacks, because an older version saved it, are not compared.
         now: settings of this call.
     """
     scopes = Scope.RESULT | Scope.SPLITS | Scope.TRAINING
     decisive = {"search_space", *(name for name, one in declared_flags(*TRAIN_CLASSES).items() if one.scope & scopes)}
-    decisive.remove("output_dir")  # the folder that holds the settings, whose path may be spelled differently
+    decisive.remove("output_dir")  # the same folder, but its path may be written differently
     return [
         f"{name} {before[name]} there, {value} here"
         for name, value in now.items()
