@@ -11,7 +11,7 @@ runs. The result is the median over the pairs, and the spread shows how reliable
 
 The table has ratios of the work itself (only training steps, or only decoding and scoring), and of the whole process,
 which includes its start, loading, preparation of the data, evaluation and saving. If both sides report the CPU time of
-the work, the table also has ratios of that, which other processes affect less.
+the work, the table also has ratios of these times, which other processes affect less.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ The columns are relative errors:
 * gradients: the error of the weight with the worst gradient, also compared with float32 on the CPU
 * mixed: the difference between the logits of clips alone and of clips in a batch of many lengths, both on the device.
   It is relative to how much the logits vary from clip to clip. In half precision it is relative to the size of the
-  logits if that is larger, because it determines the rounding errors.
+  logits if that is larger, because the size determines the rounding errors.
 
 An error above :data:`TOLERANCES` is WRONG. The exit status is 1 if any row is WRONG or failed.
 """
@@ -156,7 +156,7 @@ def compared(kind: str, device: torch.device, precision: str, *, full_size: bool
 
 
 def build(kind: str, *, full_size: bool) -> AudioModel:
-    """Return a classifier with random weights on the CPU; those of a tiny one make its logits differ between clips."""
+    """Return a classifier with random weights on the CPU. Tiny ones get larger weights, so that logits of clips differ."""
     torch.manual_seed(0)
     settings = None if full_size else json.dumps(ARCHITECTURES.get(kind, {}))
     source = ModelSource(model_type=kind, config_overrides=settings)

@@ -156,7 +156,9 @@ def main() -> int:
     parser.add_argument("--only", type=int, help="number of the only case to send")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--clients", type=int, default=8)
-    parser.add_argument("--memory_mb", type=float, default=300, help="largest growth of memory after the first clip")
+    parser.add_argument(
+        "--memory_mb", type=float, default=300, help="largest growth of memory after the first clip, in MB"
+    )
     parser.add_argument("--json", type=Path, help="file for the results")
     options = parser.parse_args()
     numbers = [options.only] if options.only is not None else list(range(options.cases))

@@ -91,7 +91,7 @@ def wait_for_port(process: subprocess.Popen[bytes], log: Path) -> int:
         if found := re.search(rb'"listening".*?"port": ?(\d+)', log.read_bytes()):
             return int(found[1])
         time.sleep(0.05)
-    raise SystemExit(f"the server did not start within {PATIENCE_S:.0f} s. Start `earmark serve` to see the reason.")
+    raise SystemExit("the server did not start. Run `earmark serve` to see the reason.")
 
 
 def resident_mb(process: int) -> float:

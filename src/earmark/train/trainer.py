@@ -180,7 +180,7 @@ class AudioTrainer(transformers.Trainer):
             self.scorer.probes = self.train_dataset.stage == "embeddings"
 
     def train(self, resume_from_checkpoint: str | None = None, **kwargs: object) -> object:
-        """Train like Trainer. At the end, the model has averaged weights, and if one checkpoint is kept, it is the best.
+        """Train like Trainer. At the end, the model has averaged weights, and a single kept checkpoint is the best one.
 
         A run that a signal stops keeps all its checkpoints and does not load the best model, so it can be resumed.
 
