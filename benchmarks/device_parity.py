@@ -156,7 +156,7 @@ def compared(kind: str, device: torch.device, precision: str, *, full_size: bool
 
 
 def build(kind: str, *, full_size: bool) -> AudioModel:
-    """Return a classifier with random weights on the CPU. Tiny ones get larger weights, so that logits of clips differ."""
+    """Return a classifier with random weights on the CPU. A tiny one gets larger weights, so that its logits differ."""
     torch.manual_seed(0)
     settings = None if full_size else json.dumps(ARCHITECTURES.get(kind, {}))
     source = ModelSource(model_type=kind, config_overrides=settings)
