@@ -11,6 +11,7 @@ from pathlib import Path
 from earmark.errors import OutputError, UsageError, first_line
 from earmark.io.atomic import writing
 from earmark.settings.flags import Scope, Settings, declared_flags
+from earmark.settings.kinds import kind_in_words
 
 # Secrets (tokens), and settings of one call or process, such as the permission to overwrite a run: another run must not
 # read them.
@@ -126,9 +127,5 @@ def _parse_json(text: str, path: str | Path) -> dict[str, object]:
     except json.JSONDecodeError as exc:
         raise UsageError(f"{path} line {exc.lineno}: not JSON ({exc.msg}). Fix the file.") from exc
     if not isinstance(value, dict):
-        raise UsageError(f"{path}: expected an object of settings, {{...}}, found {_kind(value)}")
+        raise UsageError(f"{path}: expected an object of settings, {{...}}, found {kind_in_words(value)}")
     return value
-
-
-def _kind(value: object) -> str:
-    return "a list" if isinstance(value, list) else "a single value"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import enum
 import json
@@ -161,7 +162,7 @@ def is_true(text: str) -> bool:
         ValueError: the text stands for no boolean.
     """
     word = text.strip().lower()
-    if word not in (*_TRUE, *_FALSE):
+    if not is_bool_word(word):
         raise ValueError(_EXPECTED[bool])
     return word in _TRUE
 
@@ -181,22 +182,13 @@ def _bool(value: object) -> bool:
 
 def _int(value: object) -> int:
     """Read a whole number in any notation, because JSON and YAML do not distinguish 500 from 500.0."""
-    try:
-        if isinstance(value, str):
+    with contextlib.suppress(ValueError):  # a float would round large numbers
+        if isinstance(value, (str, numbers.Integral)) and not isinstance(value, bool):
             return int(value)
-    except ValueError:
-        pass
-    number = value if isinstance(value, numbers.Integral) and not isinstance(value, bool) else _number(value)
-    if number != number // 1:
-        raise ValueError(_EXPECTED[int])
-    return int(number)
-
-
-def _number(value: object) -> float:
-    try:
-        return _float(value)
-    except ValueError:
-        raise ValueError(_EXPECTED[int]) from None
+    with contextlib.suppress(ValueError):
+        if (number := _float(value)).is_integer():
+            return int(number)
+    raise ValueError(_EXPECTED[int])
 
 
 def _float(value: object) -> float:

@@ -174,8 +174,6 @@ def make_plan(
         DeviceError: the device does not support the requested precision.
     """
     data, model, run, given = settings.data, settings.model, settings.run, settings.training
-    if not given.output_dir:
-        raise UsageError("no output folder. Add --output_dir, for example --output_dir runs/first.")
     task = find_task(data.task)
     _check_flags_of_task(given, data, task)
     extra_metrics = ExtraMetrics(run.metric, metrics or {})
@@ -190,9 +188,9 @@ def make_plan(
         if training.global_batch_size is not None:
             training = with_global_batch(training, world_size)
             notes.append(_describe_batches(training, world_size))
-    if any(os.path.abspath(path) == os.path.abspath(given.output_dir) for path in paths_in(data.data_dir)):
+    folder = RunFolder(Path(str(given.output_dir)))
+    if any(os.path.abspath(path) == os.path.abspath(folder.path) for path in paths_in(data.data_dir)):
         raise OutputError(f"--output_dir {given.output_dir}: the recordings are in this folder. Name another folder.")
-    folder = RunFolder(Path(given.output_dir))
     resumes = run.resume or _is_inside(state.checkpoint, folder.path)  # a checkpoint elsewhere starts a new run
     _check_folder(folder, state, resumes=resumes, replaces=run.overwrite_output_dir)
     return Plan(
