@@ -173,11 +173,8 @@ class Flag:
         check: the condition that every value must meet.
         scope: what it affects.
         page: title of its group on the help page; ``None`` if only ``--help_all`` shows it.
-        metavar: see :func:`flag`.
-        aliases: see :func:`flag`.
-        repeated: see :func:`flag`.
+        metavar, aliases, repeated, bare: see :func:`flag`.
         only: see :func:`flag`; empty if it has an effect with all values.
-        bare: see :func:`flag`.
     """
 
     name: str
@@ -201,7 +198,7 @@ class Flag:
         return ("true", "false")
 
     def read(self, value: Any) -> Any:
-        """Return a value in the type of the field.
+        """Return a value in the type of the field, after checking it.
 
         Args:
             value: text from a command line or a file, or a Python value.
@@ -214,21 +211,13 @@ class Flag:
         except ValueError as exc:
             said = "null" if value is None else shown(value) or repr(value)
             raise UsageError(f"--{self.name} {said}: expected {exc}") from None
-        return self.checked(read)
-
-    def checked(self, value: object) -> object:
-        """Return a value of the right type after checking it.
-
-        Raises:
-            UsageError: the value fails the check.
-        """
-        if value is None or self.check is None or value == self.default:
-            return value
-        for item in value if isinstance(value, list) else [value]:
+        if read is None or self.check is None or read == self.default:
+            return read
+        for item in read if isinstance(read, list) else [read]:
             if not self.check.holds(item):
                 near = suggestion(shown(item), self.check.names)
                 raise UsageError(f"--{self.name} {shown(item) or repr(item)}: expected {self.check.expected}{near}")
-        return value
+        return read
 
 
 def declared_flags(*classes: type) -> Mapping[str, Flag]:

@@ -272,8 +272,6 @@ class TrainingArguments(
     def validate(self) -> None:
         """Check for values with which Transformers and torch would fail much later, or train nothing."""
         super().validate()
-        if not (self.max_steps >= 1 or self.max_steps == -1):
-            raise UsageError(f"--max_steps {self.max_steps}: expected a whole number of at least 1, or -1 for no limit")
         epochs = self.num_train_epochs
         if epochs is not None and not epochs > 0 and not self.max_steps > 0:
             raise UsageError(f"--num_train_epochs {epochs:g}: expected a number above 0")

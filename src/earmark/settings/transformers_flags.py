@@ -114,7 +114,11 @@ class TransformersFlags(Settings, page=HIDDEN):
     )
     num_train_epochs: float = flag(3.0, "Passes over the training clips.", scope=Scope.TRAINED, page="training")
     max_steps: int = flag(
-        -1, "Number of optimizer steps, instead of epochs (default: no limit).", scope=Scope.TRAINED, page="training"
+        -1,
+        "Number of optimizer steps, instead of epochs (default: no limit).",
+        check=COUNT,
+        scope=Scope.TRAINED,
+        page="training",
     )
     learning_rate: float = flag(
         5e-05, "Peak learning rate.", check=not_negative(), scope=Scope.TRAINED, page="training"
