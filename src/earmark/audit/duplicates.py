@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,6 +14,7 @@ from earmark.audit.measure import Measures
 from earmark.clips.clip import Clip, ClipTable
 from earmark.errors import AudioError
 from earmark.text import counted
+from earmark.threads.ordered_map import map_in_threads
 
 MOST_COMPARED = 100_000  # clips; each is compared with every other of similar length
 MOST_HEARD = 20_000  # pairs of similar shape whose samples are compared
@@ -168,12 +168,11 @@ def _of_like_samples(
             return 0.0
         return correlation(first, second)
 
-    with ThreadPoolExecutor(max(1, num_workers), thread_name_prefix="compare") as pool:
-        for done, (pair, value) in enumerate(zip(pairs, pool.map(compare, pairs), strict=True), start=1):
-            if value >= _LIKE_SAMPLES:
-                found.append((*pair, value))
-            if done % 100 == 0 or done == len(pairs):
-                progress(done, len(pairs))
+    for done, value in enumerate(map_in_threads(compare, pairs, num_workers, "compare"), start=1):
+        if value >= _LIKE_SAMPLES:
+            found.append((*pairs[done - 1], value))
+        if done % 100 == 0 or done == len(pairs):
+            progress(done, len(pairs))
     return sorted(found)
 
 

@@ -6,7 +6,6 @@ Shapes: N clips, F frames, T samples, D values of a shape.
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,6 +18,7 @@ from earmark.clips.clip import Clip, ClipTable
 from earmark.errors import AudioError
 from earmark.store.bad_audio import BadAudioWatch
 from earmark.store.scan import BadClip
+from earmark.threads.ordered_map import map_in_threads
 
 NUM_BANDS, NUM_PARTS = 20, 12
 _LOWEST_HZ, _HIGHEST_HZ = 80.0, 3800.0  # the band of telephone audio, so that a copy at 8 kHz has the same shape
@@ -109,16 +109,11 @@ def measure(
                 bad.append(BadClip(row, exc.source, exc.reason))
         return len(rows), bad
 
-    with ThreadPoolExecutor(max(1, num_workers), thread_name_prefix="audit") as pool:
-        try:
-            for done, bad in pool.map(measure_chunk, range(0, count, _CHUNK)):
-                measures.bad += bad
-                if watch is not None:
-                    watch.met(bad)
-                progress(done)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    for done, bad in map_in_threads(measure_chunk, range(0, count, _CHUNK), num_workers, "audit"):
+        measures.bad += bad
+        if watch is not None:
+            watch.met(bad)
+        progress(done)
     CANCELLED.take()  # a finding reports these clips, so they need no warning
     faults = INCOMPLETE.take()
     measures.incomplete = [

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from earmark.audio.decode import duration_s
 from earmark.clips.clip import Clip, ClipTable
 from earmark.progress import Progress
 from earmark.store.known_contents import read_contents
+from earmark.threads.ordered_map import map_in_threads
 
 _ROUNDING_S = 0.1  # manifests round durations
 _CHUNK = 64  # clips between progress updates
@@ -50,15 +50,11 @@ def find_copies(
 def _measured(clips: Sequence[Clip], num_workers: int) -> tuple[list[Clip], list[int]]:
     """Return the clips, without a duration if they are a whole recording, and their lengths in ms."""
     found: list[tuple[Clip, int]] = []
-    pool = ThreadPoolExecutor(max(1, num_workers), thread_name_prefix="copies")
-    try:
-        with Progress("measuring the recordings", len(clips)) as progress:
-            for one in pool.map(_as_whole, clips):
-                found.append(one)
-                if len(found) % _CHUNK == 0 or len(found) == len(clips):
-                    progress.to(len(found), len(clips))
-    finally:
-        pool.shutdown(cancel_futures=True)  # so that Ctrl-C does not wait for all clips
+    with Progress("measuring the recordings", len(clips)) as progress:
+        for one in map_in_threads(_as_whole, clips, num_workers, "copies"):
+            found.append(one)
+            if len(found) % _CHUNK == 0 or len(found) == len(clips):
+                progress.to(len(found), len(clips))
     return [clip for clip, _ in found], [milliseconds for _, milliseconds in found]
 
 

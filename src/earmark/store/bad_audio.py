@@ -13,7 +13,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 from earmark.audio.decode import duration_s, own_rate_hz, stream_at_own_rate
 from earmark.clips.clip import Clip, ClipTable
@@ -21,6 +20,7 @@ from earmark.errors import AudioError, DataError
 from earmark.progress import Progress
 from earmark.store.scan import BadClip
 from earmark.text import counted
+from earmark.threads.ordered_map import map_in_threads
 
 logger = logging.getLogger(__name__)
 
@@ -128,17 +128,10 @@ def _opened(clips: Sequence[Clip], num_workers: int) -> list[BadClip | None]:
         return [_fault_at_start(clips[row], row) for row in range(start, min(start + _CHUNK, len(clips)))]
 
     found: list[BadClip | None] = []
-    with (
-        Progress("opening the recordings", len(clips)) as progress,
-        ThreadPoolExecutor(max(1, num_workers), thread_name_prefix="open") as pool,
-    ):
-        try:
-            for chunk in pool.map(open_chunk, range(0, len(clips), _CHUNK)):
-                found += chunk
-                progress.update(len(chunk))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)  # Ctrl-C must not wait for a million recordings
-            raise
+    with Progress("opening the recordings", len(clips)) as progress:
+        for chunk in map_in_threads(open_chunk, range(0, len(clips), _CHUNK), num_workers, "open"):
+            found += chunk
+            progress.update(len(chunk))
     return found
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from earmark.store.bad_audio import BadAudioWatch
 from earmark.store.scan import BadClip, clips_per_chunk
 from earmark.store.store_key import clip_keys
 from earmark.store.waveforms import CONTENTS
+from earmark.threads.ordered_map import map_in_threads
 
 _COMPARING = "comparing the recordings with those of the run"
 
@@ -82,7 +82,7 @@ def _look_up(contents: np.ndarray, keys: np.ndarray, stores: Path) -> None:
 def _decode(
     table: ClipTable, rows: list[int], contents: np.ndarray, num_threads: int
 ) -> Iterator[tuple[list[int], list[BadClip]]]:
-    """Decode rows in threads and fill in their contents. Yield the rows of each chunk, and its unreadable clips."""
+    """Decode rows in threads and fill in their contents. Return the rows of each chunk, and its unreadable clips."""
     size = clips_per_chunk([table[row] for row in rows])
 
     def decode_chunk(start: int) -> tuple[list[int], list[BadClip]]:
@@ -95,8 +95,4 @@ def _decode(
                 failed.append(BadClip(row, exc.source, exc.reason))
         return chunk, failed
 
-    pool = ThreadPoolExecutor(max(1, num_threads), thread_name_prefix="content")
-    try:
-        yield from pool.map(decode_chunk, range(0, len(rows), size))
-    finally:
-        pool.shutdown(cancel_futures=True)  # Ctrl-C must not wait for a million recordings
+    return map_in_threads(decode_chunk, range(0, len(rows), size), num_threads, "content")

@@ -7,7 +7,6 @@ import os
 import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from earmark.clips.clip import Clip, ClipTable, Splits
 from earmark.errors import AudioError, DataError, OutputError
 from earmark.io.atomic import writing
 from earmark.text import and_more, counted
+from earmark.threads.ordered_map import map_in_threads
 
 if TYPE_CHECKING:
     from earmark.store.bad_audio import BadAudioWatch
@@ -93,23 +93,18 @@ def scan_clips(
         return [(index, _scan_clip(table[index], sampling_rate_hz)) for index in chunk]
 
     done = 0
-    with ThreadPoolExecutor(max(1, num_workers), thread_name_prefix="scan") as pool:
-        try:
-            for chunk in pool.map(scan_chunk, range(0, len(table), size)):
-                before = len(bad)
-                for index, result in chunk:
-                    if isinstance(result, AudioError):
-                        bad.append(BadClip(index, result.source, result.reason))
-                    else:
-                        durations_s[index], contents[index] = result
-                if watch is not None:
-                    watch.met(bad[before:], table.clips[done : done + len(chunk)])
-                done += len(chunk)
-                if progress is not None:
-                    progress(done, len(table))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)  # Ctrl-C must not wait for a million recordings
-            raise
+    for chunk in map_in_threads(scan_chunk, range(0, len(table), size), num_workers, "scan"):
+        before = len(bad)
+        for index, result in chunk:
+            if isinstance(result, AudioError):
+                bad.append(BadClip(index, result.source, result.reason))
+            else:
+                durations_s[index], contents[index] = result
+        if watch is not None:
+            watch.met(bad[before:], table.clips[done : done + len(chunk)])
+        done += len(chunk)
+        if progress is not None:
+            progress(done, len(table))
     return ScanResult(durations_s, contents, bad)
 
 
