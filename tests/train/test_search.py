@@ -250,7 +250,7 @@ def test_another_search_another_run_and_damage_are_one_line(
         (["--search_space", SPACE, "--trials", "0"], "--trials 0: expected a whole number of at least 1"),
         (["--search_space", SPACE, "--seeds", "0,1"], "each trial of a search is one run"),
         (["--search_space", SPACE, "--folds", "3"], "each trial of a search is one run"),
-        (["--search_space", SPACE, "--resume_from_checkpoint", "x"], "the same command resumes"),
+        (["--search_space", SPACE, "--resume_from_checkpoint", "x"], "Run the command without it to resume"),
         (["--search_spice", SPACE], "unknown flag --search_spice; did you mean --search_space?"),
     ],
 )
