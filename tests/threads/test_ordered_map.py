@@ -27,7 +27,7 @@ def test_an_interrupt_cancels_what_no_thread_has_begun(monkeypatch: pytest.Monke
     is_cancelled = threading.Event()
     shutdown = ThreadPoolExecutor.shutdown
 
-    def shut_down(pool: ThreadPoolExecutor, **how: Any) -> None:
+    def shut_down(pool: ThreadPoolExecutor, wait: bool, **how: Any) -> None:
         shutdown(pool, wait=False, **how)
         is_cancelled.set()
         shutdown(pool)

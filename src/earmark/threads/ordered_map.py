@@ -21,8 +21,5 @@ def map_in_threads(
         num_threads: number of threads, at least 1 is used.
         name: name of the threads.
     """
-    pool = ThreadPoolExecutor(max(1, num_threads), thread_name_prefix=name)
-    try:
-        yield from pool.map(work, items)
-    finally:
-        pool.shutdown(cancel_futures=True)  # Ctrl-C must not wait for a million recordings
+    with ThreadPoolExecutor(max(1, num_threads), thread_name_prefix=name) as pool:
+        yield from pool.map(work, items)  # its end cancels the remaining items, so Ctrl-C does not wait for them
