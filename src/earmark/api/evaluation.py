@@ -77,11 +77,10 @@ def evaluate(
     """
     require_training("earmark.evaluate")
     prepare_process()
-    loaded, source = splits_and_settings(data, settings)
+    loaded, values = splits_and_settings(data, settings, output_dir)
     if split is None:
         split = "test" if loaded is not None and loaded.train is None and loaded.validation is None else "validation"
-    named = {} if output_dir is None else {"output_dir": os.path.expanduser(output_dir)}
-    values = {**source, **settings, **loading_settings(model, settings), "split": split, **named}
+    values |= {**loading_settings(model, settings), "split": split}
     from earmark.api.settings import evaluate_settings
     from earmark.evaluate.evaluate_model import evaluate as evaluate_split
     from earmark.scoring.extra_metrics import named_functions

@@ -31,9 +31,8 @@ def inspect(
         DataError: the source cannot be read as a table of clips.
     """
     prepare_process()
-    loaded, source = splits_and_settings(data, settings)
-    named = {} if output_dir is None else {"output_dir": os.path.expanduser(output_dir)}
+    loaded, values = splits_and_settings(data, settings, output_dir)
     from earmark.api.settings import inspect_settings
     from earmark.audit.inspect_clips import inspect as inspect_tables
 
-    return inspect_tables(inspect_settings({**source, **settings, **named}), loaded=loaded)
+    return inspect_tables(inspect_settings(values), loaded=loaded)

@@ -137,10 +137,13 @@ def model_name(model: Any) -> str:
     )
 
 
-def splits_and_settings(data: object, settings: Mapping[str, object]) -> tuple[Splits | None, dict[str, object]]:
-    """Return the splits of ``data`` if its clips are already loaded, else ``None``; and the settings for ``data``."""
+def splits_and_settings(
+    data: object, settings: Mapping[str, object], output_dir: str | os.PathLike[str] | None
+) -> tuple[Splits | None, dict[str, object]]:
+    """Return the splits of ``data`` if its clips are already loaded, else ``None``; and the settings for all three."""
     from earmark.api.clip_table import Clips
 
+    named = {} if output_dir is None else {"output_dir": os.path.expanduser(output_dir)}
     if isinstance(data, Clips):
-        return data.to_splits(), clips_settings(data, settings)
-    return None, source_settings(data, settings)
+        return data.to_splits(), {**clips_settings(data, settings), **settings, **named}
+    return None, {**source_settings(data, settings), **settings, **named}

@@ -103,9 +103,8 @@ def search(
     """
     require_training("earmark.search")
     prepare_process()
-    loaded, source = splits_and_settings(data, settings)
-    named = {} if output_dir is None else {"output_dir": os.path.expanduser(output_dir)}
-    values = {**source, **settings, **model_settings(model, settings), **named, "search_space": _words(search_space)}
+    loaded, values = splits_and_settings(data, settings, output_dir)
+    values |= {**model_settings(model, settings), "search_space": _words(search_space)}
     from earmark.api.settings import search_settings
     from earmark.train.early_checks import check_before_torch
 

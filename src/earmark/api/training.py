@@ -67,9 +67,8 @@ def train(
     """
     require_training("earmark.train")
     prepare_process()
-    loaded, source = splits_and_settings(data, settings)
-    named = {} if output_dir is None else {"output_dir": os.path.expanduser(output_dir)}
-    values = {**source, **settings, **model_settings(model, settings), **named}
+    loaded, values = splits_and_settings(data, settings, output_dir)
+    values |= model_settings(model, settings)
     from earmark.api.settings import train_settings
     from earmark.scoring.extra_metrics import named_functions
     from earmark.train.early_checks import check_before_torch

@@ -33,8 +33,8 @@ _LOADED = Scope.RESULT | Scope.AFTER_LOADING
 
 
 def paths_in(value: Paths) -> list[str]:
-    """Return the paths of a setting in their order, each once."""
-    return list(dict.fromkeys([value] if isinstance(value, str) else value or []))
+    """Return the paths of a setting in their order."""
+    return [value] if isinstance(value, str) else value or []
 
 
 # settings that change which background clips are cut from the given recordings
@@ -217,12 +217,6 @@ class DataArguments(TableArguments, scope=_SPLIT):
         "Folder for the decoded samples (default: earmark/waveforms in your cache).",
         scope=Scope.MACHINE | Scope.AFTER_LOADING,
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in path_settings():
-            paths = paths_in(getattr(self, name))
-            setattr(self, name, paths if len(paths) > 1 else paths[0] if paths else None)
 
     @property
     def has_folds(self) -> bool:

@@ -111,8 +111,7 @@ def _read_texts(texts: Iterable[tuple[Flag, list[str]]], flags: Mapping[str, Fla
     given.notes += notes
     for name, values in current.items():
         one = flags[name]
-        several = one.kind.is_list and not (one.kind.single_as_text and len(values) == 1)
-        given.values[name] = one.read(values if several else values[0])
+        given.values[name] = one.read(values if one.kind.is_list else values[0])
     given.typed = set(given.values)
     return given
 

@@ -34,7 +34,7 @@ class Kind:
         base: ``bool``, ``int``, ``float``, ``str`` or ``dict``; for a list, the type of its items.
         choices: the allowed values; empty if others are allowed.
         is_list: whether it takes several values.
-        single_as_text: whether a list of one item is kept as the item, as in ``data_dir``.
+        single_as_text: whether a list of one item is kept as the item, as in ``data_dir``; each item is kept once.
         optional: whether ``None`` is a value.
         or_text: whether a text that is not a JSON object stays text (the name of a JSON file).
         or_bool: whether true and false are values in addition to text.
@@ -74,7 +74,13 @@ class Kind:
             return item if self.single_as_text else [item]
         if not isinstance(value, (Sequence, set, frozenset)):
             raise ValueError(self.expected)
-        return [self._item(item) for item in value]
+        items = [self._item(item) for item in value]
+        if not self.single_as_text:
+            return items
+        items = list(dict.fromkeys(items))
+        if len(items) == 1:
+            return items[0]
+        return items or (None if self.optional else items)
 
     def _item(self, value: Any) -> Any:
         if isinstance(value, enum.Enum):

@@ -48,7 +48,7 @@ from earmark.models.numerics import (
 from earmark.store.usable import UsableClips
 from earmark.text import counted
 from earmark.train.arguments import EarmarkTrainingArguments
-from earmark.train.cast_weights import set_attention
+from earmark.train.cast_weights import casts_weights, set_attention
 from earmark.train.frozen import model_inputs, uses_mask
 from earmark.train.losses import make_loss
 from earmark.train.out_of_memory import is_out_of_memory, out_of_memory_as
@@ -151,10 +151,7 @@ def _way(training: EarmarkTrainingArguments) -> Way | None:
     """Return how the trainer computes in half precision; ``None`` for float32."""
     if training.fp16:
         return Way(training.device, torch.float16, autocast=True)
-    if not training.bf16:
-        return None
-    recomputes = training.gradient_checkpointing or getattr(training, "activation_checkpointing", None)
-    return Way(training.device, torch.bfloat16, autocast=bool(training.fsdp or recomputes))
+    return Way(training.device, torch.bfloat16, autocast=not casts_weights(training)) if training.bf16 else None
 
 
 def _examine(audio: AudioModel, training: EarmarkTrainingArguments, clips: UsableClips, way: Way | None) -> _Verdict:
