@@ -37,7 +37,7 @@ def freed_memory_kept() -> Iterator[bool]:
     This applies to tensors that the main thread allocates. A nested block changes nothing.
 
     Yields:
-        Whether freed memory is kept. It is not without glibc, or if the user has configured glibc's allocator.
+        Whether freed memory is kept; ``False`` without glibc, or if the user has configured glibc's allocator.
     """
     global _is_kept
     libc = _glibc()

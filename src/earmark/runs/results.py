@@ -38,7 +38,7 @@ class ResultsRow:
     Attributes:
         architecture: ``model_type``.
         pretrained: name of the checkpoint, or ``"from scratch"``.
-        recipe: configuration file, or the folder of the run.
+        recipe: name of the run folder; empty if the model does not come from a run.
         device: name and number of devices.
         samples_per_second: clips trained per second over all devices, without evaluation; ``None`` if no clip was.
         value: headline metric on ``split``: accuracy, mean average precision or mean absolute error; ``None`` if there

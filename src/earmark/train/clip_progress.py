@@ -52,7 +52,7 @@ class TrainingClock:
         return was_running
 
     def add(self, seconds: float, clips: int) -> None:
-        """Add training that has no steps, such as fitting a head."""
+        """Count training without steps, such as fitting a head."""
         self._before_s += seconds
         self.clips += clips
 

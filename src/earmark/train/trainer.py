@@ -136,7 +136,7 @@ class AudioTrainer(transformers.Trainer):
         self.batch_observers: list[Callable[[dict[str, Any], torch.Tensor], None]] = []
         self._uploads = CheckpointUploads()
         if args.push_to_hub:
-            self.push_in_progress = self._uploads  # Trainer waits for them at the end
+            self.push_in_progress = self._uploads  # Trainer waits for these uploads at the end
         self._add_callbacks(precision)
 
     def _add_callbacks(self, precision: str) -> None:
@@ -148,7 +148,7 @@ class AudioTrainer(transformers.Trainer):
         self.signals = StopOnSignal()
         callbacks, run_dir = self.callback_handler.callbacks, Path(str(self.args.output_dir))
         self.trackers = take_over_trackers(callbacks, run_dir, precision, lambda: self.stops_early)
-        # ClipProgress replaces them; Transformers uses other callbacks in notebooks
+        # ClipProgress replaces Transformers' progress callbacks, of which the default differs in notebooks
         for shown_otherwise in (transformers_trainer.DEFAULT_PROGRESS_CALLBACK, transformers.PrinterCallback):
             self.remove_callback(shown_otherwise)
         for callback in (self.average, self.resumed, EvaluateEveryEpochs(), EarlyStopping(), self.progress):
