@@ -45,7 +45,7 @@ OURS = ("OMP_", "MKL_", "GOMP_", "KMP_", "EARMARK_THREADS", "EARMARK_CHOSE_")
 def main() -> None:
     """Measure and print the results, or train as one of the processes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=4, help="rounds of each result (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=4, help="rounds, twice as many for quiet (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=5.0, help="length of a turn in seconds (default: %(default)s)")
     parser.add_argument("--json", help="file for the results of all turns")
     parser.add_argument("--train", action="store_true", help=argparse.SUPPRESS)
