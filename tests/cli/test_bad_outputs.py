@@ -39,7 +39,7 @@ def test_a_checkpoint_that_cannot_be_gone_on_with(tones: Path, tmp_path: Path, r
     one_line(refusal("train", *words, *other), newest, "belongs to another model")
     more = [*TINY, "--num_train_epochs", "3", "--resume_from_checkpoint"]
     (newest / "optimizer.pt").write_bytes(b"half")
-    one_line(refusal("train", *words, *more, newest), newest, "optimizer.pt has 4 bytes")
+    one_line(refusal("train", *words, *more, newest), newest, "optimizer.pt has 4 of")
     (newest / "complete.json").unlink()  # as other programs write them: found out when it is loaded
     one_line(refusal("train", *words, *more, newest), newest, "cannot be resumed")
     capsys.readouterr()
