@@ -100,7 +100,7 @@ def check_driver(machine: Machine) -> Finding:
             "on the host: run npu-smi info, and install the driver if that fails; containers: --device /dev/davinci0 "
             "--device /dev/davinci_manager --device /dev/devmm_svm --device /dev/hisi_hdc",
         )
-    seen = f"cards {_listed(cards)}" + (f", driver {version}" if version else "")
+    seen = f"cards {', '.join(map(str, cards))}" + (f", driver {version}" if version else "")
     missing = [node for node in _MANAGERS if not os.path.exists(machine.path(node))]
     if missing:
         return problem(
@@ -122,10 +122,6 @@ def check_driver(machine: Machine) -> Finding:
 
 def _is_open(node: Path) -> bool:
     return os.access(node, os.R_OK | os.W_OK)
-
-
-def _listed(numbers: list[int]) -> str:
-    return ", ".join(str(number) for number in numbers)
 
 
 def check_visible(machine: Machine) -> list[Finding]:

@@ -80,7 +80,7 @@ def summary_line(findings: Sequence[Finding]) -> str:
 
 
 def _lines(finding: Finding) -> list[str]:
-    head = f"{finding.status:<{_MARK_WIDTH}} {finding.name:<{_NAME_WIDTH}} {_one_line(finding.seen)}"
+    head = f"{finding.status:<{_MARK_WIDTH}} {finding.name:<{_NAME_WIDTH}} {' '.join(finding.seen.split())}"
     details = [("means", finding.means), ("fix", finding.fix)]
     return [head, *(line for label, text in details if text for line in _wrapped(label, text))]
 
@@ -91,10 +91,6 @@ def _wrapped(label: str, text: str) -> list[str]:
     return textwrap.wrap(
         text, _WIDTH, initial_indent=start, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
     )
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
 
 
 def environment_table(facts: dict[str, object]) -> str:

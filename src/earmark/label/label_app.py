@@ -13,7 +13,7 @@ import hmac
 import json
 import re
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +83,7 @@ def build_app(session: Session, token: str, lifecycle: Lifecycle) -> object:
     ]
     handlers: Any = {EarmarkError: _answer_error, HTTPException: http_error_response, Exception: defect_response}
     app = Starlette(routes=routes, exception_handlers=handlers)
-    return Gate(app, lifecycle, _Access(token).check, headers=_HEADERS)
+    return Gate(app, lifecycle, partial(_check_access, token.encode()), headers=_HEADERS)
 
 
 def _page() -> Callable[[Request], Response]:
@@ -141,22 +141,16 @@ def _answer_error(request: Request, exc: Exception) -> Response:
     return JSONResponse({"error": str(exc)}, status)
 
 
-class _Access:
-    """Access rules: only pages of this machine with the token of this start."""
-
-    def __init__(self, token: str) -> None:
-        self._token = token.encode()
-
-    def check(self, scope: Scope) -> Refusal | None:
-        """Return the reason to refuse a request; ``None`` to accept it."""
-        if not targets_loopback(scope):
-            return Refusal(403, "this page is only for this machine. Open it as 127.0.0.1 or localhost")
-        if not is_own_page(scope):
-            return Refusal(403, "pages of other origins are refused. Use the labelling page")
-        given = header(scope, TOKEN_HEADER.lower().encode()) or ""
-        if scope["path"] != "/" and not hmac.compare_digest(given.encode("latin-1"), self._token):
-            return Refusal(403, "this address is from an earlier start. Open the address that the terminal shows")
-        return None
+def _check_access(token: bytes, scope: Scope) -> Refusal | None:
+    """Return the reason to refuse a request; ``None`` for pages of this machine with the token of this start."""
+    if not targets_loopback(scope):
+        return Refusal(403, "this page is only for this machine. Open it as 127.0.0.1 or localhost")
+    if not is_own_page(scope):
+        return Refusal(403, "pages of other origins are refused. Use the labelling page")
+    given = header(scope, TOKEN_HEADER.lower().encode()) or ""
+    if scope["path"] != "/" and not hmac.compare_digest(given.encode("latin-1"), token):
+        return Refusal(403, "this address is from an earlier start. Open the address that the terminal shows")
+    return None
 
 
 _HEADERS = [
