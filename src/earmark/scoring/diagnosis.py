@@ -72,8 +72,8 @@ def _advice(schedule: Schedule | None) -> str:
             "model or more clips, train without --few_shot, and check that the labels fit the recordings."
         )
     how = (
-        f"{schedule.steps:,} steps of {counted(schedule.global_batch_size, 'clip')} at a peak learning rate of "
-        f"{schedule.learning_rate:g}"
+        f"{counted(schedule.steps, 'step')} of {counted(schedule.global_batch_size, 'clip')} at a peak learning rate "
+        f"of {schedule.learning_rate:g}"
     )
     if schedule.stopped_early:
         return (
