@@ -53,7 +53,7 @@ def write_with_transformers(folder: Path, kind: str) -> None:
 
 
 def write_silence(folder: Path) -> None:
-    for name in ("train/a/x.wav", "train/b/y.wav", "validation/b/z.wav"):
+    for name in ("train/a/x.wav", "train/b/y.wav", "train/c/w.wav", "validation/b/z.wav", "validation/c/v.wav"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(folder / name, np.zeros(RATE_HZ, np.float32), RATE_HZ)
 
@@ -97,10 +97,10 @@ def test_the_command_line_of_ascend(kind: str, tmp_path: Path, monkeypatch: pyte
     assert ended.value.code == 0
     train = read(Path("OUT/train_results.json"))
     assert (train["train_samples"], train["epoch"]) == (2, 0.5)
-    assert train["train_loss"] == pytest.approx(np.log(2), abs=0.2)  # of two classes and a head of small weights
+    assert train["train_loss"] == pytest.approx(np.log(3), abs=0.2)  # of three classes and a head of small weights
     assert read(Path("OUT/trainer_state.json"))["global_step"] == 1
     config = read(Path("OUT/config.json"))
-    assert config["id2label"] == {"0": "a", "1": "b"}
+    assert config["id2label"] == {"0": "a", "1": "b", "2": "c"}  # of the whole split, as in the example
     assert Path("OUT/model.safetensors").is_file()
     assert not Path("OUT/eval_results.json").exists()  # of --do_eval
     assert read(Path("TINY/trainer_state.json")) == {"global_step": 5}

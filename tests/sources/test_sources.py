@@ -15,6 +15,7 @@ from earmark.errors import DataError, MissingExtraError, UsageError
 from earmark.settings.data_flags import DataArguments
 from earmark.sources.load_clips import load_folds, load_own_splits, load_splits
 from earmark.sources.source import HubAccess
+from earmark.store.scan import check_tables
 from tests.sources.empty_files import touch
 from tests.tiny import write_tones
 
@@ -128,6 +129,17 @@ def test_a_small_draw_has_every_class(tmp_path):
     for seed in range(3):
         splits = load_splits(DataArguments(train_file=path, eval_file=path, max_train_samples=5), seed=seed)
         assert splits.train.label_counts() == {"often": 4, "rare": 1}
+
+
+def test_a_draw_of_fewer_clips_than_classes_has_the_classes_of_the_whole_split(tmp_path):
+    (tmp_path / "a.csv").write_text("path,label\n" + "".join(f"{i}.wav,{'abc'[i % 3]}\n" for i in range(9)))
+    path = str(tmp_path / "a.csv")
+    for most in (1, 2):
+        splits = load_splits(DataArguments(train_file=path, eval_file=path, max_train_samples=most), seed=0)
+        assert len(splits.train) == most
+        assert splits.train.labels_to_learn() == ["a", "b", "c"]
+        check_tables(splits)
+    assert splits.notes[0].endswith("; none of 'b'")
 
 
 def test_a_manifest_a_split_in_a_folder(tmp_path):

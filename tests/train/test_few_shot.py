@@ -238,6 +238,12 @@ def test_the_settings_of_a_run_repeat_it(gallery: Gallery, tmp_path: Path) -> No
     assert json.loads(first)["validation"] == alike(json.loads(second)["validation"])
 
 
+def test_a_class_without_clips_is_refused(base: Path, tones: Path, tmp_path: Path, capsys: Any) -> None:
+    assert train(base, tones, tmp_path / "run", "--max_train_samples", "1") == 2
+    assert "--max_train_samples 1 leaves none of 'high'" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 def test_random_weights_are_refused(tones: Path, tmp_path: Path, capsys: Any) -> None:
     words = ["--model_type", "tc_resnet", "--data_dir", str(tones), "--output_dir", str(tmp_path / "run")]
     assert main(["train", *words, "--few_shot"]) == 2

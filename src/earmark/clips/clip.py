@@ -95,12 +95,14 @@ class ClipTable(Sequence[Clip]):
         origin: where they come from, for messages: a folder, a manifest, the name of a data set.
         reasons: rules by which they were read.
         missing: error message if none of its recordings was found, for code that needs the recordings.
+        not_drawn: classes of the split of which no clip is here, because fewer clips than classes were drawn.
     """
 
     clips: list[Clip]
     origin: str
     reasons: tuple[Reason, ...] = ()
     missing: str | None = None
+    not_drawn: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -115,13 +117,17 @@ class ClipTable(Sequence[Clip]):
         """Return the class names in the table, in the order of :func:`sorted_labels`."""
         return sorted_labels({name for clip in self.clips for name in clip.classes})
 
+    def labels_to_learn(self) -> list[str]:
+        """Return the classes of a model that is trained on the table: :meth:`labels`, and classes not drawn."""
+        return sorted_labels({*self.labels(), *self.not_drawn})
+
     def label_counts(self) -> dict[str, int]:
         """Return the number of clips of each class, most frequent first."""
         return dict(Counter(name for clip in self.clips for name in clip.classes).most_common())
 
     def keep(self, indices: Sequence[int]) -> ClipTable:
         """Return a table of the rows at ``indices``, in that order, with the same origin."""
-        return ClipTable([self.clips[i] for i in indices], self.origin, self.reasons, self.missing)
+        return ClipTable([self.clips[i] for i in indices], self.origin, self.reasons, self.missing, self.not_drawn)
 
 
 _PRINTED_CLIPS, _PRINTED_BYTES = 64, 1 << 16

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from dataclasses import replace
 
-from earmark.clips.clip import ClipTable, Splits
+from earmark.clips.clip import ClipTable, Splits, sorted_labels
 from earmark.settings.data_flags import DataArguments
-from earmark.text import agreeing, counted
+from earmark.text import agreeing, and_more, counted
 
 _NO_LABEL = ""  # multi-label clips without labels are treated as one more class
 
@@ -28,10 +29,14 @@ def draw(splits: Splits, split: str, most: int | None, seed: int, flag: str) -> 
     random.Random(seed).shuffle(order)
     first_of_class = {name: i for i in reversed(order) for name in table[i].classes}
     picked = list(dict.fromkeys([*first_of_class.values(), *order]))[:most]
-    setattr(splits, split, table.keep(sorted(picked)))
+    drawn = table.keep(sorted(picked))
+    # A quick try on a few clips has the classes of the whole run, as in Transformers' example.
+    missing = sorted_labels(set(first_of_class) - set(drawn.labels())) if split == "train" else []
+    setattr(splits, split, replace(drawn, not_drawn=tuple(missing)))
     clips = counted(len(table), f"{split} clip")
     were = agreeing(most, "were")
-    splits.notes.append(f"{table.origin}: {most:,} of {clips} {were} drawn ({flag}, seed {seed})")
+    note = f"{table.origin}: {most:,} of {clips} {were} drawn ({flag}, seed {seed})"
+    splits.notes.append(note + (f"; none of {and_more([repr(name) for name in missing])}" if missing else ""))
 
 
 def _draw_shots(splits: Splits, shots: int | None, seed: int) -> None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _CHUNK = 64  # most clips that a thread takes at a time
 _CHUNK_BYTES = 16_000_000  # a thread takes fewer clips if their files are larger, so that a scan can stop quickly
+_MOST_ROUNDING = 0.01  # largest rounding error of the numbers of a regression, as a fraction of their deviation
 _NAMED = 10  # labels listed in a message
 
 
@@ -161,7 +162,8 @@ def check_tables(splits: Splits) -> None:
 
     Raises:
         DataError: a split without clips; fewer than two classes (for multi-label: none); one label in two spellings; a
-            class in validation or test that training lacks; or numbers that are all equal.
+            class in validation or test that training lacks; or numbers that are all equal or that float32 cannot
+            distinguish.
     """
     named = {"training": splits.train, "validation": splits.validation, "test": splits.test}
     tables = {name: table for name, table in named.items() if table is not None}
@@ -179,7 +181,9 @@ def check_tables(splits: Splits) -> None:
 def _check_differ(train: ClipTable) -> None:
     """Check that the training clips differ in their labels."""
     kinds = {clip.label for clip in train}
-    if len(kinds) > 1:
+    if numbers := [label for label in kinds if isinstance(label, float)]:
+        _check_precision(train.origin, np.array(numbers))
+    if len(kinds) > 1 or train.not_drawn:
         return
     label = train[0].label
     have = "the only training clip has" if len(train) == 1 else f"all {len(train):,} training clips have"
@@ -192,13 +196,24 @@ def _check_differ(train: ClipTable) -> None:
     raise DataError(f"{train.origin}: {have} the label {label!r}. Use at least two classes")
 
 
+def _check_precision(origin: str, numbers: np.ndarray) -> None:
+    """Check that float32, in which models compute, distinguishes the numbers of a regression."""
+    rounding = float(np.abs(numbers.astype(np.float32) - numbers).max())
+    if len(numbers) > 1 and rounding > _MOST_ROUNDING * numbers.std():
+        raise DataError(
+            f"{origin}: the numbers, {numbers.min():.10g} to {numbers.max():.10g}, are too close to each other: "
+            f"float32, in which the model computes, rounds them by up to {rounding:.2g}. Subtract a constant from "
+            f"them, or change their unit"
+        )
+
+
 def _check_known(name: str, table: ClipTable, train: ClipTable) -> None:
-    known = set(train.labels())
+    known = set(train.labels_to_learn())
     unknown = {label: count for label, count in table.label_counts().items() if label not in known}
     if not unknown:
         return
     named = [f"{label!r} ({counted(count, 'clip')})" for label, count in unknown.items()]
-    learned = and_more([repr(label) for label in train.labels()], _NAMED)
+    learned = and_more([repr(label) for label in train.labels_to_learn()], _NAMED)
     raise DataError(
         f"{table.origin}: the {name} split has labels that no training clip has: {and_more(named, _NAMED)}. The "
         f"training labels are {learned}. Add training clips of these classes, or remove them from the {name} split"

@@ -19,7 +19,7 @@ from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.callbacks import set_tensorboard_folder
 from earmark.train.checked_precision import with_checked_precision
 from earmark.train.checks import check_flags_of_model
-from earmark.train.few_shot import check_head
+from earmark.train.few_shot import check_classes, check_head
 from earmark.train.layer_decay import learning_rates
 from earmark.train.lora import add_adapters
 from earmark.train.plan import Plan
@@ -53,6 +53,7 @@ def build_model(plan: Plan, prepared: PreparedData) -> AudioModel:
     _log_model(audio, learns)
     check_flags_of_model(plan.training, audio.model)
     if few_shot:
+        check_classes(prepared.train.table)
         check_head(audio)
     return audio
 

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from earmark.clips.clip import ClipTable
 from earmark.clips.splits import count_groups, make_folds
 from earmark.clips.targets import table_targets
-from earmark.errors import ModelError
+from earmark.errors import ModelError, UsageError
 from earmark.models.embedding import EmbeddingModel, has_embedding
 from earmark.scoring.clip_windows import WindowsOfClips
 from earmark.scoring.table import score_table_with
@@ -26,7 +27,7 @@ from earmark.store.usable import UsableClips
 from earmark.tasks import pool
 from earmark.tasks.linear_fits import FittedHead
 from earmark.tasks.task import LinearProblem
-from earmark.text import with_article
+from earmark.text import and_more, with_article
 
 if TYPE_CHECKING:
     from earmark.models.build_model import AudioModel
@@ -50,6 +51,19 @@ def check_head(audio: AudioModel) -> None:
         )
     if audio.family.projector(audio.model) is None:
         _linear_part(audio)
+
+
+def check_classes(train: ClipTable) -> None:
+    """Check that there is a clip of every class, before an earlier run is replaced.
+
+    Raises:
+        UsageError: fewer clips than classes were drawn.
+    """
+    if train.not_drawn:
+        raise UsageError(
+            f"--few_shot needs a training clip of every class, but --max_train_samples {len(train)} leaves none of "
+            f"{and_more([repr(name) for name in train.not_drawn])}. Use --shots N instead, the clips of each class."
+        )
 
 
 def fit_few_shot(

@@ -39,7 +39,7 @@ class PreparedData:
         train: training clips.
         validation: clips for evaluation during training, if any.
         test: clips for one evaluation at the end, if any.
-        labels: sorted class names of the training split, by class index; for a regression, the name of the number.
+        labels: sorted class names of the whole training split, by class index; for a regression, the name of the number.
         longest_s: duration of the longest training clip, in seconds.
         bad: ``(split, clip)`` for every clip that is left out.
         pretrained: content hashes of the clips that the pretrained model was trained on, uint64 (N,); empty if its run
@@ -169,7 +169,7 @@ def prepare_data(
 def _names(train: ClipTable, options: DataArguments) -> list[str]:
     """Return the classes; for a regression, the name of the number."""
     if find_task(options.task).has_classes:
-        return train.labels()
+        return train.labels_to_learn()
     return [NUMBER if options.label_column_name == Columns.label else options.label_column_name]
 
 
