@@ -168,6 +168,11 @@ def test_data_that_teaches_nothing_is_refused() -> None:
     numbers = ClipTable([Clip("a", label=2.0), Clip("b", label=2.0)], "table")
     with pytest.raises(DataError, match="all 2 training clips have the number 2"):
         check_tables(Splits(train=numbers))
+    time_s = ClipTable([Clip(f"{i}", label=1.7e9 + i) for i in range(9)], "table")
+    with pytest.raises(
+        DataError, match=r"1700000000 to 1700000008, are too close .* rounds them by up to 8\. Subtract"
+    ):
+        check_tables(Splits(train=time_s))
     # one label that is there or not is something to learn
     check_tables(Splits(train=ClipTable([Clip("a", label=("x",)), Clip("b", label=())], "table")))
 

@@ -166,6 +166,8 @@ def test_text_with_brackets_without_end_is_a_name_and_huge_numbers_are_not_finit
     number = Columns(task=REGRESSION)
     with pytest.raises(DataError, match="is not a finite number"):
         table(tmp_path, f'[{{"path": "a.wav", "label": {"9" * 400}}}]', "t.json", number)
+    with pytest.raises(DataError, match="1e\\+39 is larger than float32 can hold"):
+        table(tmp_path, '[{"path": "a.wav", "label": 1e39}]', "t.json", number)
     with pytest.raises(DataError, match="is not a number of seconds"):
         table(tmp_path, f'[{{"path": "a.wav", "label": "x", "start": {"9" * 400}, "end": 1}}]', "t.json")
 

@@ -21,6 +21,7 @@ _BRACKETS = {"[": "]", "(": ")", "{": "}"}
 _QUOTED = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""
 _NUMPY_LIST = re.compile(rf"\[\s*(?:{_QUOTED})(?:\s+(?:{_QUOTED}))+\s*\]")
 _CHOICES = "choices"  # key of several choices in exports of Label Studio
+_LARGEST = 3.4e38  # about the largest number in float32, in which models compute
 _HOW_TO_SKIP = "Fill in the cell, or ignore such rows with --on_missing_label skip"
 
 
@@ -83,6 +84,10 @@ class _Cell:
             ) from exc
         if not math.isfinite(number):
             raise CellError(f"{_short(self.value)} is not a finite number", "Correct the cell")
+        if abs(number) > _LARGEST:
+            raise CellError(
+                f"{_short(self.value)} is larger than float32 can hold", "Correct the cell, or change the unit"
+            )
         return number
 
 
