@@ -39,7 +39,8 @@ class PreparedData:
         train: training clips.
         validation: clips for evaluation during training, if any.
         test: clips for one evaluation at the end, if any.
-        labels: sorted class names of the whole training split, by class index; for a regression, the name of the number.
+        labels: sorted class names of the whole training split, by class index; for a regression, the name of the
+            number.
         longest_s: duration of the longest training clip, in seconds.
         bad: ``(split, clip)`` for every clip that is left out.
         pretrained: content hashes of the clips that the pretrained model was trained on, uint64 (N,); empty if its run
