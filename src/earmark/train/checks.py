@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from earmark.errors import UsageError
-from earmark.runs.folder import RunFolder, prepare_folder
+from earmark.runs.folder import prepare_folder
 from earmark.scoring.extra_metrics import ExtraMetrics
 from earmark.settings.training_flags import TrainingArguments
 from earmark.tasks import Task
@@ -23,20 +23,16 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def check_model_survives(model: Path | None, folder: RunFolder, *, overwrite: bool) -> None:
+def check_model_survives(plan: Plan) -> None:
     """Check that replacing an earlier run does not remove the pretrained model.
-
-    Args:
-        model: folder of the pretrained model.
-        folder: output folder.
-        overwrite: whether a run in the output folder is removed.
 
     Raises:
         UsageError: the model is in the run that would be removed.
     """
-    if model is None or not overwrite or not folder.is_run():
+    model = plan.source.folder()
+    if model is None or not plan.replaces or not plan.folder.is_run():
         return
-    place, output = model.resolve(), folder.path.resolve()
+    place, output = model.resolve(), plan.folder.path.resolve()
     if place == output or output in place.parents:
         raise UsageError(
             f"--overwrite_output_dir would remove the pretrained model, {model}. Name another --output_dir."

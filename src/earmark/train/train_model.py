@@ -136,7 +136,7 @@ def _check_together(plan: Plan, prepared: PreparedData) -> None:
 
 
 def _check_on_main_process(plan: Plan, prepared: PreparedData) -> None:
-    check_model_survives(plan.source.folder(), plan.folder, overwrite=plan.replaces)
+    check_model_survives(plan)
     check_settings(plan, prepared.labels, len(prepared.train.table))
     check_can_fit(plan.training, prepared.labels, prepared.validation.table if prepared.validation else None)
 
