@@ -91,9 +91,10 @@ def test_a_flag_for_some_values_of_another_is_refused_with_others() -> None:
     assert declared_flags(Birds)["pitch_hz"].help == "song, call: pitch to look for."
     assert Birds(sound="call", pitch_hz=300.0).pitch_hz == 300.0
     assert Birds(sound="drumming").pitch_hz == 440.0
-    for pitch_hz in (300.0, 440.0):  # given, also with its default
+    for pitch_hz in ("300", "440"):  # given, also with its default
+        given = read_words(["--sound", "drumming", "--pitch_hz", pitch_hz], declared_flags(Birds))
         with pytest.raises(UsageError, match="--pitch_hz needs --sound song or call"):
-            Birds(sound="drumming", pitch_hz=pitch_hz)
+            make_settings(Birds, given)
 
 
 @dataclass
@@ -292,10 +293,10 @@ def test_python_values_of_a_wrong_type_are_refused() -> None:
 
 
 def test_not_given_is_told_from_the_default() -> None:
-    assert DataArguments(store="int16").given == {"store"}
-    assert DataArguments().given == frozenset()
-    copy = dataclasses.replace(DataArguments(store="int16"), validation_fraction=0.2)
-    assert copy.given == {"store"}
+    data = make_settings(DataArguments, read_values({"store": "int16"}, declared_flags(DataArguments)))
+    assert (data.store, data.given, data.is_set("store")) == (DataArguments().store, {"store"}, True)
+    assert not DataArguments().is_set("store")
+    assert dataclasses.replace(data, validation_fraction=0.2).given == {"store"}
 
 
 def test_whole_numbers_in_any_notation(tmp_path: Path) -> None:

@@ -320,6 +320,8 @@ def test_evaluation_alone_through_the_old_command_line() -> None:
     assert (options.model_name_or_path, options.data_dir, options.output_dir) == ("m", "d", "o")
     assert (options.eval_split_name, options.seed, options.metric) == ("test", 3, "accuracy")
     assert (options.per_device_eval_batch_size, options.split) == (4, "validation")
+    assert not options.is_set("label_column_name")
+    assert evaluation_options(parse_example([*words, "--label_column_name=label"])).is_set("label_column_name")
 
 
 def test_what_was_probably_meant_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

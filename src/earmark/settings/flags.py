@@ -289,16 +289,8 @@ class Settings:
         super().__init_subclass__()
         cls.PAGE, cls.SCOPE = page or cls.PAGE, scope
 
-    def __new__(cls, *args: Any, **values: Any) -> Any:
-        """Remember the names of the keywords, before ``__init__`` fills in the other settings."""
-        made = super().__new__(cls)
-        if "given" not in values:  # dataclasses.replace passes it on
-            made.__dict__["_keywords"] = frozenset(values)
-        return made
-
     def __post_init__(self) -> None:
         """Read and check every value, then call :meth:`validate`."""
-        self.given = self.__dict__.pop("_keywords", self.given)
         for name, one in declared_flags(type(self)).items():
             setattr(self, name, one.read(getattr(self, name)))
         self.validate()

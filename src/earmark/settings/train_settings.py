@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -222,5 +222,7 @@ def check_sources(data: DataArguments) -> None:
 
 def evaluation_options(settings: TrainSettings) -> EvaluateOptions:
     """Return the settings for ``--do_eval`` alone, which scores the given checkpoint on the validation split."""
-    values = {name: getattr(part, name) for part in settings.parts for name in declared_flags(type(part))}
-    return EvaluateOptions(**{one.name: values[one.name] for one in fields(EvaluateOptions) if one.name in values})
+    names = declared_flags(EvaluateOptions)
+    own = [(part, name) for part in settings.parts for name in declared_flags(type(part)) if name in names]
+    values: dict[str, Any] = {name: getattr(part, name) for part, name in own}
+    return EvaluateOptions(**values, given=frozenset(name for part, name in own if name in part.given))
