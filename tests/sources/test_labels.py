@@ -208,7 +208,8 @@ def test_the_column_that_is_named_comes_before_labels(
 ) -> None:
     (tmp_path / "a.wav").touch()
     (tmp_path / "t.csv").write_text('path,label,labels\na.wav,cat,"dog,rain"\n')
-    options = DataArguments(train_file=str(tmp_path / "t.csv"), task="multi_label", validation_fraction=0, **settings)
+    own = {"train_file": str(tmp_path / "t.csv"), "task": "multi_label", "validation_fraction": 0, **settings}
+    options = DataArguments(**own, given=frozenset(settings))  # type: ignore[arg-type]
     splits = load_splits(options, seed=0, check=False)
     assert splits.train is not None
     assert splits.train[0].label == label
