@@ -117,7 +117,7 @@ def search(
     from earmark.train.search import search as run_search
 
     try:
-        outcome = run_search(options, parsed, custom=CustomParts.of((), (), (), loaded))
+        outcome = run_search(options, parsed, custom=CustomParts(clips=loaded))
     except Stopped as exc:
         again = "Call earmark.search again with the same arguments to continue."
         raise Stopped(exc.at, again) from exc
