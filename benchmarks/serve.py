@@ -1,6 +1,6 @@
 """Measure throughput, latency and memory of `earmark serve`.
 
-    python benchmarks/serve.py MODEL --requests 10000 --json serve.json
+    python benchmarks/serve.py MODEL --requests 10000 --rounds 3 --json serve.json
 
 There are three loads. Each has its own server process on the loopback interface; the clients run in this process, with
 plain sockets that are kept open:
@@ -21,6 +21,7 @@ import io
 import json
 import os
 import signal
+import statistics
 import subprocess
 import sys
 import threading
@@ -51,6 +52,7 @@ class Load:
     latencies_s: list[float] = field(default_factory=list)
     errors: int = 0
     wall_s: float = 0.0
+    cpu_s: float = 0.0  # of the server
     rss_mb: list[float] = field(default_factory=list)
 
     def summary(self) -> dict[str, Any]:
@@ -61,6 +63,7 @@ class Load:
             "clients": self.clients,
             "requests": len(self.latencies_s),
             "per_s": round(self.requests / self.wall_s, 1),
+            "cpu_ms": round(1000 * self.cpu_s / self.requests, 3),
             "p50_ms": float(p50),
             "p99_ms": float(p99),
             "errors": self.errors,
@@ -99,6 +102,12 @@ def rss_mb(process: subprocess.Popen[bytes]) -> float:
     return round(int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1024, 1)
 
 
+def cpu_s(process: subprocess.Popen[bytes]) -> float:
+    """Return the processor time of all threads of a process, in seconds."""
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 async def post(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, body: bytes) -> tuple[int, bytes]:
     """Send a request on an open connection; return status and body of the response."""
     head = f"POST /v1/classify?top_k=1000 HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -132,10 +141,12 @@ async def run_load(
         writer.close()
 
     for part in range(1 + PARTS):
-        started_s = time.perf_counter()
+        started_s, started_cpu_s = time.perf_counter(), cpu_s(process)
         numbers = count()
         await asyncio.gather(*(client(numbers, load.requests // PARTS, part > 0) for _ in range(load.clients)))
-        load.wall_s += time.perf_counter() - started_s if part > 0 else 0.0
+        if part > 0:
+            load.wall_s += time.perf_counter() - started_s
+            load.cpu_s += cpu_s(process) - started_cpu_s
         load.rss_mb.append(rss_mb(process))
 
 
@@ -158,6 +169,7 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("--requests", type=int, default=10_000, help="requests of the batched load")
     parser.add_argument("--requests_off", type=int, default=1000, help="requests of each load without batches")
+    parser.add_argument("--rounds", type=int, default=3, help="how often each load is measured")
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--seconds", type=float, default=1.0, help="length of a clip")
     parser.add_argument("--precision", default="fp32")
@@ -169,20 +181,30 @@ def main() -> None:
     expected = [{row["label"]: row["score"] for row in rows} for rows in answers]
     same = ["--precision", options.precision]
     off = [*same, "--batch_size", "1", "--batch_delay_ms", "0"]
-    rows = []
-    for load, flags in (
-        (Load("one at a time", 1, options.requests_off), off),
-        (Load("batching off", options.clients, options.requests_off), off),
-        (Load("batched", options.clients, options.requests), same),
-    ):
-        before = os.getloadavg()[0]
-        row = measure(options.model, load, flags, clips, expected)
-        rows.append({**row, "machine_load_before": round(before, 2)})
-        print(json.dumps(rows[-1]), flush=True)
-    gain = rows[2]["per_s"] / rows[0]["per_s"]
-    print(f"batched / one at a time: {gain:.2f}x on {os.cpu_count()} cores")
+    rows, gains = [], []
+    for _ in range(options.rounds):
+        for load, flags in (
+            (Load("one at a time", 1, options.requests_off), off),
+            (Load("batching off", options.clients, options.requests_off), off),
+            (Load("batched", options.clients, options.requests), same),
+        ):
+            before = os.getloadavg()[0]
+            row = measure(options.model, load, flags, clips, expected)
+            rows.append({**row, "machine_load_before": round(before, 2)})
+            print(json.dumps(rows[-1]), flush=True)
+        gains.append(rows[-1]["per_s"] / rows[-3]["per_s"])
+    for name in ("one at a time", "batching off", "batched"):
+        print(name, json.dumps(medians([row for row in rows if row["load"] == name])))
+    gain = statistics.median(gains)
+    spread = f"{min(gains):.2f} to {max(gains):.2f}"
+    print(f"batched / one at a time: {gain:.2f}x ({spread}, {len(gains)} rounds) on {os.cpu_count()} cores")
     if options.json:
-        Path(options.json).write_text(json.dumps({"rows": rows, "gain": gain}, indent=1))
+        Path(options.json).write_text(json.dumps({"rows": rows, "gain": gain, "gains": gains}, indent=1))
+
+
+def medians(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Return the medians of the figures of one load over the rounds."""
+    return {name: statistics.median(row[name] for row in rows) for name in ("per_s", "cpu_ms", "p50_ms", "p99_ms")}
 
 
 if __name__ == "__main__":
