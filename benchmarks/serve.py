@@ -11,6 +11,8 @@ plain sockets that are kept open:
 * `batched`: the server with its defaults and 32 clients
 
 Every response is compared with `Classifier.predict`; a difference of more than 1e-4 counts as an error.
+
+`cpu_ms` is the processor time of the server for a request, which other processes disturb less than the wall time.
 """
 
 from __future__ import annotations
@@ -52,7 +54,7 @@ class Load:
     latencies_s: list[float] = field(default_factory=list)
     errors: int = 0
     wall_s: float = 0.0
-    cpu_s: float = 0.0  # of the server
+    cpu_s: float = 0.0  # processor time of the server
     rss_mb: list[float] = field(default_factory=list)
 
     def summary(self) -> dict[str, Any]:

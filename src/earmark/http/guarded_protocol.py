@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -43,7 +44,7 @@ class GuardedProtocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Accept a connection unless there are too many."""
-        super().connection_made(transport)
+        super().connection_made(_JoinedWrites(transport, self.loop))
         if len(self.connections) > self.max_connections:
             self._refuse(Refusal(503, "too many connections. Try again in a second.", ((b"retry-after", b"1"),)))
         else:
@@ -100,3 +101,37 @@ class GuardedProtocol(H11Protocol):
             for event in (head, h11.Data(data=refusal.body)):
                 self.transport.write(self.conn.send(event))
         self.transport.close()
+
+
+class _JoinedWrites:
+    """Transport that sends what is written in one step of the event loop at once: headers and body in one packet.
+
+    Args:
+        transport: transport of the connection; it has all other methods.
+        loop: its event loop.
+    """
+
+    def __init__(self, transport: asyncio.BaseTransport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport: Any = transport
+        self._loop = loop
+        self._parts: list[bytes] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Send bytes at the end of this step."""
+        if not self._parts:
+            self._loop.call_soon(self._flush)
+        self._parts.append(data)
+
+    def close(self) -> None:
+        """Send what was written, and close the connection."""
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        data = b"".join(self._parts)
+        self._parts.clear()
+        if data:
+            self._transport.write(data)

@@ -5,12 +5,14 @@ Shapes: C classes.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -24,8 +26,8 @@ class _Job:
     """One request: its windows and the results so far."""
 
     rows: list[np.ndarray | None]
-    future: Future[np.ndarray] = field(default_factory=Future)
-    missing: int = 0
+    future: Future[np.ndarray] | asyncio.Future[np.ndarray]
+    missing: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,13 +71,23 @@ class Batcher:
 
     def submit(self, windows: Sequence[np.ndarray]) -> Future[np.ndarray]:
         """Return a future for the logits float32 (windows, C) of one request. Cancel it to skip waiting windows."""
+        future: Future[np.ndarray] = Future()
+        self.submit_for(future, windows)
+        return future
+
+    def submit_for(
+        self, future: Future[np.ndarray] | asyncio.Future[np.ndarray], windows: Sequence[np.ndarray]
+    ) -> None:
+        """Score windows for ``future``; see :meth:`submit`. Any thread may pass a future of an event loop.
+
+        A batch wakes each event loop once, however many requests it answers.
+        """
         assert windows, "a recording has at least one window"
-        job = _Job(rows=[None] * len(windows), missing=len(windows))
+        job = _Job([None] * len(windows), future, len(windows))
         now_s = time.monotonic()
         with self._changed:
             self._waiting += [_Waiting(job, i, window, now_s) for i, window in enumerate(windows)]
             self._changed.notify()
-        return job.future
 
     def stop(self) -> None:
         """Score the waiting windows and end the thread."""
@@ -118,25 +130,43 @@ class Batcher:
             rows = list(self._score([entry.window for entry in batch]))
         except Exception as exc:  # pass any error to the requests, and keep the thread running
             logger.exception("a batch of %d windows failed", len(batch))
-            for job in {entry.job for entry in batch}:
-                _settle(job, exc)
+            failed = {entry.job for entry in batch}
+            settle([(job.future, exc) for job in failed])
             with self._changed:
-                self._waiting = [entry for entry in self._waiting if not entry.job.future.done()]
+                self._waiting = [entry for entry in self._waiting if entry.job not in failed]
             return
         self._observe(len(batch), time.monotonic() - started_s)
+        finished = []
         for entry, row in zip(batch, rows, strict=True):
             job = entry.job
             job.rows[entry.index] = row
             job.missing -= 1
             if not job.missing:
-                _settle(job, np.stack([answer for answer in job.rows if answer is not None]))
+                finished.append(job)
+        settle([(job.future, np.stack([row for row in job.rows if row is not None])) for job in finished])
 
 
-def _settle(job: _Job, outcome: np.ndarray | Exception) -> None:
-    """Set the result of a request, unless it was cancelled."""
-    if not job.future.set_running_or_notify_cancel():
-        return
+def settle(outcomes: Iterable[tuple[Future[np.ndarray] | asyncio.Future[np.ndarray], np.ndarray | Exception]]) -> None:
+    """Set results or errors of requests, except of those that were cancelled. Any thread may call this."""
+    in_loops: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[np.ndarray], np.ndarray | Exception]]] = {}
+    for future, outcome in outcomes:
+        if isinstance(future, asyncio.Future):
+            in_loops.setdefault(future.get_loop(), []).append((future, outcome))
+        elif future.set_running_or_notify_cancel():
+            _set(future, outcome)
+    for loop, pairs in in_loops.items():
+        with suppress(RuntimeError):  # the loop is closed, so nobody waits
+            loop.call_soon_threadsafe(_settle_in_loop, pairs)
+
+
+def _settle_in_loop(outcomes: Iterable[tuple[asyncio.Future[np.ndarray], np.ndarray | Exception]]) -> None:
+    for future, outcome in outcomes:
+        if not future.done():
+            _set(future, outcome)
+
+
+def _set(future: Future[np.ndarray] | asyncio.Future[np.ndarray], outcome: np.ndarray | Exception) -> None:
     if isinstance(outcome, Exception):
-        job.future.set_exception(outcome)
+        future.set_exception(outcome)
     else:
-        job.future.set_result(outcome)
+        future.set_result(outcome)

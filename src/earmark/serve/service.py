@@ -20,7 +20,7 @@ from earmark.export.load_export import ExportedScorer
 from earmark.http.scope import NOTES
 from earmark.predict.classifier import Classifier, Prediction
 from earmark.serve import openapi
-from earmark.serve.batching import Batcher
+from earmark.serve.batching import Batcher, settle
 from earmark.serve.decode_request import DecodeLimits, iter_windows
 from earmark.serve.forms import Question, read_question, single_settings
 from earmark.serve.read_body import BodyLimits, MemoryBudget, busy, read_body
@@ -140,18 +140,33 @@ class Service:
         windowing, rate_hz = self._classifier.windowing(), self._classifier.sampling_rate_hz
         task = self._classifier.task
         own = task.score_function
+        scored: asyncio.Future[np.ndarray] = asyncio.get_running_loop().create_future()
+        questions: list[Question] = []
 
-        def prepare() -> tuple[Question, list[tuple[int, np.ndarray]]]:
+        def prepare() -> list[np.ndarray]:
             question = read()
             question.refuse_unknown(openapi.CLASSIFY_SETTINGS)
             question.top_k()  # report invalid settings before decoding
             self._check_function(question.function(own))
-            return question, list(iter_windows(question.audio, windowing, rate_hz, self._decode_limits, question.hint))
+            questions.append(question)
+            windows = list(iter_windows(question.audio, windowing, rate_hz, self._decode_limits, question.hint))
+            last_start, last = windows[-1]
+            self._count((last_start + len(last)) / rate_hz, notes)
+            return [samples for _, samples in windows]
 
-        question, windows = await asyncio.get_running_loop().run_in_executor(self._decoders, prepare)
-        last_start, last = windows[-1]
-        self._count((last_start + len(last)) / rate_hz, notes)
-        logits = await asyncio.wrap_future(self.batcher.submit([samples for _, samples in windows]))
+        def work() -> None:
+            # Submit from this thread, because each hand-over to the event loop costs processor time.
+            try:
+                self.batcher.submit_for(scored, prepare())
+            except Exception as exc:
+                settle([(scored, exc)])
+
+        decoding = self._decoders.submit(work)
+        try:
+            logits = await scored
+        finally:
+            decoding.cancel()
+        (question,) = questions
         function, top_k = question.function(own), question.top_k()
         if function != own:  # the thresholds only fit the model's own function
             return PLAIN.top(_mean_scores(logits, _FUNCTIONS[function]), self._classifier.labels, top_k)
