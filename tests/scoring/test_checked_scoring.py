@@ -76,6 +76,24 @@ def test_a_healthy_model_is_compared_once(kind: str, is_cast: bool, computed: li
     assert computed == ["float32 on cpu", "bfloat16 on cpu"]
 
 
+@pytest.mark.parametrize("embeds", [False, True], ids=["logits", "embeddings"])
+def test_a_cast_copy_is_compared_with_its_original(embeds: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    audio = build()
+    copied = cast_copy(audio.model, torch.bfloat16)
+    scorer = TorchScorer(EmbeddingModel(copied) if embeds else copied, audio.frontend, CPU)
+    with monkeypatch.context() as patched:
+        patched.setattr(numerics, "cast_weights", lambda *_: pytest.fail("the weights are in memory in float32"))
+        list(score(scorer, clips(1), batch_size=1))
+    assert copied.forward.original is None, "the original stays in memory"
+
+    copied = cast_copy(audio.model, torch.bfloat16)
+    scorer = TorchScorer(EmbeddingModel(copied) if embeds else copied, audio.frontend, CPU)
+    with torch.no_grad():
+        audio.model.wav2vec2.feature_projection.projection.weight.neg_()
+    with pytest.raises(DeviceError, match="projection"):
+        list(score(scorer, clips(1), batch_size=1))
+
+
 def test_silence_is_not_compared(computed: list[str], broken_activation: None) -> None:
     audio = build()
     scorer = TorchScorer(audio.model, audio.frontend, CPU, torch.bfloat16)

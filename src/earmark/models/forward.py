@@ -40,6 +40,7 @@ class ModelForward:
             so far; see :mod:`earmark.scoring.checked_scoring`.
         convolutions: the convolutions of the model, checked before they run in half precision on a CPU.
         family: family of the architecture.
+        original: the model that :func:`cast_copy` copied; ``None`` for other models, and after a comparison with it.
         scoring_weights: weights by name that replace the model's weights in evaluation mode during a pass of a session.
             The session casts them once for many batches.
         sessions: the scoring sessions of the model.
@@ -55,6 +56,7 @@ class ModelForward:
         self.static = family.static_forward(model)
         self.convolutions = CheckedConvolutions(model)
         self.compared: set[tuple[type, torch.dtype]] = set()
+        self.original: PreTrainedModel | None = None
         self._training_dtype: torch.dtype | None = None
         self.scoring_weights: dict[str, torch.Tensor] | None = None
         self.temperature = 1.0
@@ -195,9 +197,15 @@ def _own_forward(model: PreTrainedModel) -> ModelForward:
 
 
 def cast_copy(model: nn.Module, dtype: torch.dtype) -> Any:
-    """Return a copy of ``model`` that only scores, with the weights that :func:`cast_weights` returns for ``dtype``."""
+    """Return a copy of ``model`` that only scores, with the weights that :func:`cast_weights` returns for ``dtype``.
+
+    The copy keeps ``model`` until its first scores have been compared with those of ``model``, so do not change the
+    weights of ``model`` before. A comparison with the cast weights in float32 would need memory for a second copy.
+    """
     assert isinstance(model.forward, ModelForward), "a model without this project's forward has unchecked convolutions"
     model.forward.convolutions.check(dtype, backward=False)
     cast = {name: nn.Parameter(weight, requires_grad=False) for name, weight in cast_weights(model, dtype).items()}
     memo: dict[int, Any] = {id(weight): cast.get(name, weight) for name, weight in model.named_parameters()}
-    return copy.deepcopy(model, memo)
+    copied = copy.deepcopy(model, memo)
+    copied.forward.original = model
+    return copied

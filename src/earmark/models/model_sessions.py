@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -121,4 +121,10 @@ class ModelSessions:
         """Wait until other passes have ended, and let none begin in this context."""
         with self._changes:
             self._changes.wait_for(lambda: self._num_passes == 0)
+            yield
+
+    @contextmanager
+    def unpacked(self) -> Iterator[None]:
+        """Wait as :meth:`alone` does, and let passes in this context compute without packed weights."""
+        with self.alone(), nullcontext() if self.packed is None else self.packed.paused():
             yield

@@ -60,11 +60,6 @@ def _run(
     return output
 
 
-def _unchanged(values: torch.Tensor) -> torch.Tensor:
-    """Stand in for an activation that the layer before it computes."""
-    return values
-
-
 def _packable_dtypes() -> set[torch.dtype]:
     supports_bfloat16 = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", bool)()
     return {torch.float32, torch.bfloat16} if supports_bfloat16 else {torch.float32}
@@ -109,7 +104,10 @@ class PackedProducts:
             **{product: partial(self._product, product) for product in self._products},
         }
         for linear, activation in self._activated:
-            forwards |= {linear: partial(self._activated_linear, linear, activation), activation: _unchanged}
+            forwards |= {
+                linear: partial(self._activated_linear, linear, activation),
+                activation: partial(self._activation, activation),
+            }
         marked = (*self._linears, *self._convolutions)
         for module in marked:
             module.packing = self  # type: ignore[assignment]  # no submodule
@@ -123,7 +121,7 @@ class PackedProducts:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Let the modules compute as usual in this context, to compare with packed weights."""
+        """Let each module compute its own output in this context, to compare with packed weights."""
         self._is_paused = True
         try:
             yield
@@ -181,8 +179,16 @@ class PackedProducts:
     def _activated_linear(self, module: nn.Linear, activation: Any, rows: torch.Tensor) -> torch.Tensor:
         if self._is_for_packing(rows, module.weight):
             return self._linear(module, rows, gelu=True)
-        inner: torch.Tensor = type(activation).forward(activation, F.linear(rows, module.weight, module.bias))
-        return inner
+        inner = F.linear(rows, module.weight, module.bias)
+        if self._is_paused:
+            return inner
+        activated: torch.Tensor = type(activation).forward(activation, inner)
+        return activated
+
+    def _activation(self, module: Any, values: torch.Tensor) -> torch.Tensor:
+        """Return the values unchanged, because the layer before has applied the activation, unless it is paused."""
+        activated: torch.Tensor = type(module).forward(module, values) if self._is_paused else values
+        return activated
 
     def _product(self, module: nn.Module, rows: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
         if not self._is_for_packing(rows, matrix):

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from earmark.errors import DeviceError
+from earmark.models.embedding import EmbeddingModel
 from earmark.models.frontend import Frontend
 from earmark.models.numerics import SILENT, Way, compare, compute, copy_on_cpu, first_different_layer, wrong_float32
 
@@ -79,13 +80,16 @@ def compare_first_clip(
         return frontend.inputs(samples.to(place), None if num_samples is None else num_samples.to(place))
 
     half, plain, on_cpu = Way(device, dtype), Way(device, torch.float32), Way(torch.device("cpu"), torch.float32)
-    exact = compute(model, make_inputs, plain, layers=True)
+    original = _original(model)
+    with original.forward.sessions.unpacked():
+        exact = compute(original, make_inputs, plain, layers=True)
     if device.type != "cpu":
-        known = compute(copy_on_cpu(model), make_inputs, on_cpu, layers=True)
+        known = compute(copy_on_cpu(original), make_inputs, on_cpu, layers=True)
         different = compare(exact, known)
         if different is not None:
             raise wrong_float32(device, replace(different, layer=first_different_layer(exact, known, model)))
-    again = compute(model, make_inputs, half, layers=True)
+    with model.forward.sessions.unpacked():
+        again = compute(model, make_inputs, half, layers=True)
     unit = model.forward.unit
     given = torch.from_numpy(logits[chosen : chosen + 1].copy())
     in_batch = replace(again, logits=given if unit is None else (given - unit[0]) / unit[1])
@@ -99,3 +103,12 @@ def compare_first_clip(
         error.difference = f"{half}: compared with float32 {located}"
         raise error
     model.forward.compared.add((type(model), dtype))
+    model.forward.original = None
+
+
+def _original(model: PreTrainedModel) -> PreTrainedModel:
+    """Return the model with the weights before the cast, which is ``model`` itself unless it is a cast copy."""
+    original = model.forward.original
+    if original is None:
+        return model
+    return EmbeddingModel(original) if isinstance(model, EmbeddingModel) else original

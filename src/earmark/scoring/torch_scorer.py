@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -84,15 +84,9 @@ class TorchScorer:
         dtype = computing_dtype(self.model, self.dtype)
         if not is_compared(self.model, dtype):
             with self._sessions.alone():
-                self._compare(waveforms, logits, dtype)
+                if not is_compared(self.model, dtype):  # by another thread
+                    compare_first_clip(self.model, self.frontend, waveforms, logits, self.device, dtype)
         return logits
-
-    def _compare(self, waveforms: Sequence[np.ndarray], logits: np.ndarray, dtype: torch.dtype) -> None:
-        if is_compared(self.model, dtype):  # by another thread
-            return
-        packed = self._sessions.packed
-        with nullcontext() if packed is None else packed.paused():
-            compare_first_clip(self.model, self.frontend, waveforms, logits, self.device, dtype)
 
 
 def fast_dtype(scorer: TorchScorer) -> torch.dtype | None:
