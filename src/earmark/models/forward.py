@@ -206,6 +206,6 @@ def cast_copy(model: nn.Module, dtype: torch.dtype) -> Any:
     model.forward.convolutions.check(dtype, backward=False)
     cast = {name: nn.Parameter(weight, requires_grad=False) for name, weight in cast_weights(model, dtype).items()}
     memo: dict[int, Any] = {id(weight): cast.get(name, weight) for name, weight in model.named_parameters()}
-    copied = copy.deepcopy(model, memo)
+    copied: Any = copy.deepcopy(model, memo)
     copied.forward.original = model
     return copied
