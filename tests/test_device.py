@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -124,6 +125,16 @@ def test_the_optimizer_is_fused_where_there_is_a_kernel() -> None:
     assert choose_optimizer(scaled, "adamw_torch_fused", "fp16") == "adamw_torch"
     with pytest.raises(UsageError, match="Use adamw_torch_fused"):
         choose_optimizer(abilities(CPU), "adamw_torch_npu_fused", "fp32")
+
+
+def test_the_compiler_that_a_cpu_misses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", sys.executable)
+    assert abilities(CPU).missing_compiler == ""
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert abilities(CPU).missing_compiler == "no-such-compiler"
+    monkeypatch.delenv("CXX")
+    monkeypatch.setenv("PATH", "")
+    assert abilities(CPU).missing_compiler in ("g++", "clang++", "cl")
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,11 @@ moves to the CPU by itself. :mod:`earmark.npu` sets up NPUs.
 from __future__ import annotations
 
 import importlib
+import os
 import platform
 import re
+import shutil
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -173,6 +176,7 @@ class Abilities:
         description: the device in a results table.
         has_bf16: whether it computes in bfloat16 natively.
         has_fused_adamw: whether it has a fused AdamW kernel.
+        missing_compiler: the C++ compiler that ``torch.compile`` needs for it and does not find, or "".
     """
 
     type: str
@@ -180,6 +184,7 @@ class Abilities:
     description: str = ""
     has_bf16: bool = False
     has_fused_adamw: bool = False
+    missing_compiler: str = ""
 
     def __str__(self) -> str:
         return self.name or self.type
@@ -193,6 +198,7 @@ def abilities(device: torch.device) -> Abilities:
         describe_device(device),
         has_bf16=supports_bf16(device),
         has_fused_adamw=_has_kernel(device, "aten::_fused_adamw_"),
+        missing_compiler=_missing_compiler() if device.type == "cpu" else "",
     )
 
 
@@ -257,6 +263,33 @@ def choose_optimizer(device: Abilities, asked: str, precision: str) -> str:
         return asked
     scaled_by_npu = device.type == "npu" and precision == "fp16"
     return asked if device.has_fused_adamw and not scaled_by_npu else "adamw_torch"
+
+
+def check_compiler(device: Abilities, *, asked: bool, backend: str | None, mode: str | None) -> None:
+    """Check before any work that ``torch.compile`` finds the compiler that it needs.
+
+    Args:
+        device: where training runs.
+        asked: ``--torch_compile``.
+        backend: ``--torch_compile_backend``, which implies ``--torch_compile``.
+        mode: ``--torch_compile_mode``, which implies ``--torch_compile``.
+
+    Raises:
+        UsageError: there is no C++ compiler, so compilation would fail in the first step.
+    """
+    is_inductor = backend == "inductor" or (backend is None and bool(asked or mode))
+    if is_inductor and device.missing_compiler:
+        raise UsageError(
+            f"--torch_compile: needs a C++ compiler on a CPU, and {device.missing_compiler} is not installed. Install "
+            "it, name another one in the environment variable CXX, or train without --torch_compile."
+        )
+
+
+def _missing_compiler() -> str:
+    """Return the C++ compiler of torch's ``torch._inductor.config.cpp.cxx`` if it is not installed, else ""."""
+    default = {"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++")
+    compiler = os.environ.get("CXX", default)
+    return "" if shutil.which(compiler) else compiler
 
 
 def _has_kernel(device: torch.device, operator: str) -> bool:

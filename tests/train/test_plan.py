@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -186,6 +187,19 @@ def test_refusals(state: FolderState, values: dict[str, Any], error: type[Except
 def test_a_device_without_bf16() -> None:
     with pytest.raises(DeviceError, match="bf16: an old card has no bfloat16 arithmetic"):
         plan(device=OLD_CARD, bf16=True)
+
+
+@pytest.mark.parametrize(
+    "flags", [{"torch_compile": True}, {"torch_compile_backend": "inductor"}, {"torch_compile_mode": "max-autotune"}]
+)
+def test_compiling_on_a_cpu_needs_a_compiler(flags: dict[str, Any]) -> None:
+    without = dataclasses.replace(CPU, missing_compiler="g++")
+    with pytest.raises(UsageError, match=r"needs a C\+\+ compiler on a CPU, and g\+\+ is not installed"):
+        plan(device=without, **flags)
+    plan(device=CPU, **flags)
+    plan(device=without, few_shot=True, model_name_or_path="m", **flags)
+    plan(device=without, torch_compile=True, torch_compile_backend="eager")
+    plan(device=without)
 
 
 def test_the_state_of_a_folder(tmp_path: Path) -> None:

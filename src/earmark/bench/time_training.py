@@ -19,8 +19,9 @@ from earmark.batch.dataset import TrainingClips
 from earmark.bench.bench_setup import BenchClips, build_model
 from earmark.bench.flops import Shapes, flop_of_clip
 from earmark.bench.timing import DTYPES, Compute, Memory, Rate, forget_device_peak, peak_memory
-from earmark.device import abilities, choose_precision
+from earmark.device import abilities, check_compiler, choose_precision
 from earmark.errors import UsageError
+from earmark.heap import freed_memory_kept
 from earmark.models.build_model import AudioModel
 from earmark.models.freeze import freeze
 from earmark.profiling.matmul_peak import matmul_peak, synchronize
@@ -70,9 +71,11 @@ def bench_train(options: BenchOptions, clips: BenchClips, device: torch.device, 
 
     Raises:
         ModelError: the model cannot be built, or cannot be frozen as ``--freeze`` says.
-        UsageError: Trainer cannot train on the device.
+        UsageError: Trainer cannot train on the device, or torch.compile finds no compiler.
     """
-    precision, _ = choose_precision(abilities(device), bf16=False, fp16=False)
+    able = abilities(device)
+    check_compiler(able, asked=options.torch_compile, backend=None, mode=options.torch_compile_mode)
+    precision, _ = choose_precision(able, bf16=False, fp16=False)
     audio = build_model(options, clips)
     frozen = freeze(audio, options.freeze)
     args = _arguments(options, device, precision, folder)
@@ -82,6 +85,8 @@ def bench_train(options: BenchOptions, clips: BenchClips, device: torch.device, 
     trainer.batch_observers.append(timed.note)
     forget_device_peak(device)
     with ExitStack() as stack:
+        if device.type == "cpu":
+            stack.enter_context(freed_memory_kept())  # as in ``earmark train``
         if options.keep_frozen:
             trainer.keep_frozen(stack, folder, small_only=False)
         before = options.skipped_steps + options.steps

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from earmark.device import Abilities, choose_optimizer, choose_precision
+from earmark.device import Abilities, check_compiler, choose_optimizer, choose_precision
 from earmark.errors import OutputError, UsageError
 from earmark.models.model_source import ModelSource, model_source
 from earmark.runs.folder import RunFolder, check_is_free
@@ -268,6 +268,13 @@ def _on_device(
 ) -> tuple[TrainingArguments, list[str], str | None]:
     precision, note = choose_precision(device, bf16=training.bf16, fp16=training.fp16, precision=run.precision)
     optimizer = choose_optimizer(device, training.optim, precision)
+    if not model.few_shot:
+        check_compiler(
+            device,
+            asked=training.torch_compile,
+            backend=training.torch_compile_backend,
+            mode=training.torch_compile_mode,
+        )
     half = None if model.few_shot else precision  # --few_shot fits the head in float32
     changes: dict[str, Any] = {
         "use_cpu": device.type == "cpu",

@@ -70,7 +70,7 @@ class ProfiledTraining(TrainerCallback):
         advice = Advice(
             workers="--dataloader_num_workers",
             batch="--per_device_train_batch_size",
-            compiles="" if args.torch_compile else "--torch_compile",
+            compiles="" if args.torch_compile or args.device.type == "cpu" else "--torch_compile",  # slower on a CPU
             precision="--precision bf16" if supports_bf16(args.device) and not is_half else "",
         )
         self.session = ProfileSession(ProfileRequest(steps, warm_up, "training step", folder, advice), args.device)
