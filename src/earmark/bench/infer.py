@@ -12,6 +12,7 @@ import torch
 from earmark.bench.bench_setup import BenchClips, build_model
 from earmark.bench.flops import Shapes, flop_of_clip
 from earmark.bench.timing import DTYPES, Compute, Memory, Rate, forget_device_peak, peak_memory
+from earmark.heap import freed_memory_kept
 from earmark.models.build_model import AudioModel
 from earmark.models.frontend import Frontend
 from earmark.profiling.matmul_peak import matmul_peak
@@ -59,7 +60,7 @@ def bench_infer(options: BenchOptions, clips: BenchClips, device: torch.device) 
             progress.update(1)
 
     rows = np.random.default_rng(options.seed).permutation(len(clips))
-    with Progress("scoring", None) as progress, scorer.session():
+    with Progress("scoring", None) as progress, scorer.session(), freed_memory_kept():
         score_rows(rows[: options.batch_size])
         frontend.shapes = Shapes()
         begun = time.perf_counter()
