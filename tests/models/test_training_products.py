@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from earmark.models import forward
+from earmark.models import forward, training_products
 from earmark.models.build_model import ModelSource, build_for_training
+from earmark.models.spectral_convolution import convolve, is_faster, is_spectral
 from earmark.models.training_products import TrainingProducts, can_multiply
 from tests.tiny import overrides
 
@@ -53,6 +55,36 @@ def test_convolutions(width: int, stride: int, padding: int, count: int) -> None
     torch.manual_seed(0)
     frames = torch.randn(2, count, 32)
     assert_same(nn.Conv1d(32, 48, width, stride, padding), frames.transpose(1, 2))
+
+
+@pytest.mark.parametrize(
+    ("width", "padding", "frames"),
+    [(64, 32, 20), (64, 32, 21), (63, 31, 20), (64, 0, 70), (64, 5, 57), (64, 40, 30), (64, 32, 80), (64, 32, 1)],
+)
+def test_wide_grouped_convolutions(width: int, padding: int, frames: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    calls: list[int] = []
+
+    def counted(*arguments: Any) -> torch.Tensor:
+        calls.append(1)
+        return convolve(*arguments)
+
+    monkeypatch.setattr(training_products, "is_faster", lambda module, values: True)
+    monkeypatch.setattr(training_products, "convolve", counted)
+    convolution = nn.Conv1d(24, 48, width, padding=padding, groups=4)
+    assert_same(nn.utils.parametrizations.weight_norm(convolution, dim=2), torch.randn(3, 24, frames))
+    assert calls
+
+
+def test_spectra_are_used_where_they_save_operations() -> None:
+    positions = nn.Conv1d(768, 768, 128, padding=64, groups=16, device="meta")
+    assert is_spectral(positions)
+    assert is_faster(positions, torch.empty(32, 768, 49, device="meta"))
+    assert is_faster(positions, torch.empty(16, 768, 300, device="meta"))
+    assert not is_faster(positions, torch.empty(1, 768, 49, device="meta")), "transforms of the weights dominate"
+    assert not is_faster(positions, torch.empty(32, 768, 3000, device="meta")), "transforms of the frames dominate"
+    assert not is_faster(nn.Conv1d(8, 8, 5, groups=2), torch.empty(32, 8, 4)), "there is no output"
+    assert not is_faster(nn.Conv1d(768, 768, 3, groups=16), torch.empty(32, 768, 49))
 
 
 def test_a_convolution_of_frames_leaves_frames_contiguous() -> None:

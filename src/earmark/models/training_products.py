@@ -3,6 +3,7 @@
 torch adds the bias of a linear layer by copying it to each row of the output first, which takes a quarter of the time
 of a product with more outputs than inputs. oneDNN adds it in the product. torch's convolutions change the layout of
 their input and output. Computed as products of overlapping frames, they keep frames contiguous for the next layers.
+Wide grouped convolutions are products of spectra: :mod:`earmark.models.spectral_convolution`.
 
 Shapes: B batch, F frames, R rows, K inputs, N outputs, W kernel width.
 """
@@ -19,6 +20,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from earmark.models.packed import can_pack, replaced_forwards
+from earmark.models.spectral_convolution import convolve, is_faster, is_spectral
 
 
 class TrainingProducts:
@@ -40,6 +42,7 @@ class TrainingProducts:
                 for module in modules
                 if type(module) is nn.Conv1d and _is_plain(module)
             },
+            **{module: partial(_spectral, module) for module in modules if is_spectral(module)},
         }
 
     def used(self) -> AbstractContextManager[None]:
@@ -83,6 +86,12 @@ def _convolution(module: nn.Conv1d, values: torch.Tensor) -> torch.Tensor:
     rows = _Windows.apply(frames, module.kernel_size[0], module.stride[0], int(module.padding[0]))
     matrix = module.weight.transpose(1, 2).flatten(1)  # (N, W * C)
     return _product(rows, matrix, module.bias).transpose(1, 2)
+
+
+def _spectral(module: Any, values: torch.Tensor) -> torch.Tensor:
+    if values.ndim != 3 or not _is_taken(module, values) or not is_faster(module, values):
+        return nn.Conv1d.forward(module, values)
+    return convolve(values, module.weight, module.bias, int(module.padding[0]), module.groups)
 
 
 class _Product(torch.autograd.Function):
