@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from earmark.families.attention import dot_product_attention
 from earmark.families.dropout import dropout
 from earmark.families.fused import activated, encode_waveforms, is_gelu, packing_for
 from earmark.families.model_parts import StepPart, part_range
@@ -301,7 +302,9 @@ def _dot_product(
 ) -> torch.Tensor:
     """Return scaled dot-product attention (B, H, F, D / H), with dropout on the attention weights in training."""
     rate = attention.dropout if attention.training else 0.0
-    if rate == 0.0 or query.device.type != "cpu" or torch.compiler.is_compiling():
+    if rate == 0.0:
+        return dot_product_attention(query, key, value, bias)
+    if query.device.type != "cpu" or torch.compiler.is_compiling():
         return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=rate)
     # The same computation as torch on a CPU, with earmark's faster dropout.
     scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)

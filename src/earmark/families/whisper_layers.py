@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from earmark.families.attention import dot_product_attention
 from earmark.families.plain_model import PlainClassifier, PlainConfig, PlainOutput
 from earmark.io.json_values import is_size
 
@@ -106,6 +107,6 @@ class _SelfAttention(nn.Module):
         query, key, value = (
             project(hidden).view(shape).transpose(1, 2) for project in (self.q_proj, self.k_proj, self.v_proj)
         )  # (B, H, P, D / H)
-        attended: torch.Tensor = F.scaled_dot_product_attention(query, key, value)
+        attended = dot_product_attention(query, key, value)
         rows: torch.Tensor = self.out_proj(attended.transpose(1, 2).flatten(2))
         return rows
