@@ -33,7 +33,7 @@ def dot_product_attention(
 
 
 def _is_for_products() -> bool:
-    return not torch.compiler.is_compiling() and torch.backends.mkldnn.enabled and _has_fast_products()
+    return not torch.compiler.is_compiling() and bool(torch.backends.mkldnn.enabled) and _has_fast_products()
 
 
 @cache
