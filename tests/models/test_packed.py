@@ -178,7 +178,7 @@ def test_a_packed_convolution_that_is_wrong_is_not_used(monkeypatch: pytest.Monk
     if torch.bfloat16 not in _packable_dtypes():
         pytest.skip("this processor has no packed products in bfloat16")
     conv = nn.Conv1d(64, 64, 32, padding=16, groups=2).bfloat16()
-    monkeypatch.setattr(packed_module, "probe", lambda *_, **__: 1.0)
+    monkeypatch.setattr(packed_module, "measured_error", lambda *_, **__: 1.0)
     packed_module._is_right.cache_clear()
     try:
         with PackedProducts(conv).used(), torch.no_grad():

@@ -13,7 +13,7 @@ from functools import cache
 import torch
 import torch.nn.functional as F
 
-_MOST_SCORES = 1 << 22  # computed at once; 8 MB for each of several tensors
+_MOST_SCORES = 1 << 20  # computed at once; 2 MB for each of several tensors, which the caches of a core hold
 
 
 def dot_product_attention(

@@ -22,6 +22,7 @@ On accelerators, :mod:`earmark.models.numerics` compares whole models instead.
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -95,8 +96,13 @@ class Geometry:
 
 
 @cache
-def probe(
-    geometry: Geometry, dtype: torch.dtype, backward: bool, device: str = "cpu", run: Callable[..., Any] | None = None
+def probe(geometry: Geometry, dtype: torch.dtype, backward: bool, device: str = "cpu") -> float:
+    """Return :func:`measured_error` of a convolution as torch computes it, measured once per process."""
+    return measured_error(geometry, dtype, backward, device, _call)
+
+
+def measured_error(
+    geometry: Geometry, dtype: torch.dtype, backward: bool, device: str, run: Callable[[Any, torch.Tensor], Any]
 ) -> float:
     """Return the largest relative error of a convolution in ``dtype`` over the probed lengths.
 
@@ -108,17 +114,17 @@ def probe(
         dtype: a half-precision type.
         backward: also compare the gradients of input, weight and bias.
         device: where to compute both results.
-        run: takes the module in ``dtype`` and its input, and returns the output; ``None`` to call the module.
+        run: takes the module in ``dtype`` and an input, and returns the output.
 
     Returns:
         The largest error; infinity if a value is not finite.
     """
     kind = torch.device(device).type
     with torch.inference_mode(False), torch.enable_grad(), torch.autocast(kind, enabled=False):
-        exact = geometry.build().to(dtype).float().to(device)
         half = geometry.build().to(dtype).to(device)
+        exact = copy.deepcopy(half).float()
         inputs = [geometry.inputs(extra).to(dtype).to(device) for extra in range(_NUM_LENGTHS)]
-        return max(_error(exact, half, values, backward, run or _call) for values in inputs)
+        return max(_error(exact, half, values, backward, run) for values in inputs)
 
 
 def _call(module: Any, values: torch.Tensor) -> Any:
