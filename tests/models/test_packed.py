@@ -13,7 +13,15 @@ from earmark.families.fused import packing_for
 from earmark.models import packed as packed_module
 from earmark.models.build_model import ModelSource, build_for_training
 from earmark.models.convolutions import relative_error
-from earmark.models.packed import PackedProducts, Packs, Product, _multiply, _packable_dtypes, can_pack
+from earmark.models.packed import (
+    PackedProducts,
+    Packs,
+    Product,
+    _multiply,
+    _packable_dtypes,
+    can_pack,
+    constant_products,
+)
 from earmark.scoring import torch_scorer
 from earmark.scoring.torch_scorer import TorchScorer
 from tests.tiny import overrides, tone
@@ -50,6 +58,22 @@ def test_answers_are_the_same_and_so_is_the_model_afterwards(rows: torch.Tensor)
             torch.testing.assert_close(model(rows[:1, :1]), expected[:1, :1], atol=1e-5, rtol=1e-5)
             assert len(packed._packed) == 3
     assert not any({"forward", "packing"} & set(vars(module)) for module in model.modules())
+
+
+def test_constant_matrices_are_packed_once(rows: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Small()
+    packed: list[torch.Tensor] = []
+    pack = packed_module._pack_linear
+    monkeypatch.setattr(packed_module, "_pack_linear", lambda weight: packed.append(weight) or pack(weight))
+    products = constant_products(model, CPU)
+    with torch.no_grad():
+        expected = model(rows)
+        for _ in range(2):
+            with products():
+                torch.testing.assert_close(model(rows), expected, atol=1e-5, rtol=1e-5)
+    assert len(packed) == 3
+    with constant_products(None, CPU)(), constant_products(model, torch.device("meta"))():
+        assert "packing" not in vars(model.linear)
 
 
 def test_a_weight_that_has_changed_counts(rows: torch.Tensor) -> None:

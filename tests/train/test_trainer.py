@@ -11,7 +11,9 @@ import transformers.trainer
 from transformers import ProgressCallback, TrainerCallback
 
 from earmark.clips.targets import table_targets
+from earmark.families.spectra import Product
 from earmark.models.build_model import AudioModel, ModelSource, build_for_training, load_trained
+from earmark.models.packed import can_pack
 from earmark.scoring.table import score_table
 from earmark.settings.data_flags import DataArguments
 from earmark.sources.folders import load_folder
@@ -23,6 +25,7 @@ from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.losses import StepLoss
 from earmark.train.trainer import AudioTrainer
 from tests.tiny import overrides, write_tones
+from tests.train import small
 
 
 class _Gradients(TrainerCallback):
@@ -55,6 +58,21 @@ def usable(folder: Path) -> dict[str, UsableClips]:
     splits = load_folder(folder)
     tables = {"train": splits.train, "validation": splits.validation}
     return keep_usable(tables, 16_000, DataArguments())[0]
+
+
+@pytest.mark.skipif(not can_pack(torch.device("cpu")), reason="nothing to pack for on this processor")
+def test_the_log_mel_of_a_batch_is_computed_with_packed_matrices(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tones(tmp_path / "clips", per_class=2)
+    audio = small.build("whisper", length_s=1.0)
+    trainer = small.make_trainer(audio, usable(tmp_path / "clips"), tmp_path / "run")
+    batch = next(iter(trainer.get_train_dataloader()))
+    samples = batch["samples"].float() * batch["scales"][:, None]
+    expected = audio.frontend.inputs(samples)["input_features"]
+    monkeypatch.setattr(Product, "forward", None)  # replaced while matrices are packed
+    found = trainer.model_inputs({name: value for name, value in batch.items() if name != "rows"})["input_features"]
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
 def first_gradients(folder: Path, output: Path, per_device: int, accumulation: int) -> dict[str, torch.Tensor]:

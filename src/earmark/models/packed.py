@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache, partial
 from typing import Any
 
@@ -220,6 +220,21 @@ class PackedProducts:
         if values.dtype != weight.dtype or values.dtype not in self._dtypes:
             return False
         return values.numel() >= _FEWEST_ROWS * values.shape[-1]
+
+
+def constant_products(module: nn.Module | None, device: torch.device) -> Callable[[], AbstractContextManager[None]]:
+    """Return a function that makes contexts in which a module on ``device`` computes with packed matrices.
+
+    The matrices are packed in the first context and kept for the others.
+
+    Args:
+        module: a module whose matrices never change, such as a log-mel; ``None`` for contexts without effect.
+        device: where it computes.
+    """
+    if module is None or not can_pack(device):
+        return nullcontext
+    packs: Packs = {}
+    return partial(PackedProducts(module).used, packs)
 
 
 def _pack_linear(weight: torch.Tensor) -> Any:

@@ -30,6 +30,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from earmark.batch.dataset import one_batch
 from earmark.models.build_model import AudioModel
 from earmark.models.freeze import find_body, is_body_frozen
+from earmark.models.packed import constant_products
 from earmark.runs.example_results import speed
 from earmark.scoring.extra_metrics import ExtraMetrics
 from earmark.store.usable import UsableClips
@@ -126,6 +127,7 @@ class AudioTrainer(transformers.Trainer):
         self.audio = audio
         self.given = args  # during training, self.args has some settings replaced; see _replaced
         self._whole = WholeModel(audio.model) if args.fsdp else None
+        self._frontend_products = constant_products(audio.frontend.features, args.device)
         self._body_is_frozen = is_body_frozen(audio)
         self._num_parameters = int(audio.model.num_parameters(exclude_embeddings=True))
         self.facts = RunFacts(
@@ -248,7 +250,7 @@ class AudioTrainer(transformers.Trainer):
         """Return the model's inputs, on the device, and the labels, for a stored batch."""
         if "samples" not in inputs:  # the batch holds the output of the frozen part
             return dict(inputs)
-        with torch.no_grad():
+        with torch.no_grad(), self._frontend_products():
             return training_inputs(self.audio, inputs, self.args.device)
 
     def compute_loss(
