@@ -90,7 +90,7 @@ def test_bfloat16_where_it_is_faster_and_nothing_else_asked_for(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("earmark.scoring.torch_scorer.supports_bf16", lambda _: has_bf16)
+    monkeypatch.setattr("earmark.predict.scorers.supports_bf16", lambda _: has_bf16)
     output, exact = tapes / "e.npy", tapes / "exact.npy"
     assert embed(model, tapes, "--output", output, *words) == 0
     assert f"embeddings are computed in {precision} on " in capsys.readouterr().err
@@ -105,7 +105,7 @@ def test_bfloat16_where_it_is_faster_and_nothing_else_asked_for(
 def test_a_model_that_bfloat16_computes_wrongly_is_embedded_in_float32(
     model: Path, tapes: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("earmark.scoring.torch_scorer.supports_bf16", lambda _: True)
+    monkeypatch.setattr("earmark.predict.scorers.supports_bf16", lambda _: True)
     plain = torch.nn.GELU.forward
 
     def forward(self: Any, values: torch.Tensor) -> torch.Tensor:
@@ -124,7 +124,7 @@ def test_a_model_that_bfloat16_computes_wrongly_is_embedded_in_float32(
 def test_a_device_without_an_operator_in_bfloat16_embeds_in_float32(
     model: Path, tapes: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("earmark.scoring.torch_scorer.supports_bf16", lambda _: True)
+    monkeypatch.setattr("earmark.predict.scorers.supports_bf16", lambda _: True)
     plain = torch.nn.LayerNorm.forward
 
     def forward(self: Any, values: torch.Tensor) -> torch.Tensor:

@@ -19,6 +19,8 @@ from earmark.models import numerics
 from earmark.models.build_model import AudioModel, ModelSource, build_for_training
 from earmark.models.embedding import EmbeddingModel
 from earmark.models.forward import cast_copy
+from earmark.models.packed import can_pack
+from earmark.predict.scorers import make_embedder
 from earmark.scoring.inference import score
 from earmark.scoring.torch_scorer import TorchScorer, fast_dtype
 from earmark.settings.serving_flags import ServeOptions
@@ -119,6 +121,19 @@ def test_noise_does_not_replace_the_comparison_of_a_clip(computed: list[str], mo
     assert computed == ["float32 on cpu", "bfloat16 on cpu"]
     list(score(scorer, clips(2), batch_size=2))
     assert computed == ["float32 on cpu", "bfloat16 on cpu"] * 2
+
+
+def test_automatic_precision_casts_and_packs_once(computed: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("earmark.predict.scorers.supports_bf16", lambda _: True)
+    monkeypatch.setattr(numerics, "cast_weights", lambda *_: pytest.fail("the weights are in memory in float32"))
+    scorer, precision = make_embedder(build(), "cpu", "auto", "model")
+    assert precision == "bf16"
+    packs = dict(scorer.model.forward.sessions._packs)
+    assert bool(packs) == can_pack(CPU)
+    list(score(scorer, clips(2), batch_size=2))
+    assert computed == ["float32 on cpu", "bfloat16 on cpu"] * 2
+    kept = scorer.model.forward.sessions._packs
+    assert all(kept[module] is pack for module, pack in packs.items())
 
 
 def test_comparing_changes_no_score(monkeypatch: pytest.MonkeyPatch) -> None:

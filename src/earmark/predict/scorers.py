@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from earmark.device import select_device
+from earmark.device import select_device, supports_bf16
 from earmark.errors import ModelError, UsageError
 from earmark.export.load_export import ExportedModel, ExportedScorer
 from earmark.scoring.inference import Scorer
@@ -50,16 +50,20 @@ def make_embedder(
     Args:
         audio: the model.
         device: value of ``--device``.
-        precision: value of ``--precision``; ``auto`` is bf16 if :func:`~earmark.scoring.torch_scorer.fast_dtype`
-            chooses it, else fp32.
+        precision: value of ``--precision``; ``auto`` is bf16 if the device multiplies it faster than float32 and
+            :func:`~earmark.scoring.torch_scorer.is_right_for_noise`, else fp32.
         name: name of the model, for the error message.
     """
     if precision != "auto":
         return embedding_scorer(make_scorer(audio, device, precision), name), precision
-    from earmark.scoring.torch_scorer import fast_dtype
+    # The copy keeps its packed weights from the check to the first clip.
+    if not isinstance(audio, ExportedModel) and supports_bf16(select_device(device)):
+        from earmark.scoring.torch_scorer import is_right_for_noise
 
-    scorer = embedding_scorer(make_scorer(audio, device, "fp32"), name)
-    return (scorer, "fp32") if fast_dtype(scorer) is None else make_embedder(audio, device, "bf16", name)
+        scorer = embedding_scorer(make_scorer(audio, device, "bf16"), name)
+        if is_right_for_noise(scorer):
+            return scorer, "bf16"
+    return make_embedder(audio, device, "fp32", name)
 
 
 def embedding_scorer(scorer: Scorer, name: object) -> TorchScorer:

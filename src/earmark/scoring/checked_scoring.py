@@ -3,7 +3,7 @@
 The check compares the logits of the clip and the outputs of the layers. It takes about as long as scoring three
 clips, which is less than 1 % of the time for 300 or more clips. On an accelerator it also compares float32 with the
 CPU. A difference beyond the tolerance is an error. ``--precision auto`` first makes the same check with noise, and uses
-float32 if half precision fails it: :func:`earmark.scoring.torch_scorer.fast_dtype`.
+float32 if half precision fails it: :func:`earmark.scoring.torch_scorer.is_right_for_noise`.
 """
 
 from __future__ import annotations

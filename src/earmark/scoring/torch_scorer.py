@@ -92,9 +92,6 @@ class TorchScorer:
 def fast_dtype(scorer: TorchScorer) -> torch.dtype | None:
     """Return bfloat16 if the device multiplies it faster than float32 and computes the model correctly in it.
 
-    The model scores a second of generated noise in both types. If the results differ too much, or the device lacks an
-    operator in bfloat16, a warning is logged. The first real clip is compared as well, when it is scored.
-
     Args:
         scorer: scorer of a model with float32 weights, which stay unchanged.
 
@@ -104,21 +101,40 @@ def fast_dtype(scorer: TorchScorer) -> torch.dtype | None:
     if not supports_bf16(scorer.device):
         return None
     half = TorchScorer(scorer.model, scorer.frontend, scorer.device, torch.bfloat16)
+    return torch.bfloat16 if is_right_for_noise(half) else None
+
+
+def is_right_for_noise(scorer: TorchScorer) -> bool:
+    """Return whether the device computes a model correctly in bfloat16, and log a warning if it does not.
+
+    The model scores a second of generated noise in bfloat16 and in float32. If the results differ too much, or the
+    device lacks an operator in bfloat16, the caller uses float32. The first real clip is compared as well, when it is
+    scored.
+
+    Args:
+        scorer: scorer in bfloat16.
+
+    Raises:
+        DeviceError: the device computes the model wrongly in float32.
+    """
+    forward = scorer.model.forward
+    original = forward.original
     noise = np.random.default_rng(0).standard_normal(min(scorer.sampling_rate_hz, scorer.max_samples)) * 0.1
     try:
-        with half.session():
-            half.logits([noise.astype(np.float32)])
+        with scorer.session():
+            scorer.logits([noise.astype(np.float32)])
     except HalfPrecisionError as exc:
         logger.warning("%s; computing in float32, which is slower", exc.difference)
-        return None
+        return False
     except torch.OutOfMemoryError:  # float32 needs more memory
         raise
     except RuntimeError as exc:
         reason = f"bfloat16 on {scorer.device}: this device cannot compute the model: {first_line(exc)}"
         logger.warning("%s; computing in float32, which is slower", reason)
-        return None
-    scorer.model.forward.compared.discard((type(scorer.model), torch.bfloat16))
-    return torch.bfloat16
+        return False
+    forward.compared.discard((type(scorer.model), torch.bfloat16))
+    forward.original = original  # for the comparison of the first clip
+    return True
 
 
 def shortest_in_batch(model: PreTrainedModel, frontend: Frontend) -> float:

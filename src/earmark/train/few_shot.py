@@ -127,12 +127,13 @@ def _embeddings(
     """Return the embeddings of clips, float64 (N, D), and their precision."""
     windows = WindowsOfClips(clips.waveforms, audio.frontend.max_samples)
     scorer = TorchScorer(EmbeddingModel(audio.model), audio.frontend, args.device)
-    if precision == "auto":
-        scorer.dtype = fast_dtype(scorer)
-        precision = "fp32" if scorer.dtype is None else "bf16"
-    else:
-        scorer.dtype = HALF_DTYPES.get(precision)
-    rows = score_table_with(scorer, windows, batch_size=args.per_device_eval_batch_size, what="embedding")
+    with scorer.session():  # keeps cast and packed weights from the check to the scores
+        if precision == "auto":
+            scorer.dtype = fast_dtype(scorer)
+            precision = "fp32" if scorer.dtype is None else "bf16"
+        else:
+            scorer.dtype = HALF_DTYPES.get(precision)
+        rows = score_table_with(scorer, windows, batch_size=args.per_device_eval_batch_size, what="embedding")
     return pool(rows, windows.starts), precision
 
 
