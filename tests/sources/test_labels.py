@@ -170,7 +170,7 @@ def test_data_that_teaches_nothing_is_refused() -> None:
         check_tables(Splits(train=numbers))
     time_s = ClipTable([Clip(f"{i}", label=1.7e9 + i) for i in range(9)], "table")
     with pytest.raises(
-        DataError, match=r"1700000000 to 1700000008, are too close .* rounds them by up to 8\. Subtract"
+        DataError, match=r"1700000000 to 1700000008, are too close .* rounds them by up to 8\. Use smaller"
     ):
         check_tables(Splits(train=time_s))
     # one label that is there or not is something to learn

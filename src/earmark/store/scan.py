@@ -202,8 +202,8 @@ def _check_precision(origin: str, numbers: np.ndarray) -> None:
     if len(numbers) > 1 and rounding > _MOST_ROUNDING * numbers.std():
         raise DataError(
             f"{origin}: the numbers, {numbers.min():.10g} to {numbers.max():.10g}, are too close to each other: "
-            f"float32, in which the model computes, rounds them by up to {rounding:.2g}. Subtract a constant from "
-            f"them, or change their unit"
+            f"float32, in which the model computes, rounds them by up to {rounding:.2g}. Use smaller numbers: subtract "
+            f"a constant, or change the unit."
         )
 
 
