@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -101,6 +102,25 @@ def test_a_stop_saves_where_only_the_best_is_saved(tones: Path, tmp_path: Path, 
     run = tmp_path / "run"
     assert train(tones, run, "--num_train_epochs", "4", "--save_strategy", "best", "--learning_rate", "0") == 75
     assert 6 in checkpoints(run)
+
+
+def test_files_removed_during_training_are_written_again(tones: Path, tmp_path: Path, caplog) -> None:
+    class Moves(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            if state.global_step == 3:  # the best checkpoint is that of step 2, because nothing is learned
+                Path(args.output_dir).rename(tmp_path / "moved")
+
+    with caplog.at_level(logging.WARNING):
+        run = earmark.train(
+            tones, model="tc_resnet", output_dir=tmp_path / "run", device="cpu", per_device_train_batch_size=4,
+            max_steps=6, eval_strategy="steps", eval_steps=2, learning_rate=0, callbacks=[Moves],
+        )  # fmt: skip
+    for name in ("run_config.yaml", "labels.json", "environment.json", "splits.csv"):
+        there, here = ((folder / name).read_text() for folder in (tmp_path / "moved", run.folder))
+        assert there == here
+    assert run.metrics["train"]["best_checkpoint"] is None
+    assert "checkpoint-2: the best checkpoint was removed or moved during training" in caplog.text
+    assert "Could not locate the best model" not in caplog.text
 
 
 def test_going_back_gives_the_later_course_up(trained: GalleryRun, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ from earmark.train.callbacks import has_stopped_early
 
 if TYPE_CHECKING:
     from transformers import TrainerControl, TrainingArguments
+
+logger = logging.getLogger(__name__)
 
 
 class ResumedRun(TrainerCallback):
@@ -82,3 +85,13 @@ def remember_best(state: TrainerState, run_dir: Path, written: str | None = None
     name = f"{PREFIX_CHECKPOINT_DIR}-{state.best_global_step}"
     if state.best_global_step and (name == written or (run_dir / name).is_dir()):
         state.best_model_checkpoint = str(run_dir / name)
+
+
+def forget_removed_best(state: TrainerState) -> None:
+    """Keep the model of the last step if the best checkpoint was removed during training, and warn about it."""
+    best = state.best_model_checkpoint
+    if best is not None and not Path(best).is_dir():
+        logger.warning(
+            "%s: the best checkpoint was removed or moved during training, so the run keeps its last model", best
+        )
+        state.best_model_checkpoint = None

@@ -149,17 +149,23 @@ def _begin(plan: Plan, trainer: AudioTrainer, prepared: PreparedData) -> None:
     if plan.replaces:
         on_main_process(prepare_output_dir, folder, overwrite=True, resume=False)
     if is_main_process():
-        save_config(plan.to_save(trainer.args), folder.config)
-        write_json(folder.labels, trainer.audio.labels)
-        write_json(folder.environment, describe_environment(describe_device(trainer.args.device)))
-        if prepared.bad:
-            write_bad_audio(folder.bad_audio, prepared.bad)
-        write_record(folder.splits, prepared.split_rows(plan.data))
+        _write_facts(plan, trainer, prepared)
     splits = {"training": prepared.train, **prepared.evaluated()}
     counts = [counted(len(clips.table), f"{name} clip") for name, clips in splits.items()]
     number = f"{plan.task.in_words}, {prepared.labels[0]}"
     what = counted(len(prepared.labels), "class") if plan.task.has_classes else number
     logger.info("data: %s; %s", ", ".join(counts), what)
+
+
+def _write_facts(plan: Plan, trainer: AudioTrainer, prepared: PreparedData) -> None:
+    """Write settings, labels, machine, unusable recordings and splits."""
+    folder = plan.folder
+    save_config(plan.to_save(trainer.args), folder.config)
+    write_json(folder.labels, trainer.audio.labels)
+    write_json(folder.environment, describe_environment(describe_device(trainer.args.device)))
+    if prepared.bad:
+        write_bad_audio(folder.bad_audio, prepared.bad)
+    write_record(folder.splits, prepared.split_rows(plan.data))
 
 
 def _finish(plan: Plan, trainer: AudioTrainer, training: FinishedTraining, prepared: PreparedData) -> TrainOutcome:
@@ -174,6 +180,12 @@ def _finish(plan: Plan, trainer: AudioTrainer, training: FinishedTraining, prepa
         save_kept(audio, folder.path, args, plan.model)
     if is_main_process():
         folder.decision.unlink(missing_ok=True)  # the file belongs to the replaced weights
+        if not (folder.config.exists() and folder.splits.exists()):
+            logger.warning(
+                "%s: its files were removed or moved during training, so settings, labels and splits are written again",
+                folder.path,
+            )
+            _write_facts(plan, trainer, prepared)
     judged = judge_splits(trainer.scorer, prepared)
     summary = ""
     metrics: dict[str, Any] = {}

@@ -48,7 +48,7 @@ from earmark.train.loss_guard import LossGuard
 from earmark.train.losses import make_loss
 from earmark.train.mixing import training_inputs
 from earmark.train.out_of_memory import batch_does_not_fit, nothing_fits, out_of_memory_as
-from earmark.train.resumed import ResumedRun, remember_best
+from earmark.train.resumed import ResumedRun, forget_removed_best, remember_best
 from earmark.train.run_facts import RunFacts
 from earmark.train.saving import checkpoint_aside, put_in_place
 from earmark.train.sharded import WholeModel
@@ -326,6 +326,7 @@ class AudioTrainer(transformers.Trainer):
             self.clock.stop()  # before the best model is loaded
             if self.stops_early:  # the run is resumed later, so no best model is chosen yet
                 self.state.best_model_checkpoint = None
+            forget_removed_best(self.state)
             seconds, steps = (
                 self.clock.frozen_s + self.clock.seconds,
                 self.state.global_step - self.progress.began_at_step,
