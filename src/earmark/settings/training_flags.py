@@ -280,6 +280,8 @@ class TrainingArguments(
                 raise UsageError(f"--{what}_steps 0: expected a number above 0 with --{what}_strategy steps")
         if self.bf16 and self.fp16:
             raise UsageError("--bf16 and --fp16 contradict each other. Keep one of them.")
+        if self.use_liger_kernel:
+            raise UsageError("--use_liger_kernel: Liger kernels exist only for language models. Leave the flag out.")
         if self.neftune_noise_alpha is not None:
             raise UsageError(
                 "--neftune_noise_alpha adds noise to embeddings of text, which audio classifiers do not have. Leave it "

@@ -18,7 +18,7 @@ from earmark.sources.background import background_classes
 from earmark.train.arguments import EarmarkTrainingArguments
 from earmark.train.callbacks import set_tensorboard_folder
 from earmark.train.checked_precision import with_checked_precision
-from earmark.train.checks import check_flags_of_model
+from earmark.train.checks import check_flags_of_model, check_optimizer
 from earmark.train.few_shot import check_classes, check_head
 from earmark.train.layer_decay import learning_rates
 from earmark.train.lora import add_adapters
@@ -94,6 +94,8 @@ def make_trainer(plan: Plan, prepared: PreparedData, audio: AudioModel) -> Audio
     training = _with_length(plan, _with_rates(plan, audio), prepared, audio)
     arguments = EarmarkTrainingArguments.of(training)
     half = not plan.model.few_shot
+    if half:
+        check_optimizer(arguments, audio.model)
     arguments = with_checked_precision(audio, arguments, prepared.train, plan.precision_flag, half=half)
     try:
         trainer = AudioTrainer(

@@ -7,7 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from earmark.errors import UsageError
+import torch
+import transformers
+from transformers import SchedulerType
+
+from earmark.errors import UsageError, first_line
 from earmark.runs.folder import prepare_folder
 from earmark.scoring.extra_metrics import ExtraMetrics
 from earmark.settings.training_flags import TrainingArguments
@@ -20,7 +24,11 @@ from earmark.train.plan import Plan
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from earmark.train.arguments import EarmarkTrainingArguments
+
 logger = logging.getLogger(__name__)
+
+_ANY_STEPS = 1_000_000  # length of a schedule that is only made to see whether its arguments are right
 
 
 def check_model_survives(plan: Plan) -> None:
@@ -108,3 +116,29 @@ def check_flags_of_model(training: TrainingArguments, model: PreTrainedModel) ->
             f"--gradient_checkpointing: {model.config.model_type} does not support it. Leave the flag out, or lower "
             "--per_device_train_batch_size to save memory."
         )
+
+
+def check_optimizer(args: EarmarkTrainingArguments, model: PreTrainedModel) -> None:
+    """Check that Transformers can make the optimizer and the schedule of the learning rate, before files are written.
+
+    Raises:
+        UsageError: a package of the optimizer is missing, or arguments of the schedule are missing or wrong.
+    """
+    try:
+        transformers.Trainer.get_optimizer_cls_and_kwargs(args, model)
+    except (ImportError, ValueError) as exc:
+        raise UsageError(
+            f"--optim {args.optim.value}: {first_line(exc).rstrip('.')}. Fix this, or use --optim adamw_torch."
+        ) from exc
+    schedule = SchedulerType(args.lr_scheduler_type)
+    given = args.lr_scheduler_kwargs or {}
+    if not isinstance(given, dict):
+        raise UsageError(f'--lr_scheduler_kwargs {given}: not a JSON object. Write it as {{"name": value}}.')
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    try:
+        transformers.get_scheduler(schedule, optimizer, 0, _ANY_STEPS, scheduler_specific_kwargs=dict(given))
+    except (TypeError, ValueError) as exc:
+        raise UsageError(
+            f"--lr_scheduler_type {schedule.value}: {first_line(exc).rstrip('.')}. Fix --lr_scheduler_kwargs, which "
+            f"holds its arguments as a JSON object."
+        ) from exc
