@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
 from tests.cli.refusals import QUICK, Refusal, one_line
@@ -95,6 +96,20 @@ def test_checkpoints(model: Path, tones: Path, tmp_path: Path, refusal: Refusal,
     words = ["--data_dir", tones, "--model_name_or_path", model, *QUICK, "--output_dir", tmp_path / "run"]
     one_line(refusal("train", *words, "--device", "cpu"), model, said)
     one_line(refusal("predict", model, tones, "--device", "cpu"), model, said)
+
+
+def test_weights_that_are_nan_give_no_predictions(trained: Path, tones: Path, tmp_path: Path, refusal: Refusal) -> None:
+    model = shutil.copytree(trained, tmp_path / "model")
+    weights = load_file(model / "model.safetensors")
+    weights["classifier.bias"][0] = torch.nan
+    save_file(weights, model / "model.safetensors", {"format": "pt"})
+    for words in (
+        ["predict", model, tones, "--device", "cpu"],
+        ["evaluate", model, "--data_dir", tones, "--device", "cpu"],
+        ["export", model, "--output", tmp_path / "exported"],
+    ):
+        one_line(refusal(*words), "the model predicts NaN or infinity for", "its weights are damaged")
+    assert not (tmp_path / "exported").exists()
 
 
 def test_a_folder_of_folds_names_them(trained: Path, tones: Path, tmp_path: Path, refusal: Refusal) -> None:

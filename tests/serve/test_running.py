@@ -255,7 +255,9 @@ def test_a_model_that_answers_no_numbers_is_not_served(model: Path, tmp_path: Pa
     save_file(weights, broken / "model.safetensors", {"format": "pt"})
     classifier = earmark.Classifier.from_pretrained(broken, device="cpu")
     service = Service(classifier, ServeOptions(model_name_or_path=str(broken)), ServerMetrics())
-    with pytest.raises(ModelError, match="the model computes NaN or infinity for a second of noise"):
+    with pytest.raises(
+        ModelError, match="the model predicts NaN or infinity for 1 of 1 window: its weights are damaged"
+    ):
         service.warm_up()
     service.close()
 

@@ -19,7 +19,6 @@ from earmark.settings.training_flags import DecisionArguments
 from earmark.tasks import Task
 from earmark.tasks.calibration import COLDEST, HOTTEST, WindowLogits, assumed_error
 from earmark.tasks.decision import DEFAULT_REJECT_LABEL, Decision, LabelledScores
-from earmark.tasks.figures import check_finite
 from earmark.text import counted
 
 _CROSS_FITTED = "cross-fitted: each half of the clips is evaluated with values fitted on the other half"
@@ -105,7 +104,6 @@ def fit_decision(
     Raises:
         ModelError: logits are NaN or infinite.
     """
-    check_finite(windows.logits, "windows of clips")
     # these may be all settings of a training run, which replace() would check again: keep only the decision settings
     settings = DecisionArguments(**{one.name: getattr(settings, one.name) for one in fields(DecisionArguments)})
     decision, notes = _fit(windows, targets, labels, settings)

@@ -18,6 +18,7 @@ import numpy as np
 
 from earmark.scoring.windows import Windowing
 from earmark.tasks import Task
+from earmark.tasks.finite import check_finite
 from earmark.threads import watch
 
 # Numbers of batches and samples to collect, to form batches of clips of similar length. Larger numbers would delay the
@@ -63,6 +64,9 @@ def score(scorer: Scorer, waveforms: Iterable[np.ndarray], *, batch_size: int) -
 
     Yields:
         One float32 array of shape ``(C,)`` for each waveform, in order.
+
+    Raises:
+        ModelError: logits that are NaN or infinite.
     """
     windowing = Windowing(scorer.max_samples, scorer.max_samples)
     pending: list[list[np.ndarray]] = []
@@ -85,7 +89,9 @@ def _score_chunk(scorer: Scorer, clips: Sequence[Sequence[np.ndarray]], batch_si
     with scorer.session():
         for batch in batches(scorer, [len(window) for window in windows], batch_size):
             watch.adjust()
-            for i, row in zip(batch, scorer.logits([windows[i] for i in batch]), strict=True):
+            rows = scorer.logits([windows[i] for i in batch])
+            check_finite(rows, "window")
+            for i, row in zip(batch, rows, strict=True):
                 logits[i] = row
     ends = np.cumsum([len(clip) for clip in clips])
     return [scorer.task.pooled(np.stack(logits[end - len(clip) : end])) for clip, end in zip(clips, ends, strict=True)]

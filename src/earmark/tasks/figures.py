@@ -8,9 +8,10 @@ from typing import Protocol
 
 import numpy as np
 
-from earmark.errors import DataError, ModelError, UsageError
+from earmark.errors import DataError, UsageError
 from earmark.stats.uncertainty import Interval, Units
 from earmark.tasks import Task, task_registry
+from earmark.tasks.finite import check_finite
 from earmark.text import counted
 
 
@@ -145,26 +146,8 @@ def units_to_judge(logits: np.ndarray, num_clips: int, units: Units | None) -> U
     """
     if not num_clips:
         raise DataError("no clips to evaluate a model on. Add some.")
-    check_finite(logits, "clips")
+    check_finite(logits, "clip")
     return units or Units(num_clips)
-
-
-def check_finite(logits: np.ndarray, what: str) -> None:
-    """Check that logits are finite.
-
-    Args:
-        logits: float (N, C).
-        what: noun for the rows, for the message.
-
-    Raises:
-        ModelError: logits that are NaN or infinite.
-    """
-    broken = int((~np.isfinite(logits)).any(axis=1).sum())
-    if broken:
-        raise ModelError(
-            f"the model predicts NaN or infinity for {broken} of {len(logits)} {what}: "
-            "its weights are damaged, or training diverged. Train again with a lower --learning_rate."
-        )
 
 
 # A model that beats the baseline by less than this has hardly begun to learn.
