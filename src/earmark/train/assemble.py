@@ -110,7 +110,7 @@ def make_trainer(plan: Plan, prepared: PreparedData, audio: AudioModel) -> Audio
         )
     except (OSError, HTTPError) as exc:  # with --push_to_hub, Trainer creates the repository
         raise NetworkError(
-            f"--push_to_hub: {first_line(exc)}. Check network and token, or leave the flag out."
+            f"--push_to_hub: {first_line(exc).rstrip('.')}. Check network and token, or leave the flag out."
         ) from exc
     except (ValueError, RuntimeError, ImportError) as exc:  # Transformers rejects contradictory settings with these
         raise UsageError(first_line(exc)) from exc

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 import transformers
 from transformers import SchedulerType
+from transformers.training_args import OptimizerNames
 
 from earmark.errors import UsageError, first_line
 from earmark.runs.folder import prepare_folder
@@ -128,7 +129,7 @@ def check_optimizer(args: EarmarkTrainingArguments, model: PreTrainedModel) -> N
         transformers.Trainer.get_optimizer_cls_and_kwargs(args, model)
     except (ImportError, ValueError) as exc:
         raise UsageError(
-            f"--optim {args.optim.value}: {first_line(exc).rstrip('.')}. Fix this, or use --optim adamw_torch."
+            f"--optim {OptimizerNames(args.optim).value}: {first_line(exc).rstrip('.')}. Fix this, or use --optim adamw_torch."
         ) from exc
     schedule = SchedulerType(args.lr_scheduler_type)
     given = args.lr_scheduler_kwargs or {}
