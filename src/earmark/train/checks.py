@@ -129,7 +129,8 @@ def check_optimizer(args: EarmarkTrainingArguments, model: PreTrainedModel) -> N
         transformers.Trainer.get_optimizer_cls_and_kwargs(args, model)
     except (ImportError, ValueError) as exc:
         raise UsageError(
-            f"--optim {OptimizerNames(args.optim).value}: {first_line(exc).rstrip('.')}. Fix this, or use --optim adamw_torch."
+            f"--optim {OptimizerNames(args.optim).value}: {first_line(exc).rstrip('.')}. Fix this, or use --optim "
+            "adamw_torch."
         ) from exc
     schedule = SchedulerType(args.lr_scheduler_type)
     given = args.lr_scheduler_kwargs or {}
