@@ -13,8 +13,10 @@ import transformers
 
 from earmark.families.frontend_settings import with_settings
 from earmark.families.wav2vec2 import Wav2Vec2, WavLM
+from earmark.models import packed
 from earmark.models.build_model import AudioModel, ModelSource, load_trained
 from earmark.models.freeze import find_body
+from earmark.models.packed import can_pack
 from earmark.scoring.table import score_table
 from earmark.store.usable import UsableClips
 from earmark.train.frozen import frozen_clips, stage_to_keep
@@ -204,6 +206,23 @@ def test_the_head_learns_on_the_embeddings_that_will_be_scored(
     clips_differ_by = scored.std(axis=0).max()
     assert clips_differ_by > 1e-4
     np.testing.assert_allclose(logits, scored, atol=min(1e-5, clips_differ_by / 100))
+
+
+@pytest.mark.skipif(not can_pack(CPU), reason="nothing to pack for on this processor")
+def test_weights_are_packed_once_for_all_clips(
+    even: dict[str, UsableClips], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    audio, shapes = build("wav2vec2", "feature_encoder"), []
+    pack = packed._pack_linear
+
+    def counted(weight: torch.Tensor) -> object:
+        shapes.append(weight.shape)
+        return pack(weight)
+
+    monkeypatch.setattr(packed, "_pack_linear", counted)
+    clips = training_clips(audio, even["train"])
+    with frozen_clips(audio, clips, "features", root=tmp_path, device=CPU, batch_size=2):
+        assert len(shapes) == len(audio.model.wav2vec2.feature_extractor.conv_layers) - 1  # the first has a group norm
 
 
 @pytest.mark.parametrize("kind", ["wav2vec2", "whisper", "tc_resnet"])

@@ -38,7 +38,7 @@ from earmark.models.build_model import AudioModel
 from earmark.models.embedding import has_embedding
 from earmark.models.freeze import is_body_frozen
 from earmark.progress import Progress
-from earmark.scoring.torch_scorer import batches_of_like_length, scoring
+from earmark.scoring.torch_scorer import TorchScorer, batches_of_like_length, scoring
 from earmark.store.flat_file import FlatFile
 from earmark.text import format_seconds
 from earmark.threads import watch
@@ -300,7 +300,11 @@ def _compute(
     half = None if dtype == torch.float32 else dtype
     unbucketed = copy.copy(clips)  # without buckets, equally long clips need no padding, which some models cannot mask
     unbucketed.edges = None
-    with Progress(f"computing {stage}", len(clips)) as progress, scoring(audio.model, half), torch.inference_mode():
+    with ExitStack() as stack:
+        progress = stack.enter_context(Progress(f"computing {stage}", len(clips)))
+        stack.enter_context(TorchScorer(audio.model, audio.frontend, device, half).session())  # packs the weights
+        stack.enter_context(scoring(audio.model, half))
+        stack.enter_context(torch.inference_mode())
         for batch in batches[place::count]:
             watch.adjust()
             values = audio.model(**model_inputs(audio, unbucketed.__getitems__(batch), device), stop_at=stage)
