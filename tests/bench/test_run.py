@@ -197,6 +197,10 @@ def test_a_checkpoint_and_a_folder_of_recordings(tmp_path: Path) -> None:
         (["data", "--lengths", "normal:1,2"], "--lengths normal:1,2: not a distribution of seconds. Use fixed:1.0"),
         (["data", "--lengths", "fixed:0.024"], "invalid lengths. Give 0.025 s or more"),
         (["data", "--data_dir", "nowhere"], "nowhere: no such folder"),
+        (
+            ["data", "--data_dir", "nowhere", "--num_clips", "5"],
+            "--num_clips is for synthetic clips, not for --data_dir",
+        ),
         (["data", "--json", "nowhere/figures.json"], "--json nowhere/figures.json: there is no folder"),
         (["data", "--batch", "5"], "unknown flag --batch; did you mean --batch_size?"),
         (["data", "--model_revision", "v1"], "--model_revision is for earmark bench train and infer, not for data"),

@@ -175,7 +175,6 @@ def test_sources_with_splits_or_without_columns(tmp_path: Path) -> None:
         ({"folds": 5, "fold_column": "fold"}, "--fold_column fold and --folds 5"),
         ({"folds": 5, "eval_file": "e.csv"}, "--folds 5 with --eval_file"),
         ({"fold_column": "fold", "test_file": "t.csv"}, "--fold_column fold with --test_file"),
-        ({"fold": "1"}, "--fold 1 needs folds to choose from"),
     ],
 )
 def test_flags_that_contradict(options: dict[str, object], said: str) -> None:

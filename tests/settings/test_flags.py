@@ -241,7 +241,7 @@ def test_each_mistake_has_the_same_text_from_all_three_entrances(tmp_path: Path)
             "--train_sampling_strategy group_by_length: expected random or se",
         ),
         ("optim", "adamv", "--optim adamv: expected one of adamw_torch, "),
-        ("fold", "1", "--fold 1 needs folds to choose from. Add --fold_column NAME or --folds N."),
+        ("fold", "1", "--fold has no effect without --fold_column or --folds. Add --fold_column or"),
         ("augment_noise", "x", "--augment_noise has no effect without --augment noise."),
     ]:
         path = tmp_path / "settings.yaml"

@@ -194,12 +194,6 @@ def test_what_cannot_be_adapted_is_one_line() -> None:
     wavlm.model.forward.static = None
     with pytest.raises(ModelError, match="bypasses its adapters"):
         adapters.attach(wavlm, 4, 8)
-    settings = SimpleNamespace(lora=None, lora_alpha=3.0, lora_target_modules=None)
-    with pytest.raises(UsageError, match=r"--lora_alpha 3\.0: needs adapters"):
-        add_adapters(build(), settings, ModelArguments(model_name_or_path="x"))
-    settings = SimpleNamespace(lora=None, lora_alpha=None, lora_target_modules=None, lora_save="separate")
-    with pytest.raises(UsageError, match="--lora_save separate: needs adapters"):
-        add_adapters(build(), settings, ModelArguments(model_name_or_path="x"))
 
 
 def test_an_adapter_of_another_model_is_one_line(tmp_path: Path) -> None:

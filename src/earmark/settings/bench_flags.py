@@ -83,6 +83,9 @@ class BenchOptions(NetworkArguments, page="measurement"):
         for name in declared_flags(NetworkArguments):
             if self.work == "data" and self.is_set(name):
                 raise UsageError(self._misplaced(name, ("train", "infer")))
+        for name in ("lengths", "num_clips"):
+            if self.data_dir is not None and self.is_set(name):
+                raise UsageError(f"--{name} is for synthetic clips, not for --data_dir. Leave one of them out.")
         if self.work != "data" and not self.names_a_model:
             raise UsageError(
                 f"earmark bench {self.work} needs a model. Add --model_name_or_path FOLDER_OR_NAME, or --model_type "

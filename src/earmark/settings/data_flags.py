@@ -131,8 +131,8 @@ class DataArguments(TableArguments, scope=_SPLIT):
     )
     fold: str | None = flag(
         None,
-        "With --folds or --fold_column: hold this fold out as the test split and train once (default: one run for each "
-        "fold).",
+        "hold this fold out as the test split and train once (default: one run for each fold).",
+        needs="fold_column, folds",
         scope=_SPLIT | Scope.AFTER_LOADING,
     )
     validation_fraction: float = flag(
@@ -190,15 +190,22 @@ class DataArguments(TableArguments, scope=_SPLIT):
         "outside every annotation.",
     )
     background_class: str = flag(
-        "background", "Name of the background class; with --task multi_label its clips have no label.", check=NOT_EMPTY
+        "background",
+        "name of the background class; with --task multi_label its clips have no label.",
+        check=NOT_EMPTY,
+        needs="background_dir, background_gaps",
     )
     background_ratio: float = flag(
-        1.0, "Number of background clips, as a multiple of the mean number of clips per class.", check=above(0)
+        1.0,
+        "number of background clips, as a multiple of the mean number of clips per class.",
+        check=above(0),
+        needs="background_dir, background_gaps",
     )
     background_margin_seconds: float = flag(
         1.0,
-        "Minimum distance of --background_gaps from an annotation, in seconds.",
+        "minimum distance of a background clip from an annotation, in seconds.",
         check=not_negative("seconds, at least 0"),
+        needs="background_gaps",
     )
     preprocessing_num_workers: int | None = flag(
         None,
@@ -214,8 +221,9 @@ class DataArguments(TableArguments, scope=_SPLIT):
     )
     store_dir: str | None = flag(
         None,
-        "Folder for the decoded samples (default: earmark/waveforms in your cache).",
+        "folder for the decoded samples (default: earmark/waveforms in your cache).",
         scope=Scope.MACHINE | Scope.AFTER_LOADING,
+        needs="store=int16, store=float16, store=float32",
     )
 
     @property
@@ -231,8 +239,6 @@ class DataArguments(TableArguments, scope=_SPLIT):
     def validate(self) -> None:
         """Check the settings of folds."""
         super().validate()
-        if self.fold is not None and not self.has_folds:
-            raise UsageError(f"--fold {self.fold} needs folds to choose from. Add --fold_column NAME or --folds N.")
         if not self.has_folds:
             return
         given = f"--fold_column {self.fold_column}" if self.fold_column is not None else f"--folds {self.folds}"

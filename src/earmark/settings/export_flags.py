@@ -31,7 +31,7 @@ class ExportOptions(TrainedModelArguments, page="export"):
         metavar="DIR",
     )
     max_calibration_samples: int = flag(
-        500, "Use only this many recordings of --calibration, evenly spread.", check=COUNT
+        500, "use only this many recordings, evenly spread.", check=COUNT, needs="calibration"
     )
     fixed_shape: str | None = flag(
         None,
@@ -39,7 +39,7 @@ class ExportOptions(TrainedModelArguments, page="export"):
         check=matching(r"[1-9][0-9]*x([0-9]+\.?[0-9]*|\.[0-9]+)", "BATCHxSECONDS, such as 1x1.0"),
     )
     soc_version: str = flag(
-        "Ascend310P3", "Name of the chip (see npu-smi info) in the atc command that --fixed_shape prints."
+        "Ascend310P3", "name of the chip (see npu-smi info) in the atc command that is printed.", needs="fixed_shape"
     )
 
     @property

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, get_type_hints
 
 from earmark.errors import UsageError
-from earmark.settings.kinds import Kind, find_kind, shown
+from earmark.settings.kinds import Kind, alternatives, find_kind, shown
 from earmark.text import suggestion
 
 HIDDEN = "hidden"  # page of a flag that only --help_all shows
@@ -114,6 +114,7 @@ def flag(
     commas: bool = False,
     choices: Callable[[], tuple[str, ...]] | None = None,
     only: str = "",
+    needs: str = "",
     bare: str = "",
 ) -> Any:
     """Declare a flag.
@@ -133,11 +134,15 @@ def flag(
         choices: returns the allowed values of a text flag, if a registry defines them instead of a ``Literal``.
         only: values of another setting with which the flag has an effect, separated by commas. The help text starts
             with them, and :meth:`Settings.reject_without` refuses the flag with other values.
+        needs: settings of the same class without which the flag has no effect, separated by commas: ``check`` (it is
+            true, or has a value) or ``engine=ray`` (it has this value). One of them is enough. The help text starts
+            with them, and :meth:`Settings.reject_alone` refuses the flag without them.
         bare: value of a numeric flag that no number follows; empty if the number is required.
     """
     declared = {
         "help": help, "check": check, "scope": scope, "page": page, "metavar": metavar, "aliases": aliases,
-        "repeated": repeated, "mapping": mapping, "commas": commas, "choices": choices, "only": only, "bare": bare,
+        "repeated": repeated, "mapping": mapping, "commas": commas, "choices": choices, "only": only, "needs": needs,
+        "bare": bare,
     }  # fmt: skip
     shown = scope is None or Scope.SECRET not in scope  # no token in a log through repr(); no class has this scope
     if isinstance(default, (list, dict)):
@@ -174,7 +179,7 @@ class Flag:
         scope: what it affects.
         page: title of its group on the help page; ``None`` if only ``--help_all`` shows it.
         metavar, aliases, repeated, bare: see :func:`flag`.
-        only: see :func:`flag`; empty if it has an effect with all values.
+        only, needs: see :func:`flag`; empty if it has an effect with all other settings.
     """
 
     name: str
@@ -188,6 +193,7 @@ class Flag:
     aliases: tuple[str, ...] = ()
     repeated: bool = False
     only: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
     bare: str = ""
 
     @property
@@ -239,6 +245,8 @@ def _flags_of_class(cls: Any) -> Mapping[str, Flag]:
         declared = {name: one.metadata[name] for name in ("help", "check", "metavar", "aliases", "repeated", "bare")}
         if only := one.metadata["only"]:
             declared.update(help=f"{only}: {one.metadata['help']}", only=tuple(only.split(", ")))
+        if needs := tuple(filter(None, one.metadata["needs"].split(", "))):
+            declared.update(help=f"With {_as_flags(needs)}: {one.metadata['help']}", needs=needs)
         kind = find_kind(hints[one.name], takes_mapping=one.metadata["mapping"], takes_commas=one.metadata["commas"])
         if one.metadata["choices"] is not None:
             kind = dataclasses.replace(kind, choices=one.metadata["choices"]())
@@ -249,6 +257,10 @@ def _flags_of_class(cls: Any) -> Mapping[str, Flag]:
             name=one.name, kind=kind, default=default, scope=_scope(owner, one.metadata), page=page, **declared
         )
     return found
+
+
+def _as_flags(needs: Sequence[str]) -> str:
+    return alternatives([f"--{need.replace('=', ' ')}" for need in needs])
 
 
 def _scope(owner: type[Settings], declared: Mapping[str, Any]) -> Scope:
@@ -331,3 +343,27 @@ class Settings:
             without = bool(one.only) and not any(value in one.only for value in values)
             if without and self.is_set(name) and getattr(self, name) is not None:
                 raise UsageError(reason(one))
+
+    def reject_alone(self, names: Collection[str]) -> None:
+        """Refuse flags that have no effect because the settings that they need are not set.
+
+        Args:
+            names: the flags to check.
+
+        Raises:
+            UsageError: one of these flags has a value other than false.
+        """
+        for name, one in declared_flags(type(self)).items():
+            value = getattr(self, name)
+            if name not in names or not one.needs or value is None or value is False:
+                continue
+            if not any(self._meets(need) for need in one.needs):
+                flags = _as_flags(one.needs)
+                raise UsageError(f"--{name} has no effect without {flags}. Add {flags}, or leave --{name} out.")
+
+    def _meets(self, need: str) -> bool:
+        name, _, value = need.partition("=")
+        current = getattr(self, name)
+        if not value:
+            return bool(current)
+        return value in current if isinstance(current, list) else shown(current) == value

@@ -63,12 +63,14 @@ class Given:
         words: words that are not flags, in their order.
         typed: names of the settings given on a command line or as Python keywords, including those with their default
             value.
+        from_file: names of the settings whose value is from a configuration file.
         notes: one line for each word that was translated or left out.
     """
 
     values: dict[str, Any] = field(default_factory=dict)
     words: list[str] = field(default_factory=list)
     typed: set[str] = field(default_factory=set)
+    from_file: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
 
 
@@ -211,6 +213,7 @@ def read_line(
     line.typed.discard("config")
     if path is not None:
         file = read_file(path, flags, unused)
+        line.from_file = file.values.keys() - line.values.keys()
         line.values = {**file.values, **line.values}
         line.typed |= file.typed
         line.notes = [*file.notes, *line.notes]
@@ -281,13 +284,25 @@ def make_settings(cls: type[T], given: Given) -> T:
     A setting counts as given if it was typed, or if a file has a value other than the default: the file of a run
     holds all settings.
 
+    A setting without effect is refused. From a file it is refused only if none of the settings that it needs is given:
+    the file of a run holds them all, and the command line may turn one of them off.
+
     Raises:
-        UsageError: see :class:`earmark.settings.flags.Settings`.
+        UsageError: see :class:`earmark.settings.flags.Settings`; or a setting has no effect.
     """
     flags = declared_flags(cls)
     own = {name: value for name, value in given.values.items() if name in flags}
     by_hand = {name for name, value in own.items() if name in given.typed or value != flags[name].default}
-    return cls(**own, given=frozenset(by_hand))
+    settings = cls(**own, given=frozenset(by_hand))
+    settings.reject_alone(
+        {name for name in by_hand if name not in given.from_file or not _needed(flags[name]) & own.keys()}
+    )
+    return settings
+
+
+def _needed(one: Flag) -> set[str]:
+    """Return the names of the settings that a flag needs."""
+    return {need.partition("=")[0] for need in one.needs}
 
 
 def refuse_words(words: Sequence[str], flags: Mapping[str, Flag]) -> None:

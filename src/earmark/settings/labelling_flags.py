@@ -33,37 +33,37 @@ class LabelOptions(TrainedModelArguments, page="labelling"):
         "Check labels that exist, in class folders or a manifest: labels that the model doubts come first, and "
         "labels.csv gets all labels, with the corrections.",
     )
-    audio_column_name: str = flag("audio", "With --check: column of the manifest with the recording.")
-    label_column_name: str = flag("label", "With --check: column of the manifest with the class name.")
+    audio_column_name: str = flag("audio", "column of the manifest with the recording.", needs="check")
+    label_column_name: str = flag("label", "column of the manifest with the class name.", needs="check")
     label_separator: str | None = flag(
         None, "Separator of several labels in a cell of labels.csv (default: as in the model's run, or a comma)."
     )
-    audio_dir: str | None = flag(None, "With --check: folder of the recordings that a manifest names.")
+    audio_dir: str | None = flag(None, "folder of the recordings that a manifest names.", needs="check")
     start_column_name: str | None = flag(
-        None, "With --check: column with the start of each event (default: found by name); none: whole recordings."
+        None, "column with the start of each event (default: found by name); none: whole recordings.", needs="check"
     )
     end_column_name: str | None = flag(
-        None, "With --check: column with the end of each event (default: found by name)."
+        None, "column with the end of each event (default: found by name).", needs="check"
     )
     on_missing_label: Literal["fail", "skip"] = flag(
-        "fail", "With --check: rows without a label: fail stops and names the first, skip leaves them out."
+        "fail", "rows without a label: fail stops and names the first, skip leaves them out.", needs="check"
     )
-    train_split_name: str = flag("train", "With --check: folder of the training split; none: there is no such split.")
+    train_split_name: str = flag("train", "folder of the training split; none: there is no such split.", needs="check")
     eval_split_name: str = flag(
-        "validation", "With --check: folder of the validation split; none: there is no such split."
+        "validation", "folder of the validation split; none: there is no such split.", needs="check"
     )
-    test_split_name: str = flag("test", "With --check: folder of the test split; none: there is no such split.")
+    test_split_name: str = flag("test", "folder of the test split; none: there is no such split.", needs="check")
     order: Literal["diverse", "uncertain", "confident", "random", "suspicious"] | None = flag(
         None,
         "Order of the clips: diverse (uncertain clips that differ from the clips before them), uncertain (the least "
         "certain first), confident (the most certain first), random, or suspicious (labels that the model doubts "
         "first) (default: diverse; with --check, suspicious).",
     )
-    seed: int = flag(42, "Seed of --order random.")
+    seed: int = flag(42, "seed of the order.", needs="order=random")
     page: bool = flag(
         True, "Serve a page for playing and labelling clips, on this machine only; false: write proposals.csv only."
     )
-    port: int = flag(8010, "Port of the page; 0 takes a free one.", check=PORT)
+    port: int = flag(8010, "port of the page; 0 takes a free one.", check=PORT, needs="page")
     batch_size: int = flag(32, "Windows per batch.", check=COUNT)
     num_workers: int = flag(2, "Threads that decode recordings.", check=COUNT)
     device: str = flag("auto", f"Device: {DEVICE_HELP}")

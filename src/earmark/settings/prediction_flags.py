@@ -41,7 +41,7 @@ class InferenceOptions(PretrainedArguments, page="inference"):
 
     inputs: list[str] = flag([], "Recordings and folders of recordings.", metavar="FILE_OR_FOLDER")
     output: str | None = flag(None, "File to write.", metavar="FILE")
-    overwrite: bool = flag(False, "Replace existing results.")
+    overwrite: bool = flag(False, "replace existing results.", needs="output")
     resume: bool = flag(False, "Continue a stopped job with the same --output, model and settings.")
     window_seconds: float | None = flag(
         None, "Length of a window, in seconds (default: the longest that the model takes)."
@@ -129,10 +129,10 @@ class PredictOptions(TrainedModelArguments, InferenceOptions, page="prediction")
     )
     engine: Literal["local", "ray"] = flag("local", "ray distributes the recordings over the workers of a Ray cluster.")
     ray_workers: int = flag(
-        2, "With --engine ray: processes, each with the model and an accelerator or a core.", check=COUNT
+        2, "processes, each with the model and an accelerator or a core.", check=COUNT, needs="engine=ray"
     )
     ray_address: str | None = flag(
-        None, "With --engine ray: address of a running cluster (default: one on this machine)."
+        None, "address of a running cluster (default: one on this machine).", needs="engine=ray"
     )
 
     profile: int | None = profile_flag(BATCHES, "batches", "the folder OUTPUT.profile")

@@ -193,18 +193,23 @@ class TrainingArguments(
     )
     lora_alpha: float | None = flag(
         None,
-        "Scale of the adapters, divided by their rank (default: twice the rank).",
+        "scale of the adapters, divided by their rank (default: twice the rank).",
         check=above(0),
         scope=Scope.LEARNED,
+        needs="lora",
     )
     lora_target_modules: str | None = flag(
         None,
-        "Names of linear layers, separated by commas, or all-linear (default: the queries and values of attention).",
+        "names of linear layers, separated by commas, or all-linear (default: the queries and values of attention).",
         commas=True,
         scope=Scope.LEARNED,
+        needs="lora",
     )
     lora_save: Literal["merged", "separate"] = flag(
-        "merged", "merged: save a plain model; separate: save adapters and head in peft's files.", scope=Scope.NONE
+        "merged",
+        "merged saves a plain model; separate saves adapters and head in peft's files.",
+        scope=Scope.NONE,
+        needs="lora",
     )
     on_nan_loss: Literal["stop", "skip"] = flag(
         "stop",

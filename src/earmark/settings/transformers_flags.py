@@ -1,7 +1,7 @@
 """The flags of Transformers' ``TrainingArguments``. Written by scripts/update-transformers-flags.
 
 Names, types and defaults are those of Transformers 5.24.0; ``training_flags.py`` changes some defaults.
-Edit help, check, scope and page here: the script keeps them.
+Edit help, check, scope, page and needs here: the script keeps them.
 """
 
 from __future__ import annotations
@@ -192,11 +192,13 @@ class TransformersFlags(Settings, page=HIDDEN):
         None, "Recompute activations in the backward pass, which saves memory and costs time."
     )
     activation_checkpointing_kwargs: str | dict[str, object] | None = flag(
-        None, "Arguments of activation checkpointing, a JSON object."
+        None, "arguments, a JSON object.", needs="activation_checkpointing, gradient_checkpointing"
     )
     gradient_checkpointing: bool | None = flag(None, "Older name of --activation_checkpointing.")
     gradient_checkpointing_kwargs: str | dict[str, object] | None = flag(
-        None, "Older name of --activation_checkpointing_kwargs."
+        None,
+        "older name of --activation_checkpointing_kwargs.",
+        needs="activation_checkpointing, gradient_checkpointing",
     )
     torch_compile: bool = flag(False, "Compile the model with torch.compile.", scope=Scope.RESULT)
     torch_compile_backend: str | None = flag(
@@ -205,7 +207,7 @@ class TransformersFlags(Settings, page=HIDDEN):
     torch_compile_mode: str | None = flag(None, "Mode of torch.compile; implies --torch_compile.", scope=Scope.RESULT)
     use_liger_kernel: bool = flag(False, "Use Liger kernels; they exist for language models.", scope=Scope.RESULT)
     liger_kernel_config: dict[str, object] | None = flag(
-        None, "Which Liger kernels to use, a JSON object.", scope=Scope.RESULT
+        None, "which Liger kernels to use, a JSON object.", scope=Scope.RESULT, needs="use_liger_kernel"
     )
     use_cache: bool = flag(False, "Use the model's cache; audio classifiers have none.")
     neftune_noise_alpha: float | None = flag(
@@ -247,10 +249,16 @@ class TransformersFlags(Settings, page=HIDDEN):
         metavar="NAME",
     )
     run_name: str | None = flag(None, "Name of the run in trackers.", scope=Scope.MACHINE)
-    project: str = flag("huggingface", "Project that trackio logs to.")
-    trackio_space_id: str | None = flag(None, "Space on the hub that shows a trackio run.")
-    trackio_bucket_id: str | None = flag(None, "Bucket on the hub that stores a trackio run.")
-    trackio_static_space_id: str | None = flag(None, "Static space on the hub that shows a trackio run; false: none.")
+    project: str = flag("huggingface", "project.", needs="report_to=trackio, report_to=all")
+    trackio_space_id: str | None = flag(
+        None, "space on the hub that shows the run.", needs="report_to=trackio, report_to=all"
+    )
+    trackio_bucket_id: str | None = flag(
+        None, "bucket on the hub that stores the run.", needs="report_to=trackio, report_to=all"
+    )
+    trackio_static_space_id: str | None = flag(
+        None, "static space on the hub that shows the run; false: none.", needs="report_to=trackio, report_to=all"
+    )
     eval_strategy: Literal["no", "steps", "epoch"] = flag(
         "no", "Evaluate every epoch, every --eval_steps, or not at all.", scope=Scope.RESULT, page="training"
     )
@@ -291,14 +299,14 @@ class TransformersFlags(Settings, page=HIDDEN):
         None, "Token for uploads (default: that of `hf auth login`).", scope=Scope.SECRET | Scope.MACHINE
     )
     hub_private_repo: bool | None = flag(
-        None, "Make a private repository for uploads (default: the setting of your organisation)."
+        None, "make a private repository (default: the setting of your organisation).", needs="push_to_hub"
     )
-    hub_model_id: str | None = flag(None, "Name of the repository for uploads: ORG/NAME.")
+    hub_model_id: str | None = flag(None, "name of the repository: ORG/NAME.", needs="push_to_hub")
     hub_strategy: Literal["end", "every_save", "checkpoint", "all_checkpoints"] = flag(
-        "every_save", "What is uploaded, and when."
+        "every_save", "what is uploaded, and when.", needs="push_to_hub"
     )
-    hub_always_push: bool = flag(False, "Upload even if the previous upload is still running.")
-    hub_revision: str | None = flag(None, "Branch to upload to.")
+    hub_always_push: bool = flag(False, "upload even if the previous upload is still running.", needs="push_to_hub")
+    hub_revision: str | None = flag(None, "branch to upload to.", needs="push_to_hub")
     load_best_model_at_end: bool = flag(False, "Keep the best model, not the last.", scope=Scope.RESULT)
     metric_for_best_model: str | None = flag(
         None, "Metric that chooses the best model, which is kept.", scope=Scope.RESULT, page="training", metavar="NAME"
@@ -339,13 +347,23 @@ class TransformersFlags(Settings, page=HIDDEN):
     )
     dataloader_pin_memory: bool = flag(True, "Copy batches to the device from pinned memory.", scope=Scope.MACHINE)
     dataloader_persistent_workers: bool = flag(
-        False, "Keep the processes that make batches between epochs.", scope=Scope.MACHINE
+        False,
+        "keep the processes that make batches between epochs.",
+        scope=Scope.MACHINE,
+        needs="dataloader_num_workers",
     )
     dataloader_prefetch_factor: int | None = flag(
-        None, "Batches that each process of --dataloader_num_workers makes ahead.", check=COUNT, scope=Scope.MACHINE
+        None,
+        "batches that each process makes ahead.",
+        check=COUNT,
+        scope=Scope.MACHINE,
+        needs="dataloader_num_workers",
     )
     dataloader_multiprocessing_context: Literal["fork", "spawn", "forkserver"] | None = flag(
-        None, "Start method of the processes of --dataloader_num_workers (default: the system's).", scope=Scope.MACHINE
+        None,
+        "start method of the processes (default: the system's).",
+        scope=Scope.MACHINE,
+        needs="dataloader_num_workers",
     )
     dataloader_in_order: bool = flag(True, "Give batches in the order of the sampler.", scope=Scope.RESULT)
     remove_unused_columns: bool = flag(
@@ -377,7 +395,7 @@ class TransformersFlags(Settings, page=HIDDEN):
         metavar="HOW",
     )
     fsdp_config: str | dict[str, object] | None = flag(
-        None, "Settings of FSDP, a JSON object or file.", scope=Scope.MACHINE, metavar="FILE"
+        None, "settings of FSDP, a JSON object or file.", scope=Scope.MACHINE, metavar="FILE", needs="fsdp"
     )
     deepspeed: str | dict[str, object] | None = flag(
         None,

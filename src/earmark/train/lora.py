@@ -27,20 +27,11 @@ def add_adapters(audio: AudioModel, training: Any, model: ModelArguments) -> str
         A description for the log; empty without ``--lora``.
 
     Raises:
-        UsageError: a setting needs ``--lora``, or contradicts it.
+        UsageError: a setting contradicts ``--lora``.
         ModelError: see :func:`earmark.models.adapters.attach`.
     """
     rank, alpha = training.lora, training.lora_alpha
     if rank is None:
-        for name in ("lora_alpha", "lora_target_modules"):
-            if getattr(training, name) is not None:
-                raise UsageError(
-                    f"--{name} {getattr(training, name)}: needs adapters. Add --lora RANK, for example --lora 8."
-                )
-        if training.lora_save != "merged":
-            raise UsageError(
-                f"--lora_save {training.lora_save}: needs adapters. Add --lora RANK, for example --lora 8."
-            )
         return ""
     if model.model_name_or_path is None:
         raise UsageError(
