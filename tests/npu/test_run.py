@@ -285,6 +285,24 @@ def test_predictions_of_a_device_that_is_wrong(fp32_run: tuple[Path, str], npu: 
     assert FIRST_GELU in error
 
 
+_TWO_CLASSIFIERS = """
+import earmark
+import numpy as np
+from tests.predict.test_shared_classifier import build
+from tests.tiny import RATE_HZ, tone
+
+audio, clip = build("whisper"), tone(440, 0.3)
+classifiers = [earmark.Classifier(audio, device=device) for device in ("cpu", "npu:0", "npu:1")]
+rows = [one.predict_proba(clip, sampling_rate=RATE_HZ) for one in classifiers]
+np.testing.assert_allclose(rows, np.broadcast_to(rows[0], (3, *rows[0].shape)), atol=1e-5)
+print(*(next(one.scorer.model.parameters()).device for one in classifiers))
+"""
+
+
+def test_classifiers_of_one_model_on_several_devices(npu: Npu) -> None:
+    assert npu.python("-c", _TWO_CLASSIFIERS).splitlines()[-1] == "cpu npu:0 npu:1"
+
+
 def test_tensors_of_the_cpu_and_of_the_npu_are_not_mixed(npu: Npu) -> None:
     said = npu.python("-c", "import torch; torch.ones(2, device='npu') + torch.ones(2)", fails=True)
     assert "found at least two devices, npu:0 and cpu!" in said

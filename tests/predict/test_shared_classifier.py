@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
@@ -91,6 +92,21 @@ def test_classifiers_of_two_precisions_do_not_change_each_other(kind: str) -> No
     for classifier, probabilities in ((exact, expected), (earmark.Classifier(audio, device="cpu"), expected)):
         np.testing.assert_array_equal(classifier.predict_proba(clip, sampling_rate=RATE_HZ), probabilities)
     np.testing.assert_array_equal(half.predict_proba(clip, sampling_rate=RATE_HZ), rounded)
+
+
+def test_a_classifier_on_another_device_does_not_move_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """tests/npu also predicts on the other device."""
+    audio, clip = build("whisper"), tone(440, 0.3)
+    first = earmark.Classifier(audio, device="cpu")
+    expected = first.predict_proba(clip, sampling_rate=RATE_HZ)
+    audio.model.forward.compared.add((type(audio.model), torch.bfloat16))
+    monkeypatch.setattr("earmark.predict.scorers.select_device", torch.device)
+    second: Any = earmark.Classifier(audio, device="meta").scorer
+    tensors = [*second.model.parameters(), *second.model.buffers()]
+    assert {one.device.type for one in tensors} == {"meta"}
+    assert second.frontend.features is not audio.frontend.features
+    assert not second.model.forward.compared
+    np.testing.assert_array_equal(first.predict_proba(clip, sampling_rate=RATE_HZ), expected)
 
 
 def test_scorers_of_two_precisions_share_a_model() -> None:

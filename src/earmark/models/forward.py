@@ -10,6 +10,7 @@ Convolutions that a CPU computes wrongly in bfloat16 run in float32: :mod:`earma
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -204,8 +205,20 @@ def cast_copy(model: nn.Module, dtype: torch.dtype) -> Any:
     """
     assert isinstance(model.forward, ModelForward), "a model without this project's forward has unchecked convolutions"
     model.forward.convolutions.check(dtype, backward=False)
-    cast = {name: nn.Parameter(weight, requires_grad=False) for name, weight in cast_weights(model, dtype).items()}
-    memo: dict[int, Any] = {id(weight): cast.get(name, weight) for name, weight in model.named_parameters()}
-    copied: Any = copy.deepcopy(model, memo)
+    copied = _copy_with(model, cast_weights(model, dtype))
     copied.forward.original = model
     return copied
+
+
+def copy_on(model: nn.Module, device: torch.device) -> Any:
+    """Return a copy of ``model`` that only scores, with its weights on another device."""
+    copied = _copy_with(model, {name: weight.to(device) for name, weight in model.named_parameters()}).to(device)
+    copied.forward.compared = set()  # the comparisons of the other device
+    return copied
+
+
+def _copy_with(model: nn.Module, weights: Mapping[str, torch.Tensor]) -> Any:
+    """Return a copy of ``model`` with other weights. It shares the weights that are not among them."""
+    new = {name: nn.Parameter(weight, requires_grad=False) for name, weight in weights.items()}
+    memo: dict[int, Any] = {id(weight): new.get(name, weight) for name, weight in model.named_parameters()}
+    return copy.deepcopy(model, memo)

@@ -17,7 +17,9 @@ _DTYPES = {"fp32": None, "bf16": "bfloat16", "fp16": "float16"}  # precision -> 
 
 
 def make_scorer(audio: AudioModel | ExportedModel, device: str, precision: str) -> Scorer:
-    """Move a model to its device. Half precision gets a copy, because other scorers may use the model.
+    """Return a scorer of a model on a device.
+
+    Another device and half precision get a copy of the model, because other scorers may use the model.
 
     Raises:
         UsageError: unknown precision, or a precision for an export.
@@ -31,15 +33,18 @@ def make_scorer(audio: AudioModel | ExportedModel, device: str, precision: str) 
         return audio.scorer(device)
     import torch
 
-    from earmark.models.forward import cast_copy
+    from earmark.models.forward import cast_copy, copy_on
     from earmark.scoring.torch_scorer import TorchScorer
 
     place = select_device(device)
-    model = audio.model.to(place).eval()
+    model, frontend = audio.model.eval(), audio.frontend
+    if next(model.parameters()).device != place:
+        model = copy_on(model, place)
+        frontend = frontend.with_limits(frontend.min_samples, frontend.max_samples)  # its tensors move to the device
     if (dtype := _DTYPES[precision]) is not None:
         model = cast_copy(model, getattr(torch, dtype))
     model.forward.sessions.keeps_packs = True  # the model only predicts
-    return TorchScorer(model, audio.frontend, place)
+    return TorchScorer(model, frontend, place)
 
 
 def make_embedder(
