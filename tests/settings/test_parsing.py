@@ -260,8 +260,20 @@ def test_the_trainer_counts_the_processes_that_accelerate_has_joined(monkeypatch
 
 def test_a_backend_that_cannot_join_processes() -> None:
     settings = parse_train([*MINIMAL, "--device", "cpu", "--ddp_backend", "gloo"])
-    with pytest.raises(UsageError, match="the process group cannot be started "):
+    with pytest.raises(UsageError, match=r"the process group cannot be started .* Leave --ddp_backend out"):
         start_ranks(settings)
+
+
+def test_variables_of_a_launcher_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    with pytest.raises(UsageError, match="Start earmark without a launcher, after `unset LOCAL_RANK"):
+        start_ranks(parse_train([*MINIMAL, "--device", "cpu"]))
+
+
+@pytest.mark.parametrize(("word", "value"), [("on", True), ("off", False), ("Yes", True), ("n", False)])
+def test_words_for_true_and_false(word: str, value: bool) -> None:
+    assert parse_train([*MINIMAL, "--do_eval", word]).training.do_eval is value
 
 
 def test_a_second_run_of_a_process_finds_its_own_device() -> None:

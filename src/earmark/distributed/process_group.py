@@ -32,8 +32,10 @@ def start_process_group(device: torch.device, backend: str | None, timeout_s: fl
         else:
             state = PartialState(backend=backend, timeout=timedelta(seconds=timeout_s))
     except (ValueError, ImportError) as exc:  # errors of accelerate and torch about a backend
-        raise UsageError(
-            f"the process group cannot be started ({first_line(exc)}). Leave --ddp_backend out, or name "
-            "another backend."
-        ) from exc
+        fix = (
+            "Start earmark without a launcher, after `unset LOCAL_RANK RANK WORLD_SIZE`, or with torchrun"
+            if backend is None
+            else "Leave --ddp_backend out, or name another backend"
+        )
+        raise UsageError(f"the process group cannot be started ({first_line(exc)}). {fix}.") from exc
     return f"{state.device.type}:{state.device.index or 0}"  # a device without an index is the first of its kind

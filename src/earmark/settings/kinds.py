@@ -16,7 +16,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from earmark.text import with_article
 
-_TRUE, _FALSE = ("true", "yes", "t", "y", "1"), ("false", "no", "f", "n", "0")
+_TRUE, _FALSE = ("true", "yes", "on", "t", "y", "1"), ("false", "no", "off", "f", "n", "0")
 _EXPECTED: dict[type, str] = {
     bool: "true or false",
     int: "a whole number",
