@@ -273,7 +273,7 @@ def test_variables_of_a_launcher_that_is_gone(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize(("word", "value"), [("on", True), ("off", False), ("Yes", True), ("n", False)])
 def test_words_for_true_and_false(word: str, value: bool) -> None:
-    assert parse_train([*MINIMAL, "--do_eval", word]).training.do_eval is value
+    assert parse_train([*MINIMAL, "--logging_first_step", word]).training.logging_first_step is value
 
 
 def test_a_second_run_of_a_process_finds_its_own_device() -> None:
