@@ -1,12 +1,20 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
 
 from earmark.doctor.ascend import Cann
-from earmark.doctor.versions import TABLE, check_python, check_requirements, check_torch_npu
+from earmark.doctor.versions import (
+    NEWEST_PYTHON,
+    OLDEST_PYTHON,
+    TABLE,
+    check_python,
+    check_requirements,
+    check_torch_npu,
+)
 from tests.doctor.trees import machine
 
 
@@ -79,7 +87,15 @@ def test_the_table_names_each_plugin_after_its_torch() -> None:
     ("python", "status"), [((3, 9), "problem"), ((3, 10), "ok"), ((3, 14), "ok"), ((3, 15), "problem")]
 )
 def test_python(tmp_path: Path, python: tuple[int, int], status: str) -> None:
-    assert check_python(dataclasses.replace(machine(tmp_path), python=python)).status == status
+    found = check_python(dataclasses.replace(machine(tmp_path), python=python))
+    assert found.status == status
+    assert found.means == ("" if status == "ok" else "earmark runs on Python 3.10 to 3.14")
+
+
+def test_the_versions_of_python_are_those_of_the_package() -> None:
+    project = (Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8")
+    supported = re.findall(r'"Programming Language :: Python :: (3\.\d+)"', project)
+    assert [supported[0], supported[-1]] == [f"{major}.{minor}" for major, minor in (OLDEST_PYTHON, NEWEST_PYTHON)]
 
 
 def test_requirements(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from earmark.doctor.children import Probe
 from earmark.doctor.findings import Finding, ok, problem, skipped, warning
 from earmark.doctor.machine import Machine
 from earmark.errors import UsageError
+from earmark.threads.contention import FREE_OTHERS
 from earmark.threads.cores import allowed_cpus, read_cores
 from earmark.threads.machine_load import measure_others
 from earmark.threads.variables import plan
@@ -24,7 +25,6 @@ HUB_TIMEOUT_S = 5.0
 _GB = 1e9
 _LITTLE_DISK_GB, _NO_DISK_GB = 10.0, 1.0
 _MEASURED_S = 1.0  # duration of measuring other processes
-_MUCH_OTHERS = 0.35  # cores; less does not count as work of other processes
 _LITTLE_SHARED_GB = 1.0  # Docker's default is 64 MB
 
 
@@ -68,7 +68,7 @@ def check_processor(machine: Machine, *, others: Callable[[Machine], float | Non
             f"unset {planned.reason.partition('=')[0]}, or set it to at most {cores.usable}",
         )
     free = max(0.0, cores.logical - used)  # measured on the whole host: a quota does not limit other processes
-    if used < _MUCH_OTHERS or free >= cores.usable:
+    if used < FREE_OTHERS or free >= cores.usable:
         return ok(name, seen)
     return warning(
         name,

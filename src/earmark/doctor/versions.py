@@ -18,7 +18,7 @@ from earmark.doctor.machine import Machine
 TABLE_SOURCE = "COMPATIBILITY.en.md of Ascend/pytorch, 2026-08-21"
 RECOMMENDED = ("2.12.0", "9.1.0")  # torch and torch_npu, CANN
 
-_OLDEST_PYTHON, _NEWEST_PYTHON = (3, 10), (3, 14)
+OLDEST_PYTHON, NEWEST_PYTHON = (3, 10), (3, 14)
 
 # Packages that replace a required package on other devices, by the name of the required package
 _BUILDS = {
@@ -66,8 +66,9 @@ def check_python(machine: Machine) -> Finding:
     """Check the version of Python, and report the system."""
     version = ".".join(map(str, machine.python))
     seen = f"Python {version} on {machine.system} {machine.architecture}"
-    if not _OLDEST_PYTHON <= machine.python <= _NEWEST_PYTHON:
-        return problem("python", seen, "earmark runs on Python 3.10 to 3.14", "make an environment with one of those")
+    if not OLDEST_PYTHON <= machine.python <= NEWEST_PYTHON:
+        versions = " to ".join(".".join(map(str, one)) for one in (OLDEST_PYTHON, NEWEST_PYTHON))
+        return problem("python", seen, f"earmark runs on Python {versions}", "make an environment with one of those")
     return ok("python", seen)
 
 

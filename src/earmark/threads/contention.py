@@ -23,7 +23,7 @@ from earmark.threads.machine_load import Usage
 
 _BUSY_DELAY = 0.35  # own threads that are waiting for a core
 _BUSY_OTHERS = 0.6  # cores that other processes use, if the system does not report waits
-_FREE_OTHERS = 0.35  # cores; less than this does not count as other work
+FREE_OTHERS = 0.35  # cores; less than this does not count as other work
 _BUSY_FOR_S = 0.4  # long enough to ignore a single wait for a time slice
 _FREE_FOR_S = 2.0
 _TRY_AFTER_S = 10.0  # try spinning again after this time, because the other processes may give way
@@ -102,7 +102,7 @@ class Contention:
         factor = 2**self._doublings
         wait_s = (_FREE_FOR_S if usage.others is not None else _TRY_AFTER_S) * factor
         if self._free_s >= wait_s:
-            free = self.threads * 2 if usage.others is None else math.floor(self.cores - usage.others + _FREE_OTHERS)
+            free = self.threads * 2 if usage.others is None else math.floor(self.cores - usage.others + FREE_OTHERS)
             self.threads = max(self.threads, min(self.most_threads, free))
             self.sleeps = False
             self._state_s = self._free_s = 0.0
@@ -114,12 +114,12 @@ class Contention:
         """Return whether one more thread, or all threads spinning, would have a core each."""
         wanted = min(self.threads + 1, self.most_threads)
         others = 0.0 if usage.others is None else usage.others
-        return others <= max(0, self.cores - wanted) + _FREE_OTHERS and not is_busy(usage)
+        return others <= max(0, self.cores - wanted) + FREE_OTHERS and not is_busy(usage)
 
 
 def is_busy(usage: Usage) -> bool:
     """Return whether other processes keep threads of this process from running."""
-    if usage.others is not None and usage.others < _FREE_OTHERS:
+    if usage.others is not None and usage.others < FREE_OTHERS:
         return False  # own threads are waiting for each other
     if usage.delay is not None:
         return usage.delay > _BUSY_DELAY
