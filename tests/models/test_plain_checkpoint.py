@@ -232,6 +232,9 @@ def test_settings_that_run_no_model_are_errors(tmp_path: Path) -> None:
             load_trained(source(tmp_path))
 
 
+_LIBRARY_FORWARDS = ("wav2vec2", "wav2vec2-bert", "whisper", "sew-d", "audio-spectrogram-transformer")
+
+
 @pytest.mark.parametrize(
     ("kind", "settings"),
     [
@@ -239,6 +242,13 @@ def test_settings_that_run_no_model_are_errors(tmp_path: Path) -> None:
         ("wavlm", {"max_bucket_distance": 1}),  # the nearest distances have a bucket each
         ("wavlm", {"num_buckets": 3}),
         ("sew", {"squeeze_factor": 0}),
+        ("sew-d", {"position_buckets": 1}),
+        ("sew-d", {"activation_dropout": 1}),
+        ("sew-d", {"attention_dropout": 1}),
+        ("wav2vec2-bert", {"feature_projection_input_dim": 1}),
+        ("wav2vec2-bert", {"feature_projection_input_dim": 161}),
+        *((kind, {"return_dict": 0}) for kind in _LIBRARY_FORWARDS),
+        *((kind, {"output_hidden_states": "yes"}) for kind in _LIBRARY_FORWARDS),
         ("data2vec-audio", {"num_feat_extract_layers": 0}),
         ("wav2vec2", {"mask_time_length": 0}),
         ("audio-spectrogram-transformer", {"patch_size": 0}),

@@ -149,6 +149,10 @@ class Family:
         settings = vars(config).items()
         rates = {name: value for name, value in settings if name.endswith(("dropout", "dropout_prob"))}
         invalid += [name for name, value in rates.items() if value is not None and not is_fraction(value)]
+        if not getattr(config, "return_dict", True):  # the forward needs outputs with names
+            invalid.append("return_dict")
+        if getattr(config, "output_hidden_states", None) not in (True, False, None):
+            invalid.append("output_hidden_states")
         strides = getattr(config, "conv_stride", [1])
         are_valid = isinstance(strides, (list, tuple)) and all(map(is_size, strides))
         return next(iter(invalid), None if are_valid else "conv_stride")

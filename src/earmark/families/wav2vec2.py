@@ -116,6 +116,17 @@ class Sew(Family):
             length += 1
         return length
 
+    def invalid_setting(self, config: PreTrainedConfig) -> str | None:
+        """See the base class.
+
+        SEW-D divides by half of its position buckets, and its attention by the part that dropout leaves.
+        """
+        if getattr(config, "position_buckets", 0) == 1:
+            return "position_buckets"
+        rates = ("activation_dropout", "attention_dropout") if config.model_type == "sew-d" else ()
+        complete = (name for name in rates if getattr(config, name) == 1)
+        return next(complete, None) or super().invalid_setting(config)
+
     def parts_behind_layers(self, config: PreTrainedConfig) -> tuple[str, ...]:
         """See the base class."""
         return ("encoder.upsample",)

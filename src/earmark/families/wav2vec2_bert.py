@@ -13,6 +13,7 @@ from earmark.families.features import is_valid, normalized
 from earmark.families.frontend_settings import FrontendSettings
 from earmark.families.kaldi import FRAME, KaldiFeatures
 from earmark.families.spectra import povey
+from earmark.io.json_values import is_size
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -84,6 +85,13 @@ class Wav2Vec2Bert(Family):
     frontend = StackedMelSettings
     masks_padding = True
     feature_encoder = ("feature_projection",)
+
+    def invalid_setting(self, config: PreTrainedConfig) -> str | None:
+        """See the base class; the model gets whole mel frames."""
+        width = config.feature_projection_input_dim
+        if not is_size(width) or width % _MEL_BINS:
+            return "feature_projection_input_dim"
+        return super().invalid_setting(config)
 
     def min_samples(self, config: PreTrainedConfig, rate_hz: int) -> int:
         """See the base class."""
