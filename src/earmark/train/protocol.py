@@ -282,7 +282,7 @@ def _summary(plan: _Plan, results: Mapping[str, Any]) -> str:
     if alike:
         notes.append(_of_one_class(alike, "The means include these metrics."))
     if results["kept"] == "best" and any(row["split"] == "validation" for row in results["runs"]):
-        notes.append("the validation clips also selected the best model of each run, so these metrics are too good")
+        notes.append("the validation clips also selected the best model of each run, so these metrics look too good")
     return "\n".join(
         [*markdown_table([header, *lines]), "", *notes, f"metrics  {RunFolder(plan.output).cross_validation}"]
     )
