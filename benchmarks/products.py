@@ -3,7 +3,7 @@
     python benchmarks/products.py
 
 The sizes occur in the encoders of Whisper-tiny (32 clips of one second) and wav2vec2-base (8 clips), and in a log-mel
-spectrogram. The three ways run in turn, a hundred times, and the table has the medians.
+spectrogram. The three products are computed in turn, a hundred times, and the table has the medians.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def main() -> None:
 
 
 def rates(num_rows: int, inputs: int, outputs: int) -> list[float]:
-    """Return the GFLOP/s of the three ways."""
+    """Return the GFLOP/s of torch in float32, of packed weights, and of torch in bfloat16."""
     rows, weight, bias = torch.randn(num_rows, inputs), torch.randn(outputs, inputs), torch.randn(outputs)
     packed = torch.ops.mkldnn._reorder_linear_weight(weight)
     halves = [tensor.bfloat16() for tensor in (rows, weight, bias)]

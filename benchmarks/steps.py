@@ -84,7 +84,7 @@ class Way:
 
 
 def main() -> None:
-    """Time the ways and print a line for each of them."""
+    """Time a step, computed in several ways, and print a line for each way."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="+", metavar="MODEL", help="folder of a checkpoint")
     parser.add_argument("--clips", type=int, default=32, help="clips in the batch (default: %(default)s)")

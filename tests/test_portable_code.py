@@ -1,4 +1,4 @@
-"""No module relies on what only Linux has: names of the standard library, default encodings, translated line ends."""
+"""No module relies on what only Linux has: names of the standard library, default encodings, translated line endings."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_what_counts_as_careless(code: str, found: list[str]) -> None:
 
 
 def careless_text_files(code: str) -> Iterator[str]:
-    """Calls that leave the encoding, or the line ends of what they write, to the system."""
+    """Calls that leave the encoding, or the line endings of the files they write, to the system."""
     for node in ast.walk(ast.parse(code)):
         if not isinstance(node, ast.Call):
             continue

@@ -2,8 +2,8 @@
 
 The changes to a clip depend only on the seed, the epoch, the row and, if a clip is drawn several times in an epoch, on
 how often it was drawn before. So they are the same for any number of worker processes and cards, and in a resumed run.
-For the same reason, the second clip of a mixup comes from all rows: a batch holds different rows on two cards than on
-one.
+For the same reason, the second clip of a mixup comes from all rows: which rows are in a batch depends on the number of
+cards.
 
 This module changes samples, with :mod:`earmark.batch.transforms` and with functions of the caller. Mixup and
 SpecAugment run on the model's device: a batch says which clips to mix and which parts of the spectrogram to mask.

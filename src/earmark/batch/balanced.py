@@ -13,8 +13,8 @@ from earmark.batch.buckets import BucketSampler
 class BalancedSampler(BucketSampler):
     """A :class:`BucketSampler` that draws N rows per epoch, the same number of each class.
 
-    In an epoch, clips of a small class are drawn several times, and only a random part of a large class is drawn. The
-    clips of one class are drawn equally often, or once more. If N is not divisible by the number of classes, random
+    In an epoch, clips of a small class are drawn several times, and only a random part of a large class is drawn. Two
+    clips of one class are drawn equally often, or one of them once more. If N is not divisible by the number of classes, random
     classes get one more row, and these classes change from epoch to epoch.
 
     The k-th repetition of a row is given as ``2 * N * k + row``, so that augmentation can change it differently; see
@@ -55,6 +55,6 @@ class BalancedSampler(BucketSampler):
 
 
 def _drawn(rows: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw ``count`` rows, each equally often or once more."""
+    """Draw ``count`` rows: all of them equally often, except that some are drawn once more than the others."""
     whole, rest = divmod(count, len(rows))
     return np.concatenate([np.tile(rows, whole), rng.permutation(rows)[:rest]])

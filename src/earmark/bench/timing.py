@@ -49,7 +49,7 @@ class Rate:
 
 @dataclass(frozen=True)
 class Compute:
-    """Floating-point operations of a model in a number of seconds.
+    """The number of floating-point operations of a model, and the time they took.
 
     Attributes:
         flop: operations of the model, including those on padding.

@@ -21,7 +21,7 @@ class Signature:
 
     Attributes:
         inputs: names of the inputs.
-        samples: shape of the input ``samples``; any entry that is no ``int`` is a size that the file leaves open.
+        samples: shape of the input ``samples``; an entry that is not an ``int`` stands for any size.
         output: shape of the output, likewise.
         recorded: text of the description in the model file; empty if it has none.
     """

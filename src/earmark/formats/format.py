@@ -176,7 +176,7 @@ class Writer:
 
 
 def in_one_line(text: str) -> str:
-    """Replace each run of white space by one blank, for formats whose cells end at tabs and line ends."""
+    """Replace each run of white space by one blank, for formats whose cells end at tabs and line breaks."""
     return re.sub(r"\s+", " ", text)
 
 

@@ -68,7 +68,7 @@ class RavenRows(SegmentRows):
 
 
 def _cell(text: str) -> str:
-    """Return text for a cell, without line ends, tabs, and quotes, which readers would interpret."""
+    """Return text for a cell, without line breaks, tabs, and quotes, which readers would interpret."""
     return in_one_line(text).replace('"', "'")
 
 

@@ -44,7 +44,7 @@ def existing(path: Path) -> Path:
 
 
 def decoded_text(path: Path) -> tuple[str, list[Reason]]:
-    """Read a table file as text with ``\\n`` line ends. Also return how it was read if it was not plain UTF-8.
+    """Read a table file as text with ``\\n`` line endings. Also return how it was read if it was not plain UTF-8.
 
     Raises:
         DataError: the file cannot be read, is empty, is not text, or its encoding is unknown.

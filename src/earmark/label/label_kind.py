@@ -83,7 +83,7 @@ def checked_label(text: str) -> str:
     label = text.strip()
     if not label:
         raise UsageError("the label is empty. Enter a label")
-    # control characters, surrogates, line ends
+    # control characters, surrogates, line breaks
     if len(label) > _LONGEST_LABEL or any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in label):
         raise UsageError(
             f"the label is too long or has control characters. Use at most {_LONGEST_LABEL} characters, in one line"

@@ -49,8 +49,8 @@ def attach(audio: AudioModel, rank: int, alpha: float, targets: str | None = Non
 
     Args:
         audio: classifier; its model is changed in place, with the same predictions.
-        rank: rank of the products.
-        alpha: the products are scaled by ``alpha / rank``.
+        rank: rank of the low-rank products.
+        alpha: each product is scaled by ``alpha / rank``.
         targets: names of linear layers separated by commas, ``"all-linear"``, or ``None`` for the attention's queries
             and values.
 

@@ -82,7 +82,7 @@ def convolve(
 def _taps(frames: int, outputs: int, width: int, padding: int) -> tuple[int, int, int]:
     """Return the first tap that touches a frame, the end of these taps, and the length of the transforms.
 
-    Transforms treat a signal as periodic. They are long enough that no tap reaches a frame of the next period.
+    Transforms treat a signal as periodic, so they are long enough that no tap reaches a frame of the next period.
     """
     first, end = max(0, padding - outputs + 1), min(width, padding + frames)
     return first, end, max(frames + padding - first, outputs + end - 1 - padding)

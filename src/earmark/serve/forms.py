@@ -193,7 +193,7 @@ def read_question(body: bytes, content_type: str, query: Mapping[str, str]) -> Q
 
 
 def _hint(body: bytes, kind: bytes) -> str:
-    """Return a hint for a body that is not a recording: curl -d sends a file name, or a file without line ends."""
+    """Return a hint for a body that is not a recording: curl -d sends a file name, or a file without line breaks."""
     try:
         is_text = len(body) <= _LONGEST_PATH and body.decode().rstrip("\r\n").isprintable()
     except UnicodeDecodeError:

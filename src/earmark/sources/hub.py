@@ -25,7 +25,7 @@ class HubDataset(Source):
     settings = ("dataset_config_name", "dataset_revision")
 
     def recognises(self, given: GivenData) -> bool:
-        """Return whether a data set is named that is not on this machine."""
+        """Return whether the named data set is not on this machine; false if none is named."""
         return given.dataset is not None and given.folder is None
 
     def load(self, given: GivenData) -> Splits:
