@@ -1,4 +1,4 @@
-"""No module relies on what only Linux has: names of the standard library, default encodings, translated line endings."""
+"""No module relies on what only Linux has: names of the standard library, default encodings, translated line breaks."""
 
 from __future__ import annotations
 

@@ -184,7 +184,7 @@ def test_the_script_prints_a_seeded_sample(tmp_path: Path) -> None:
         encoding="utf-8",
     )
     (tmp_path / "guide.md").write_text(
-        "# Title\n\nOne command trains\na small model.\n\n```\nnot this code block\n```\n\n- The second command resumes.\n"
+        "# Title\n\nOne command trains\na small model.\n\n```\nnot this code block\n```\n\n- The second resumes it.\n"
     )
 
     def printed(*words: str) -> list[str]:
@@ -202,7 +202,7 @@ def test_the_script_prints_a_seeded_sample(tmp_path: Path) -> None:
         "page.html:1: page: Play the next clip of the list.",
         "page.html:1: page: No clip is left to play.",
         "guide.md:3: prose: One command trains a small model.",
-        "guide.md:10: prose: The second command resumes.",
+        "guide.md:10: prose: The second resumes it.",
     }
     assert printed("--seed", "1") == printed("--seed", "1") != lines
     assert len(printed("--count", "3")) == 3

@@ -14,8 +14,8 @@ class BalancedSampler(BucketSampler):
     """A :class:`BucketSampler` that draws N rows per epoch, the same number of each class.
 
     In an epoch, clips of a small class are drawn several times, and only a random part of a large class is drawn. Two
-    clips of one class are drawn equally often, or one of them once more. If N is not divisible by the number of classes, random
-    classes get one more row, and these classes change from epoch to epoch.
+    clips of one class are drawn equally often, or one of them once more. If N is not divisible by the number of
+    classes, random classes get one more row, and these classes change from epoch to epoch.
 
     The k-th repetition of a row is given as ``2 * N * k + row``, so that augmentation can change it differently; see
     :func:`earmark.batch.dataset.rows_and_labels`.

@@ -26,10 +26,10 @@ class KaldiFeatures(Features):
     """Log filter banks: frames of 400 samples every 160, mean removed, pre-emphasis, natural log.
 
     Kaldi has no floor relative to the peak, so rounding errors of a loud band must not hide a quiet one. Pre-emphasis
-    and the removal of the mean are linear, so they are part of the basis. The product with the basis has three parts (after
-    Ozaki et al. 2012, "Error-free transformations of matrix multiplication"): samples and basis are each split into a
-    coarse part, short enough that float32 sums coarse times coarse without rounding, and a rest, whose products and
-    errors are small. A single product or an FFT in float32 is wrong by up to a few per cent of a bin's standard
+    and the removal of the mean are linear, so they are part of the basis. The product with the basis has three parts
+    (after Ozaki et al. 2012, "Error-free transformations of matrix multiplication"): samples and basis are each split
+    into a coarse part, short enough that float32 sums coarse times coarse without rounding, and a rest, whose products
+    and errors are small. A single product or an FFT in float32 is wrong by up to a few per cent of a bin's standard
     deviation if a band is 100 dB below the loudest one.
 
     Args:
