@@ -40,7 +40,7 @@ def test_tapes_and_folders_that_are_not_there_are_told_of(
     words = ("--model", model, "--output_dir", tmp_path / "out", "--page", "false")
     assert label(tmp_path / "nowhere", *words) == 2
     assert "nowhere: no such file or folder" in capsys.readouterr().err
-    soundfile.write(pool / "tape.wav", tone(500, 4.5), RATE_HZ)  # the model hears a second
+    soundfile.write(pool / "tape.wav", tone(500, 4.5), RATE_HZ)  # the model takes a second
     assert label(pool, *words) == 0
     assert "1 recording is longer than 4 times the model's window of 1 s" in capsys.readouterr().err
 

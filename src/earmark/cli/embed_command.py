@@ -23,7 +23,7 @@ MODEL is a run folder, a model folder or a hub name of an audio classifier; its 
     groups={"embeddings": "embeddings", "inference": "computation", "model": "loading the model"},
     text="An embedding is the mean over time of the last hidden states, float32.",
     examples="""
-earmark embed runs/birds tapes --output embeddings.parquet
-earmark embed runs/birds tapes --rows windows --window_seconds 3 --output embeddings.npy""",
+earmark embed runs/birds recordings --output embeddings.parquet
+earmark embed runs/birds recordings --rows windows --window_seconds 3 --output embeddings.npy""",
 )
 COMMAND = Command("embed", _embed, (EmbedOptions,), _PAGE, words=("model_name_or_path", "inputs"), needs_training=True)

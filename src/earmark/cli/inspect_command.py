@@ -40,7 +40,7 @@ splits; classes that are missing, small or unbalanced; labels in two spellings; 
     examples="""
 earmark inspect recordings
 earmark inspect recordings --output_dir inspection        # and a page with players
-earmark inspect tapes --unlabelled                        # recordings without labels, in folders or not
+earmark inspect recordings --unlabelled                   # recordings without labels, in folders or not
 earmark inspect recordings --strict true                  # exit code 2 if training would refuse it""",
 )
 COMMAND = Command("inspect", _inspect, (InspectOptions,), _PAGE, words=("data_dir",), training_file=True)

@@ -186,7 +186,7 @@ class PackedProducts:
         return activated
 
     def _activation(self, module: Any, values: torch.Tensor) -> torch.Tensor:
-        """Return the values unchanged, because the layer before has applied the activation, unless it is paused."""
+        """Return the values unchanged, because :meth:`_activated_linear` has activated them; activate if paused."""
         activated: torch.Tensor = type(module).forward(module, values) if self._is_paused else values
         return activated
 

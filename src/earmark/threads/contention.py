@@ -11,7 +11,7 @@ Measured on 2 cores (Xeon with AMX, TC-ResNet, batch 32), clips/s relative to 2 
 | a core all the time, bf16 | 0.25 | 0.1 | 0.77 |
 
 So it is best to use one thread per core that other processes leave free, once they take about 0.4 of a core. Letting
-waiting threads sleep helps at once, even during a step, and also if the user has fixed the number of threads.
+waiting threads sleep helps at once, even during a step, and even if the user has fixed the number of threads.
 """
 
 from __future__ import annotations
