@@ -115,18 +115,42 @@ def user_errors() -> set[str]:
 
 def raised_messages(path: Path) -> Iterator[tuple[int, str]]:
     """Line and text of every error of a user that a file raises with a text of its own."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and node.exc.args:
-            raised = ast.unparse(node.exc.func).rpartition(".")[2]
-            text = sample_text.literal(node.exc.args[0])
-            if raised in user_errors() and text and re.search(r"[a-z]{3}", re.sub(r"\{[^{}]*\}|--\w+", "", text)):
-                yield node.lineno, text
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        call = node.exc if isinstance(node, ast.Raise) else None
+        if isinstance(call, ast.Call) and call.args and ast.unparse(call.func).rpartition(".")[2] in user_errors():
+            yield from ((node.lineno, text) for text in worded(call.args[0], node, tree))
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "MISSING":  # raised by Settings
+            yield from ((node.lineno, text) for text in worded(node.value, node, tree))
+
+
+def worded(value: ast.expr, raised: ast.AST, tree: ast.Module) -> list[str]:
+    """Texts that an expression may have: its own, or those of the variable or function of the file that it names."""
+    text = sample_text.literal(value)
+    if text and re.search(r"[a-z]{3}", re.sub(r"\{[^{}]*\}|--\w+", "", text)):
+        return [text]
+    if isinstance(value, ast.IfExp):
+        return worded(value.body, raised, tree) + worded(value.orelse, raised, tree)
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    if isinstance(value, ast.Call) and isinstance(value.func, ast.Name):
+        called = [one for one in functions if one.name == value.func.id]
+        returned = [node.value for one in called for node in ast.walk(one) if isinstance(node, ast.Return)]
+        return [text for one in returned if one is not None for text in worded(one, raised, tree)]
+    if isinstance(value, ast.Name):
+        own = next((one for one in functions if any(node is raised for node in ast.walk(one))), tree)
+        assigned = [
+            node.value
+            for node in ast.walk(own)
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == value.id
+        ]
+        return [text for one in assigned for text in worded(one, raised, tree)]
+    return []
 
 
 def says_what_to_do(message: str) -> bool:
     """Whether a sentence after the first is an imperative, or the message names the values to use or ends in advice."""
-    sentences = re.split(r"(?<=[.!?}])\s+(?=[A-Z-])", message)[1:]
-    if re.search(r"(?<!as )\bexpected (?!shape)", message):  # "--threshold 70: expected above 0 and at most 1"
+    sentences = re.split(r"(?<=[.!?])\s+(?=[A-Z-])|(?<=})\s*(?=[A-Z-])", message)[1:]
+    if re.search(r": expected (?!shape)", message):  # "--threshold 70: expected above 0 and at most 1"
         return True
     if message.endswith("{exc}"):  # the error that is passed on says it
         return True
@@ -147,6 +171,7 @@ def says_what_to_do(message: str) -> bool:
         ("--few_sot: unknown flag{suggestion(name, flags)}", True),
         ("--threshold 70: expected above 0 and at most 1", True),
         ("a.csv: cannot be read; fix it", False),
+        ("--class_weights: a has the weight 0; expected a number above 0", False),
         ("a.csv: the file is empty", False),
         ("a.csv: cannot be read. The disk is full.", False),
     ],

@@ -181,7 +181,7 @@ def test_rows_that_do_not_fit_are_one_line(
     ("words", "said"),
     [
         (["--output", "x.csv"], "x.csv: unknown file format. End it in .npy or .parquet"),
-        ([], "name a model, recordings and a file"),
+        ([], "no model, recordings or file. Name all three"),
         (
             ["--output", "e.npy", "--window_seconds", "9"],
             "--window_seconds 9: expected above 0 and at most 1",

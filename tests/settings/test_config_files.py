@@ -73,7 +73,7 @@ def test_output_format_follows_the_suffix(output: str | None, given: str | None,
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"inputs": []}, "name a model and recordings"),
+        ({"inputs": []}, "no model or no recordings. Name both"),
         (
             {"output": "labels.txt"},
             r"--output labels.txt: unknown suffix. End it in .csv, .jsonl, .parquet or .rttm, or add",

@@ -77,8 +77,8 @@ def test_predict_finds_its_words_among_the_flags() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("", "name a model and recordings"),
-        ("m", "name a model and recordings"),
+        ("", "no model or no recordings. Name both"),
+        ("m", "no model or no recordings. Name both"),
         ("m a.wav --topk 3", "unknown flag --topk; did you mean --top_k?"),
         ("m a.wav --output_dir o", "unknown flag --output_dir; did you mean --output?"),
         ("m a.wav --learning_rate 1", "unknown flag --learning_rate: a flag of earmark train, not of this command"),

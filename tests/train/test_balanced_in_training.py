@@ -45,7 +45,7 @@ def test_a_frozen_body_learns_from_classes_equally_often(tmp_path: Path) -> None
     ("words", "says"),
     [
         (["--class_weights", "hgih=2"], "no class 'hgih'"),
-        (["--class_weights", "high=0"], "expected a number above 0"),
+        (["--class_weights", "high=0"], "Give a number above 0"),
         (["--class_weights", "balanced", "--sampler", "balanced"], "balance classes twice"),
         (["--sampler", "balanced", "--train_sampling_strategy", "sequential"], "contradict"),
         (["--focal_gamma", "-1"], "--focal_gamma -1"),

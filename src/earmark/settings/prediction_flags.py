@@ -72,7 +72,7 @@ class PredictOptions(TrainedModelArguments, InferenceOptions, page="prediction")
         UsageError: no checkpoint or no inputs are named, a number is out of range, or a setting has no effect.
     """
 
-    MISSING = "name a model and recordings: earmark predict MODEL FILES_OR_FOLDERS..."
+    MISSING = "no model or no recordings. Name both: earmark predict MODEL FILES_OR_FOLDERS..."
 
     output: str | None = flag(
         None,
@@ -237,7 +237,7 @@ class EmbedOptions(InferenceOptions, page="embeddings"):
     """
 
     REQUIRED = ("model_name_or_path", "inputs", "output")
-    MISSING = "name a model, recordings and a file: earmark embed MODEL FILES_OR_FOLDERS... --output FILE"
+    MISSING = "no model, recordings or file. Name all three: earmark embed MODEL FILES_OR_FOLDERS... --output FILE"
 
     output: str | None = flag(
         None,

@@ -64,7 +64,7 @@ def make_loss(audio: AudioModel, settings: Any, targets: np.ndarray, *, quiet: b
     """
     labels, task, smoothing = audio.labels, audio.task, settings.label_smoothing_factor
     if not 0 <= smoothing < 1:
-        raise UsageError(f"--label_smoothing_factor {smoothing}: expected from 0 to below 1")
+        raise UsageError(f"--label_smoothing_factor {smoothing}: out of range. Give a number from 0 to below 1.")
     weights = None
     if settings.class_weights is not None:
         given = read_class_weights(settings.class_weights, labels)
@@ -113,17 +113,17 @@ def _read_weights(setting: str) -> dict[str, float]:
             text = Path(text).expanduser().read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as exc:
             raise UsageError(f"--class_weights {setting}: cannot be read ({exc}). Fix the file.") from exc
-    expected = f"--class_weights {setting}: expected balanced, label=weight,label=weight or a JSON object"
+    fix = "Give balanced, label=weight,label=weight or a JSON object."
     try:
         pairs = json.loads(text) if text.startswith("{") else _pairs(text)
     except ValueError as exc:
-        raise UsageError(f"{expected} ({exc})") from exc
+        raise UsageError(f"--class_weights {setting}: cannot be read ({exc}). {fix}") from exc
     if not isinstance(pairs, dict) or not pairs:
-        raise UsageError(expected)
+        raise UsageError(f"--class_weights {setting}: holds no weights of labels. {fix}")
     for label, weight in pairs.items():
         is_number = isinstance(weight, (int, float)) and not isinstance(weight, bool)
         if not is_number or not math.isfinite(weight) or weight <= 0:
-            raise UsageError(f"--class_weights: {label!r} has the weight {weight!r}; expected a number above 0")
+            raise UsageError(f"--class_weights: {label!r} has the weight {weight!r}. Give a number above 0.")
     return {str(label): float(weight) for label, weight in pairs.items()}
 
 
