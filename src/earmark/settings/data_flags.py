@@ -221,9 +221,9 @@ class DataArguments(TableArguments, scope=_SPLIT):
     )
     store_dir: str | None = flag(
         None,
-        "folder for the decoded samples (default: earmark/waveforms in your cache).",
+        "Folder for the decoded samples, and for the output of a frozen part of the model (default: earmark/waveforms "
+        "in your cache).",
         scope=Scope.MACHINE | Scope.AFTER_LOADING,
-        needs="store=int16, store=float16, store=float32",
     )
 
     @property
