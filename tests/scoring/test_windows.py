@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -56,8 +58,11 @@ def test_windows_are_asked_for_in_seconds() -> None:
     assert Windowing.of_seconds(1.0, 0.25, **asked) == Windowing(16_000, 4_000)
     with pytest.raises(UsageError, match="--window_seconds 3: expected above 0 and at most 2 s"):
         Windowing.of_seconds(3.0, None, **asked)
-    for hop_s in (0.0, 1.5, -1.0):
+    for hop_s in (0.0, 1.5, -1.0, math.nan, math.inf):
         with pytest.raises(UsageError, match=f"--hop_seconds {hop_s:g}: expected above 0 and at most the window, 1 s"):
             Windowing.of_seconds(1.0, hop_s, **asked)
+    for window_s in (math.nan, math.inf):
+        with pytest.raises(UsageError, match=f"--window_seconds {window_s:g}: expected above 0"):
+            Windowing.of_seconds(window_s, None, **asked)
     with pytest.raises(UsageError, match="--window_seconds 0:"):
         Windowing.of_seconds(0.0, None, **asked)

@@ -5,6 +5,7 @@ Shapes: T samples of a recording.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -44,17 +45,17 @@ class Windowing:
             UsageError: the length or the hop is out of range.
         """
         longest_s = longest_samples / sampling_rate_hz
-        window = longest_samples if window_s is None else round(window_s * sampling_rate_hz)
-        if window < 1 or window > longest_samples:
+        window = longest_samples if window_s is None else _in_samples(window_s, sampling_rate_hz)
+        if window_s is not None and not 1 <= window <= longest_samples:
             raise UsageError(
                 f"--window_seconds {window_s:g}: expected above 0 and at most {longest_s:.4g} s, the longest window of "
                 "this model. Leave the flag out for the longest window, or train with a larger --max_length_seconds."
             )
-        hop = window if hop_s is None else round(hop_s * sampling_rate_hz)
-        if not 1 <= hop <= window:
+        hop = window if hop_s is None else _in_samples(hop_s, sampling_rate_hz)
+        if hop_s is not None and not 1 <= hop <= window:
             raise UsageError(
-                f"--hop_seconds {hop_s:g}: expected above 0 and at most the window, {window / sampling_rate_hz:g} s. "
-                f"Lower it, so that no part of a recording is left out."
+                f"--hop_seconds {hop_s:g}: expected above 0 and at most the window, {window / sampling_rate_hz:g} s, "
+                "so that no part of a recording is left out."
             )
         return cls(window, hop)
 
@@ -82,3 +83,8 @@ class Windowing:
         last = max(0, end - self.window_samples)
         if start == 0 or start - self.hop_samples < last:
             yield last, held[last - at :]
+
+
+def _in_samples(seconds: float, sampling_rate_hz: int) -> int:
+    """Return a number of samples; 0, which is always out of range, for NaN and infinity."""
+    return round(seconds * sampling_rate_hz) if math.isfinite(seconds) else 0
