@@ -137,6 +137,7 @@ def test_integers_are_scaled_by_their_type():
         (np.array([0.0, -1e38]), 16_000, "1 sample is above 8 times full scale, the first at 0.000 s"),
         (np.zeros((2, 16_000), np.float32), 16_000, "transpose"),
         (np.zeros((2, 3, 4), np.float32), 16_000, "neither (samples,) nor"),
+        (np.zeros((2, 0), np.float32), 16_000, "holds no samples"),
         (np.array(["a"]), 16_000, "not audio"),
         (np.zeros(5, np.float32), 0, "above 0"),
     ],

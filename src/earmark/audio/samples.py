@@ -49,6 +49,8 @@ def as_floats(samples: np.ndarray, source: str) -> np.ndarray:
         )
     if samples.ndim not in (1, 2):
         raise AudioError(source, f"shape {samples.shape} is neither (samples,) nor (samples, channels)")
+    if samples.shape[1:] == (0,):
+        raise AudioError(source, "holds no samples")
     if is_channels_first(samples.shape):
         raise AudioError(
             source,
