@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +23,29 @@ from tests.tiny import RATE_HZ, overrides, tone
 CPU = torch.device("cpu")
 _ROUNDS = 40  # of each thread
 Call = Callable[[], np.ndarray]
+FORKING = """
+import multiprocessing
+
+import numpy as np
+import torch
+
+import earmark
+from tests.predict.test_shared_classifier import build
+from tests.tiny import RATE_HZ, tone
+
+audio = build("wav2vec2")
+clips = [(RATE_HZ, tone(440, 0.5))] * 32
+
+
+def score(number):
+    return earmark.Classifier(audio, device="cpu").predict_proba(clips), torch.get_num_threads()
+
+
+expected, _ = score(0)
+with multiprocessing.get_context("fork").Pool(1) as pool:
+    found, threads = pool.apply_async(score, (0,)).get(60)
+print(np.allclose(found, expected, atol=1e-5), threads)
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -129,3 +155,16 @@ def test_scorers_of_two_precisions_share_a_model() -> None:
     assert_same_in_threads([exact, half, exact, half], tolerance=difference / 10)
     assert audio.model.training
     assert audio.model.forward.scoring_weights is None
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system cannot fork")
+def test_forked_processes_predict_after_their_parent() -> None:
+    """OpenMP's threads do not survive a fork: a process that used them before would wait for them forever."""
+    done = subprocess.run(
+        [sys.executable, "-c", FORKING],
+        env={**os.environ, "EARMARK_THREADS": "2"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.returncode, done.stdout) == (0, "True 1\n"), done.stderr

@@ -104,6 +104,8 @@ def make_watch(threads: int, cores: Cores, *, fixed: bool) -> CoreWatch:
 
 
 _lock = threading.Lock()
+_forks_single = False  # whether forked processes get one thread
+_is_forked = False
 _watch: tuple[int, CoreWatch] | None = None  # with its process ID
 _local = threading.local()
 
@@ -124,6 +126,9 @@ def begin(planned: ThreadPlan | None = None) -> CoreWatch | None:
     import torch
 
     with _lock:
+        _use_one_thread_in_forks()
+        if _is_forked:
+            return None
         if _watch is not None and _watch[0] == os.getpid():
             return _watch[1]
         planned = planned or plan(launcher=launcher_environment())
@@ -141,6 +146,27 @@ def begin(planned: ThreadPlan | None = None) -> CoreWatch | None:
         threading.Thread(target=watch.run, args=(read,), name="core watch", daemon=True).start()
         _watch = (os.getpid(), watch)
         return watch
+
+
+def _use_one_thread_in_forks() -> None:
+    """Let processes that are forked from this one compute with one thread.
+
+    OpenMP's threads do not exist in a forked process. If they have computed before, it would wait for them forever.
+    """
+    global _forks_single
+    if _forks_single or not hasattr(os, "register_at_fork"):
+        return
+    _forks_single = True
+
+    def after_in_child() -> None:
+        global _is_forked, _lock
+        import torch
+
+        _is_forked = True
+        _lock = threading.Lock()  # another thread of the parent may hold it
+        torch.set_num_threads(1)
+
+    os.register_at_fork(after_in_child=after_in_child)
 
 
 def adjust() -> None:
