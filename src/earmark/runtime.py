@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from earmark.api.startup import prepare_process
-from earmark.errors import ModelError
+from earmark.errors import ModelError, UsageError
 from earmark.export.description import is_export, read_description
 from earmark.formats.segments import Segment, Window
 from earmark.models.checkpoint import local_folder
@@ -63,11 +63,16 @@ def serve(folder: str | os.PathLike[str], **settings: Any) -> None:
         MissingExtraError: the packages of the extra ``serve`` are not installed.
     """
     from earmark.serve.start_server import serve as start
+    from earmark.settings.flags import declared_flags
+    from earmark.settings.given_values import make_settings, read_values
     from earmark.settings.serving_flags import ServeOptions
 
     _check(folder)
     prepare_process()
-    start(ServeOptions(model_name_or_path=os.fspath(folder), **settings))
+    if "model_name_or_path" in settings:
+        raise UsageError("folder and model_name_or_path both name a model. Pass one of them.")
+    values = {"model_name_or_path": os.fspath(folder), **settings}
+    start(make_settings(ServeOptions, read_values(values, declared_flags(ServeOptions))))
 
 
 def _check(folder: str | os.PathLike[str]) -> None:

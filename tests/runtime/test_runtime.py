@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
+import pickle
 import re
 import subprocess
 import sys
@@ -21,7 +22,7 @@ import soundfile
 import earmark
 from earmark import runtime
 from earmark.cli.main import main
-from earmark.errors import ModelError
+from earmark.errors import ModelError, UsageError
 from tests.runtime.write_exports import HOP_S, KINDS, LONG
 from tests.serve.conftest import start_server
 from tests.serve.streaming import pieces, stream
@@ -228,3 +229,19 @@ def test_only_onnx_exports_are_loaded(written: Path, tmp_path: Path) -> None:
         (tmp_path / "export.json").write_text(json.dumps(description | change))
         with pytest.raises(ModelError, match=message):
             runtime.load(tmp_path)
+
+
+def test_a_pickled_classifier_opens_its_export_again(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = recordings(written)[0]
+    monkeypatch.chdir(written)
+    classifier = runtime.load("tc_resnet")
+    pickled = pickle.dumps(classifier)
+    monkeypatch.chdir("/")
+    np.testing.assert_array_equal(pickle.loads(pickled).predict_proba(path), classifier.predict_proba(path))
+
+
+def test_wrong_settings_of_the_server(written: Path) -> None:
+    with pytest.raises(UsageError, match="unknown flag --prot; did you mean --port"):
+        runtime.serve(written / "tc_resnet", prot=8000)
+    with pytest.raises(UsageError, match="both name a model"):
+        runtime.serve(written / "tc_resnet", model_name_or_path="other")

@@ -186,6 +186,7 @@ class _SessionRunner:
     """Runs an ONNX file with ONNX Runtime."""
 
     def __init__(self, path: Path, device: str) -> None:
+        self._opened = path.absolute(), device
         runtime = require("onnxruntime")
         provider, options = choose_provider(device, runtime.get_available_providers())
         settings = runtime.SessionOptions()
@@ -214,6 +215,9 @@ class _SessionRunner:
         samples: list[object] = next((value.shape for value in inputs if value.name == "samples"), [])
         recorded = self._session.get_modelmeta().custom_metadata_map.get("earmark", "")
         self.signature = Signature([value.name for value in inputs], samples, output.shape, recorded)
+
+    def __reduce__(self) -> tuple[type[_SessionRunner], tuple[Path, str]]:
+        return type(self), self._opened  # a session cannot be pickled, so another process opens the file again
 
     def __call__(self, samples: np.ndarray, num_samples: np.ndarray | None) -> np.ndarray:
         """See :class:`Runner`."""
