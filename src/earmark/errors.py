@@ -21,6 +21,9 @@ file or row is wrong, what is wrong and what to do, in that order.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 
 def first_line(exc: BaseException) -> str:
     """Return the first line of a library's message, and the second if the first ends in a colon."""
@@ -46,6 +49,23 @@ class UsageError(EarmarkError):
 
 class InputTypeError(UsageError, TypeError):
     """An argument of the Python API has a type that is not accepted. ``except TypeError`` also catches it."""
+
+
+def as_list(name: str, given: object) -> list[Any]:
+    """Return an argument of the Python API as a list; ``None`` is the empty list.
+
+    Args:
+        name: name of the argument.
+        given: what the caller passed.
+
+    Raises:
+        InputTypeError: it is a single object.
+    """
+    if given is None:
+        return []
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise InputTypeError(f"{name}: {given!r} is not a list. Pass a list, for a single item too.")
+    return list(given)
 
 
 class DataError(EarmarkError):

@@ -85,6 +85,8 @@ def test_settings_of_training_are_refused_when_clips_are_loaded(name: str, recor
 
 def test_inspect_reports_on_a_table(recordings: Path) -> None:
     clips = earmark.load_clips(recordings).filter(label="low")
+    with pytest.raises(earmark.EarmarkError, match="no clips"):
+        earmark.inspect(clips[:0])
     found = earmark.inspect(clips, near_duplicates=False)
     assert len(found.audited.table) == 9
     assert found.findings

@@ -191,6 +191,10 @@ def no_callback() -> None: ...
     ("parts", "error", "said"),
     [
         ({"callbacks": [no_callback]}, InputTypeError, "is not a transformers.TrainerCallback"),
+        ({"callbacks": Listening()}, InputTypeError, "is not a list. Pass a list, for a single item too"),
+        ({"metrics": mean_logit}, InputTypeError, "is not a list"),
+        ({"metrics": "accuracy"}, InputTypeError, "metrics: 'accuracy' is not a list"),
+        ({"augmentations": abs}, InputTypeError, "augmentations: <built-in function abs> is not a list"),
         ({"metrics": [lambda logits: 0.0]}, UsageError, "has no name"),
         ({"metrics": [3]}, InputTypeError, "metrics: 3 is an int"),
         ({"metrics": {"f": lambda truth: 0.0}}, UsageError, "metric f: earmark has no value for the parameter truth"),

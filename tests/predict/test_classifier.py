@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ import torch
 
 import earmark
 from earmark.clips.clip import Clip
-from earmark.errors import AudioError, DeviceError, UsageError
+from earmark.errors import AudioError, DeviceError, InputTypeError, UsageError
 from earmark.models.build_model import ModelSource, build_for_training
 from earmark.predict.inputs import find_recordings
 from tests.tiny import RATE_HZ, overrides, tone
@@ -48,7 +50,7 @@ def test_a_path_its_bytes_and_its_samples_get_one_answer(classifier: earmark.Cla
         classifier.predict(stereo, sampling_rate=RATE_HZ, top_k=3),
         classifier.predict([path, path], top_k=3)[1],
     ]
-    with pytest.raises(UsageError, match=r"top_k 0: too small\. Pass a whole number of at least 1"):
+    with pytest.raises(UsageError, match="--top_k 0: expected a whole number of at least 1"):
         classifier.predict(path, top_k=0)
     for answer in answers:
         assert [row["score"] for row in answer] == sorted((row["score"] for row in answer), reverse=True)
@@ -130,3 +132,34 @@ def test_broken_clips_keep_their_place(classifier: earmark.Classifier, tmp_path:
         else:
             expected = classifier.predict_proba([clip.source])[0]
             np.testing.assert_allclose(result, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"batch_size": 0}, "--batch_size 0: expected a whole number of at least 1"),
+        ({"batch_size": 1.5}, "--batch_size 1.5: expected a whole number"),
+        ({"device": None}, "--device null: expected a value"),
+        ({"precision": "half"}, "--precision half: expected fp32, bf16 or fp16"),
+        ({"cache_dri": "here"}, "cache_dri: unknown setting; did you mean cache_dir"),
+        ({"model_type": "whisper"}, "model_type: unknown setting"),
+    ],
+)
+def test_wrong_arguments_are_refused_before_loading(model: Path, wrong: dict, said: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(said)):
+        earmark.Classifier.from_pretrained(model, **wrong)
+
+
+def test_names_of_models(classifier: earmark.Classifier, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (None, 3, classifier):
+        with pytest.raises(InputTypeError, match=f"name_or_path: found {type(name).__name__}"):
+            earmark.Classifier.from_pretrained(name)  # type: ignore[arg-type]
+    monkeypatch.setenv("HOME", str(model.parent))
+    monkeypatch.setenv("USERPROFILE", str(model.parent))
+    assert earmark.Classifier.from_pretrained(f"~/{model.name}").labels == classifier.labels
+
+
+@pytest.mark.parametrize("wrong", [{"top_k": None}, {"top_k": 1.5}, {"hop_seconds": "long"}, {"window_seconds": []}])
+def test_wrong_arguments_of_predict(classifier: earmark.Classifier, wrong: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=f"--{next(iter(wrong))} .*: expected"):
+        classifier.predict(tone(440, 0.5), sampling_rate=RATE_HZ, **wrong)

@@ -100,6 +100,9 @@ def test_background_classes_have_no_segments_unless_they_are_asked_for() -> None
         ({"merge_gap_s": -1}, "0 or more"),
         ({"labels": ["c"]}, "labels c: the model has no such class; it has a, b"),
         ({"threshold": 70}, "threshold 70: expected above 0 and at most 1"),
+        ({"threshold": "0.5"}, r"threshold 0\.5: expected above 0 and at most 1"),
+        ({"min_duration_s": None}, "min_duration_s None: expected 0 or more"),
+        ({"labels": "a"}, r"labels: found str\. Pass a list of classes, \['a'\]"),
     ],
 )
 def test_rules_that_cannot_be(rules: dict, said: str) -> None:

@@ -111,7 +111,7 @@ def _inspect(options: InspectOptions, folder: Path | None, loaded: Splits | None
     check_found(there)
     clips = [clip for table in there.values() for clip in table]
     if not clips:
-        raise DataError(f"{next(iter(there.values())).origin}: no clips. Check the path.")
+        raise DataError(f"{_origin(there) or 'data'}: no clips. Check the path, or what filtered them.")
     table = ClipTable(clips, _origin(there))
     of_split = [name for name, one in there.items() for _ in one]
     audited = _audit(table, of_split, options)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from earmark.errors import InputTypeError, UsageError, first_line
+from earmark.errors import InputTypeError, UsageError, as_list, first_line
 from earmark.text import with_article
 
 _RATES = ("sampling_rate", "sample_rate", "sampling_rate_hz", "sr")
@@ -100,7 +100,7 @@ def sample_functions(functions: Iterable[Callable[..., object]]) -> tuple[Sample
     Raises:
         EarmarkError: see :meth:`SampleFunction.of`.
     """
-    return tuple(SampleFunction.of(function) for function in functions)
+    return tuple(SampleFunction.of(function) for function in as_list("augmentations", functions))
 
 
 def function_seed(seed: tuple[int, ...], number: int) -> tuple[int, ...]:

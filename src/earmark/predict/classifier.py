@@ -22,14 +22,19 @@ from earmark.predict.scorers import embedding_scorer, make_scorer
 from earmark.predict.timeline import Aggregate, Timeline
 from earmark.scoring.inference import score
 from earmark.scoring.windows import Windowing
+from earmark.settings.flags import declared_flags
+from earmark.settings.given_values import read_values
+from earmark.settings.prediction_flags import PredictOptions
 from earmark.sources.background import background_classes
 from earmark.tasks import Task, pool
 from earmark.tasks.decision import Prediction
+from earmark.text import suggestion
 
 if TYPE_CHECKING:
     from earmark.models.build_model import AudioModel
 
 Key = TypeVar("Key")
+_SOURCE = ("revision", "token", "cache_dir", "allow_pickle", "trust_remote_code")  # further arguments of ModelSource
 
 
 class Classifier(SavedModel):
@@ -92,8 +97,12 @@ class Classifier(SavedModel):
             NetworkError: the hub cannot be reached.
             DeviceError: the device does not exist.
         """
-        model = ModelSource(name_or_path=str(name_or_path), task=task, **source)
-        classifier = cls(load_any(model), device=device, batch_size=batch_size, precision=precision)
+        unknown = next((name for name in source if name not in _SOURCE), None)
+        if unknown is not None:
+            raise UsageError(f"{unknown}: unknown setting{suggestion(unknown, _SOURCE)}")
+        given = _checked(device=device, batch_size=batch_size, precision=precision)
+        model = ModelSource(name_or_path=_model_name(name_or_path), task=task, **source)
+        classifier = cls(load_any(model), **given)
         classifier._source = model
         return classifier
 
@@ -132,8 +141,7 @@ class Classifier(SavedModel):
             InputTypeError: the type is not supported; also a ``TypeError``.
             UsageError: samples have no sampling rate, or the model does not accept the window.
         """
-        if top_k < 1:
-            raise UsageError(f"top_k {top_k}: too small. Pass a whole number of at least 1")
+        top_k = _checked(top_k=top_k)["top_k"] if top_k != 1 else 1
         windowing = self.windowing(window_seconds, hop_seconds)
         items, is_batch = split_batch(audio)
         rows = self._aggregated(self._recordings(items, sampling_rate), windowing, aggregate)
@@ -245,9 +253,11 @@ class Classifier(SavedModel):
         Raises:
             UsageError: the model does not accept the window or hop.
         """
+        given = {"window_seconds": window_seconds, "hop_seconds": hop_seconds}
+        asked = _checked(**{name: value for name, value in given.items() if value is not None})
         return Windowing.of_seconds(
-            window_seconds,
-            hop_seconds,
+            asked.get("window_seconds"),
+            asked.get("hop_seconds"),
             longest_samples=self.scorer.max_samples,
             sampling_rate_hz=self.sampling_rate_hz,
         )
@@ -335,3 +345,18 @@ def _value(answer: np.ndarray | AudioError) -> np.ndarray:
     if isinstance(answer, AudioError):
         raise answer
     return answer
+
+
+def _checked(**values: object) -> dict[str, Any]:
+    """Check arguments like the flags of ``earmark predict`` with the same names.
+
+    Raises:
+        UsageError: ``--NAME VALUE: expected ...``.
+    """
+    return read_values(values, declared_flags(PredictOptions)).values
+
+
+def _model_name(name_or_path: object) -> str:
+    if not isinstance(name_or_path, (str, os.PathLike)):
+        raise InputTypeError(f"name_or_path: found {type(name_or_path).__name__}. Pass a folder, or a name on the hub.")
+    return os.path.expanduser(os.fsdecode(name_or_path))

@@ -5,15 +5,17 @@ Shapes: W windows, C classes.
 
 from __future__ import annotations
 
+import numbers
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from earmark.errors import UsageError
+from earmark.errors import InputTypeError, UsageError
 from earmark.formats.segments import Segment, Window
 from earmark.settings.flags import PROBABILITY
+from earmark.settings.kinds import shown
 from earmark.settings.prediction_flags import DEFAULT_THRESHOLD, ODD, SECONDS
 from earmark.tasks.decision import PLAIN, Decision
 from earmark.text import suggestion
@@ -56,8 +58,12 @@ class SegmentRules:
         }
         for name, check in checks.items():
             value = getattr(self, name)
-            if value is not None and not check.holds(value):
-                raise UsageError(f"{name} {value:g}: expected {check.expected}")
+            if value is None and name == "release":
+                continue
+            if not isinstance(value, numbers.Real) or not check.holds(value):
+                raise UsageError(f"{name} {shown(value)}: expected {check.expected}")
+        if isinstance(self.labels, str):
+            raise InputTypeError(f"labels: found str. Pass a list of classes, [{self.labels!r}].")
         if self.release is not None and self.release > self.threshold:
             raise UsageError(f"release {self.release:g}: expected at most the threshold, {self.threshold:g}")
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from earmark.errors import InputTypeError, UsageError, first_line
+from earmark.errors import InputTypeError, UsageError, as_list, first_line
 from earmark.scoring.metric_folder import run_metric_folder
 from earmark.tasks import Task
 from earmark.text import with_article
@@ -108,7 +108,7 @@ def named_functions(metrics: Metrics) -> dict[str, MetricFunction]:
     if isinstance(metrics, Mapping):
         named = list(metrics.items())
     else:
-        named = [(_own_name(function), function) for function in metrics]
+        named = [(_own_name(function), function) for function in as_list("metrics", metrics)]
     functions: dict[str, MetricFunction] = {}
     for name, function in named:
         if not callable(function):

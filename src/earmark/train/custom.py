@@ -10,7 +10,7 @@ from transformers import TrainerCallback
 
 from earmark.batch.sample_functions import SampleFunction, sample_functions
 from earmark.clips.clip import Splits
-from earmark.errors import InputTypeError, UsageError
+from earmark.errors import InputTypeError, UsageError, as_list
 from earmark.scoring.extra_metrics import MetricFunction, Metrics, named_functions
 
 
@@ -44,7 +44,7 @@ class CustomParts:
             InputTypeError: a callback is not a ``TrainerCallback``, or a function is not callable.
             UsageError: a function has a parameter that earmark has no value for.
         """
-        given = list(callbacks)
+        given = as_list("callbacks", callbacks)
         for callback in given:
             kind = callback if isinstance(callback, type) else type(callback)
             if not issubclass(kind, TrainerCallback):
