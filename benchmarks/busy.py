@@ -53,10 +53,10 @@ def main() -> None:
     if arguments.train:
         train()
         return
-    figures = measure(arguments.rounds, arguments.seconds)
-    report(figures)
+    results = measure(arguments.rounds, arguments.seconds)
+    report(results)
     if arguments.json:
-        Path(arguments.json).write_text(json.dumps(figures, indent=1), encoding="utf-8")
+        Path(arguments.json).write_text(json.dumps(results, indent=1), encoding="utf-8")
 
 
 Turn = dict[str, float]
@@ -142,22 +142,22 @@ def measure(rounds: int, seconds: float) -> dict[str, list[dict[str, Turn]]]:
     return {"quiet": quiet, "busy": busy, "pairs": pairs}
 
 
-def report(figures: dict[str, list[dict[str, Turn]]]) -> None:
+def report(results: dict[str, list[dict[str, Turn]]]) -> None:
     """Print medians and ratios."""
-    for name, rounds in figures.items():
+    for name, rounds in results.items():
         print(name)
         for way in rounds[0]:
             values = [one[way]["clips_per_s"] for one in rounds]
             others = statistics.median(one[way]["others"] for one in rounds)
             print(f"  {way:<16}{statistics.median(values):8.1f} clips/s; others used {others:.1f} cores")
     fixed = [way for way in WAYS if way != "earmark"]
-    best = max(fixed, key=lambda way: statistics.median(one[way]["clips_per_s"] for one in figures["quiet"]))
+    best = max(fixed, key=lambda way: statistics.median(one[way]["clips_per_s"] for one in results["quiet"]))
     ratios: list[tuple[str, list[float], float]] = [
-        (f"quiet: earmark / {best}, the best fixed setting", _ratios(figures["quiet"], "earmark", best), 0.95),
-        ("next to a busy core / alone", _ratios(figures["busy"], "beside", "alone"), 0.40),
-        ("the same with threads that always spin", _ratios(figures["busy"], "spinning beside", "alone"), 0.0),
-        ("two at once, the first / one alone", _ratios(figures["pairs"], "first", "alone"), 0.45),
-        ("two at once, the second / one alone", _ratios(figures["pairs"], "second", "alone"), 0.45),
+        (f"quiet: earmark / {best}, the best fixed setting", _ratios(results["quiet"], "earmark", best), 0.95),
+        ("next to a busy core / alone", _ratios(results["busy"], "beside", "alone"), 0.40),
+        ("the same with threads that always spin", _ratios(results["busy"], "spinning beside", "alone"), 0.0),
+        ("two at once, the first / one alone", _ratios(results["pairs"], "first", "alone"), 0.45),
+        ("two at once, the second / one alone", _ratios(results["pairs"], "second", "alone"), 0.45),
     ]
     for what, values, aim in ratios:
         spread = f"{min(values):.2f} to {max(values):.2f}"

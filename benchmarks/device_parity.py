@@ -232,8 +232,8 @@ def report(rows: list[Row]) -> dict[str, Any]:
 
 def shown(row: Row) -> str:
     """Return a row as one line of text."""
-    figures = {"cpu": row.cpu, "gradients": row.gradients, "mixed": row.mixed}
-    errors = ", ".join(f"{name} {value:.1e}" for name, value in figures.items() if value is not None)
+    values = {"cpu": row.cpu, "gradients": row.gradients, "mixed": row.mixed}
+    errors = ", ".join(f"{name} {value:.1e}" for name, value in values.items() if value is not None)
     return f"{row.model} {row.precision}: {row.verdict} {errors} {row.note}".rstrip()
 
 

@@ -100,7 +100,7 @@ def _report(
     arguments: argparse.Namespace, recordings: Recordings, seconds: dict[str, list[float]], accuracy: dict[str, float]
 ) -> None:
     count = len(recordings.waveforms)
-    figures: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     threads = torch.get_num_threads()
     place = f"{describe_device(torch.device('cpu'))}, {threads} threads"
     place += ", CPU time" if arguments.cpu_seconds else ""
@@ -108,13 +108,13 @@ def _report(
     print("| model | clips/s (median) | times PyTorch (median of pairs, range) | accuracy |\n|---|---|---|---|")
     for name, times in seconds.items():
         ratios = [before / after for before, after in zip(seconds["pytorch"], times, strict=True)]
-        figures[name] = {"seconds": times, "ratios": ratios, "accuracy": accuracy[name]}
+        results[name] = {"seconds": times, "ratios": ratios, "accuracy": accuracy[name]}
         print(
             f"| {name} | {count / statistics.median(times):.1f} | {statistics.median(ratios):.2f} "
             f"({min(ratios):.2f} to {max(ratios):.2f}) | {accuracy[name]:.4f} |"
         )
     if arguments.json:
-        Path(arguments.json).write_text(json.dumps({"clips": count, "threads": threads, **figures}, indent=2))
+        Path(arguments.json).write_text(json.dumps({"clips": count, "threads": threads, **results}, indent=2))
 
 
 def print_parity(formats: list[str]) -> None:

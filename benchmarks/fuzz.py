@@ -182,8 +182,8 @@ def main() -> int:
         f"peak memory {before_mb:.0f} -> {after_mb:.0f} MB; server {'survived' if alive else 'DIED'}, exit code {code}"
     )
     if options.json:
-        figures = {"answers": outcome.answers, "faults": outcome.faults, "peak_mb": [before_mb, after_mb]}
-        options.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+        results = {"answers": outcome.answers, "faults": outcome.faults, "peak_mb": [before_mb, after_mb]}
+        options.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     return 0 if not outcome.faults and alive and code == 0 and grown < options.memory_mb else 1
 
 

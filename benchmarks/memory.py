@@ -57,14 +57,14 @@ def main() -> None:
                 batch = data.__getitems__(order[start : start + arguments.batch_size].tolist())
                 progress.update(len(batch["labels"]))
                 highest = max(highest, resident_mb())
-    figures = {
+    results = {
         "clips": len(table),
         "model_mb": round(with_model),
         "table_mb": round(with_table - with_model),
         "after_building_mb": round(with_store - with_model),
         "while_reading_mb": round(highest - with_model),
     }
-    print(json.dumps(figures))
+    print(json.dumps(results))
 
 
 def write_recordings(folder: Path, count: int) -> list[str]:

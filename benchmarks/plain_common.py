@@ -57,6 +57,6 @@ def peak_memory_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024  # bytes on macOS, kilobytes elsewhere
 
 
-def print_figures(figures: dict[str, object]) -> None:
+def print_results(results: dict[str, object]) -> None:
     """Print the results as one line of JSON, which ``compare.py`` reads from the end of standard output."""
-    print(json.dumps(figures), flush=True)
+    print(json.dumps(results), flush=True)

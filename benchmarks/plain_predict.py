@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 import transformers
-from plain_common import accuracy_by_folder, peak_memory_bytes, print_figures, read_recording, recordings_in
+from plain_common import accuracy_by_folder, peak_memory_bytes, print_results, read_recording, recordings_in
 
 BATCH_SIZES = (1, 4, 8, 16, 32)
 
@@ -82,7 +82,7 @@ def main() -> None:
     start, cpu_start = time.perf_counter(), time.process_time()
     labels = label_all(pipe, paths, size)
     seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
-    print_figures(
+    print_results(
         {
             "clips": len(paths),
             "predict_seconds": seconds,

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from plain_common import peak_memory_bytes, print_figures, read_recording, recordings_in
+from plain_common import peak_memory_bytes, print_results, read_recording, recordings_in
 from torch import nn
 from torch.utils.data import Dataset
 from transformers import (
@@ -207,7 +207,7 @@ def main() -> None:
     trainer.train()
     trainer.save_model()
     evaluated = trainer.evaluate()
-    print_figures(
+    print_results(
         {
             "train_clips": trainer.trained_clips,
             "train_seconds": trainer.clock.seconds,

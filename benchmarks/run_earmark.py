@@ -17,7 +17,7 @@ import sys
 import time
 from pathlib import Path
 
-from plain_common import accuracy_by_folder, peak_memory_bytes, print_figures
+from plain_common import accuracy_by_folder, peak_memory_bytes, print_results
 
 from earmark.cli.main import main as earmark
 
@@ -101,5 +101,5 @@ def exit_on_failure(code: int) -> None:
 
 if __name__ == "__main__":
     command, *rest = sys.argv[1:]
-    figures = {"train": train, "predict": predict, "embed": embed}[command](rest)
-    print_figures({**figures, "peak_memory_bytes": peak_memory_bytes()})
+    results = {"train": train, "predict": predict, "embed": embed}[command](rest)
+    print_results({**results, "peak_memory_bytes": peak_memory_bytes()})

@@ -205,7 +205,7 @@ def main() -> None:
 
 
 def medians(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """Return the medians of the figures of one load over the rounds."""
+    """Return the medians of the measurements of one load over the rounds."""
     return {name: statistics.median(row[name] for row in rows) for name in ("per_s", "cpu_ms", "p50_ms", "p99_ms")}
 
 

@@ -34,14 +34,14 @@ def main() -> None:
     arguments = parser.parse_args()
     runs = [predict(arguments.export, arguments.recording) for _ in range(arguments.repeats)]
     cpu_s, peak_mb = zip(*runs, strict=True)
-    figures = {
+    results = {
         "torch_is_installed": find_spec("torch") is not None,
         "predict_cpu_s": round(statistics.median(cpu_s), 3),
         "predict_cpu_s_range": [round(min(cpu_s), 3), round(max(cpu_s), 3)],
         "predict_peak_mb": round(statistics.median(peak_mb)),
         **serve(arguments.export, Path(arguments.recording).read_bytes()),
     }
-    print(json.dumps(figures))
+    print(json.dumps(results))
 
 
 def predict(export: str, recording: str) -> tuple[float, float]:

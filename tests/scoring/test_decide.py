@@ -165,16 +165,16 @@ def test_figures_are_not_of_the_clips_that_were_fitted_on() -> None:
     clips = LabelledScores(probabilities, targets, ["a", "b"])
     own = class_decision_figures(clips, fitted.decision.predictions(probabilities, clips.labels), fitted.decision)
     assert own["precision"] >= 0.8
-    assert fitted.figures["precision"] < 0.7
-    assert fitted.figures["judged"].startswith("cross-fitted")
+    assert fitted.metrics["precision"] < 0.7
+    assert fitted.metrics["judged"].startswith("cross-fitted")
 
 
 def test_calibration_on_other_clips_is_good() -> None:
     logits, targets = drawn(4000)
     settings = DecisionArguments(calibrate=True)
     fitted = fit_decision(single(logits * 3), targets, list("abcde"), settings, split="validation", data=CLIPS)
-    assert fitted.figures["calibration_error"] < 0.02 < fitted.figures["calibration_error_before"]
-    assert fitted.figures["loss"] < fitted.figures["loss_before"]
+    assert fitted.metrics["calibration_error"] < 0.02 < fitted.metrics["calibration_error_before"]
+    assert fitted.metrics["loss"] < fitted.metrics["loss_before"]
     other, truth = drawn(4000, seed=9)
     probabilities = softmax(other * 3 / fitted.decision.temperature)
     figures = class_decision_figures(LabelledScores(probabilities, truth, list("abcde")), truth, fitted.decision)
@@ -190,7 +190,7 @@ def test_a_temperature_that_helps_nothing_stays_one() -> None:
     settings = DecisionArguments(calibrate=True, reject_target_precision=0.7)
     fitted = fit_decision(single(logits), targets, list("abcde"), settings, split="validation", data=CLIPS)
     assert fitted.decision.temperature == 1.0
-    assert fitted.figures["calibration_error"] == fitted.figures["calibration_error_before"]
+    assert fitted.metrics["calibration_error"] == fitted.metrics["calibration_error_before"]
     assert "does not lower the calibration error" in fitted.decision.fitted["notes"][0]
     assert fitted.decision.reject_threshold is not None
 
@@ -208,7 +208,7 @@ def test_no_temperature_is_used_that_lies_at_an_end_of_the_range(scale: float, w
     assert fitted.decision.temperature == 1.0
     assert "the best one is not between 0.05 and 20" in fitted.decision.fitted["notes"][0]
     assert why in fitted.decision.fitted["notes"][0]
-    assert fitted.figures["calibration_error"] == fitted.figures["calibration_error_before"]
+    assert fitted.metrics["calibration_error"] == fitted.metrics["calibration_error_before"]
     assert fitted.decision.reject_threshold is not None
 
 
@@ -216,8 +216,8 @@ def test_few_clips_are_no_fault() -> None:
     one = WindowLogits(np.zeros((1, 4), np.float32), np.array([0]))
     settings = DecisionArguments(calibrate=True, target_precision=0.9)
     fitted = fit_decision(one, np.array([1]), LABELS, settings, split="test", data=CLIPS)
-    assert fitted.figures == {}
-    assert summary_line(fitted.decision, fitted.figures) == ""
+    assert fitted.metrics == {}
+    assert summary_line(fitted.decision, fitted.metrics) == ""
 
 
 @pytest.mark.parametrize(

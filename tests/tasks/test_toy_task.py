@@ -26,7 +26,7 @@ from earmark.serve.service import Service
 from earmark.serve.stream import Streams
 from earmark.settings.serving_flags import ServeOptions
 from earmark.tasks import Task, task_registry
-from earmark.tasks.reported_task import ShownFigure
+from earmark.tasks.reported_task import ShownMetric
 from earmark.tasks.task import NO_LABEL, LossSettings
 from tests.tiny import RATE_HZ
 
@@ -38,9 +38,9 @@ class Count(Task):
     in_words = "a count"
     no_label = "has no count"
     row_columns = ("error", "rounded")
-    shown_figures = (
-        ShownFigure("mae", "Counts off by", curve="MAE", trivial="MAE of always predicting the median"),
-        ShownFigure("rmse", "RMSE"),
+    shown_metrics = (
+        ShownMetric("mae", "Counts off by", curve="MAE", trivial="MAE of always predicting the median"),
+        ShownMetric("rmse", "RMSE"),
     )
 
     def scores(self, logits: np.ndarray) -> np.ndarray:

@@ -65,7 +65,7 @@ class Inspection:
 
     @property
     def errors(self) -> list[ClipFinding]:
-        """Findings because of which training would fail or results would be wrong."""
+        """Findings that make training fail or results wrong."""
         return [finding for finding in self.findings if finding.level == "error"]
 
     def __repr__(self) -> str:

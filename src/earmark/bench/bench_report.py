@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from earmark.bench.bench_setup import BenchClips
-from earmark.bench.infer import InferFigures
-from earmark.bench.time_data import DataFigures
-from earmark.bench.time_training import TrainFigures
+from earmark.bench.infer import InferMeasurements
+from earmark.bench.time_data import DataMeasurements
+from earmark.bench.time_training import TrainMeasurements
 from earmark.bench.timing import Compute, Memory, Rate
 from earmark.settings.bench_flags import BenchOptions
 from earmark.text import counted, format_bytes
@@ -28,29 +28,29 @@ def describe_clips(clips: BenchClips) -> dict[str, object]:
     }
 
 
-def data_json(figures: DataFigures, memory: Memory) -> dict[str, Any]:
-    """Return the figures of ``earmark bench data`` for JSON."""
+def data_json(measured: DataMeasurements, memory: Memory) -> dict[str, Any]:
+    """Return the measurements of ``earmark bench data`` for JSON."""
     return {
-        "build": figures.build.to_dict(),
-        "in_process": figures.in_process.to_dict(),
-        "through_workers": figures.through_workers.to_dict(),
-        "decoding": figures.decoding.to_dict(),
-        "to_device": None if figures.to_device is None else figures.to_device.to_dict(),
+        "build": measured.build.to_dict(),
+        "in_process": measured.in_process.to_dict(),
+        "through_workers": measured.through_workers.to_dict(),
+        "decoding": measured.decoding.to_dict(),
+        "to_device": None if measured.to_device is None else measured.to_device.to_dict(),
         "memory": _memory_json(memory),
     }
 
 
-def data_table(options: BenchOptions, figures: DataFigures, memory: Memory) -> str:
-    """Return the figures of ``earmark bench data`` as a table."""
+def data_table(options: BenchOptions, measured: DataMeasurements, memory: Memory) -> str:
+    """Return the measurements of ``earmark bench data`` as a table."""
     workers = counted(options.num_workers, "DataLoader worker")
     rates: dict[str, Rate] = {
-        "recordings to store": figures.build,
-        "store to batches": figures.in_process,
-        f"store to batches, {workers}": figures.through_workers,
-        "recordings to batches, decoded each time": figures.decoding,
+        "recordings to store": measured.build,
+        "store to batches": measured.in_process,
+        f"store to batches, {workers}": measured.through_workers,
+        "recordings to batches, decoded each time": measured.decoding,
     }
-    if figures.to_device is not None:
-        rates["store to batches on the device"] = figures.to_device
+    if measured.to_device is not None:
+        rates["store to batches on the device"] = measured.to_device
     rows: Rows = [("", "clips/s", "s of audio/s")]
     rows += [
         (what, _number(rate.clips_per_second), _number(rate.audio_seconds_per_second)) for what, rate in rates.items()
@@ -58,52 +58,52 @@ def data_table(options: BenchOptions, figures: DataFigures, memory: Memory) -> s
     return _aligned([*rows, *_memory_rows(memory)])
 
 
-def train_json(figures: TrainFigures) -> dict[str, Any]:
-    """Return the figures of ``earmark bench train`` for JSON."""
+def train_json(measured: TrainMeasurements) -> dict[str, Any]:
+    """Return the measurements of ``earmark bench train`` for JSON."""
     return {
-        **_model_json(figures),
-        "freeze": figures.frozen,
-        "kept": figures.kept,
-        "frozen_s": figures.frozen_s,
+        **_model_json(measured),
+        "freeze": measured.frozen,
+        "kept": measured.kept,
+        "frozen_s": measured.frozen_s,
     }
 
 
-def train_table(figures: TrainFigures) -> str:
-    """Return the figures of ``earmark bench train`` as a table."""
-    rows = _model_rows(figures)
-    if figures.kept:
-        rows.append((f"{figures.kept} of all clips, computed once", f"{_number(figures.frozen_s)} s, not included"))
+def train_table(measured: TrainMeasurements) -> str:
+    """Return the measurements of ``earmark bench train`` as a table."""
+    rows = _model_rows(measured)
+    if measured.kept:
+        rows.append((f"{measured.kept} of all clips, computed once", f"{_number(measured.frozen_s)} s, not included"))
     return _aligned(rows)
 
 
-def infer_json(figures: InferFigures) -> dict[str, Any]:
-    """Return the figures of ``earmark bench infer`` for JSON."""
-    return _model_json(figures)
+def infer_json(measured: InferMeasurements) -> dict[str, Any]:
+    """Return the measurements of ``earmark bench infer`` for JSON."""
+    return _model_json(measured)
 
 
-def infer_table(figures: InferFigures) -> str:
-    """Return the figures of ``earmark bench infer`` as a table."""
-    return _aligned([*_model_rows(figures), ("decoding of recordings", "not included")])
+def infer_table(measured: InferMeasurements) -> str:
+    """Return the measurements of ``earmark bench infer`` as a table."""
+    return _aligned([*_model_rows(measured), ("decoding of recordings", "not included")])
 
 
-def _model_json(figures: TrainFigures | InferFigures) -> dict[str, object]:
-    parameters = list(figures.audio.model.parameters())
+def _model_json(measured: TrainMeasurements | InferMeasurements) -> dict[str, object]:
+    parameters = list(measured.audio.model.parameters())
     return {
-        **figures.rate.to_dict(),
-        **figures.compute.to_dict(),
-        "flop_per_clip": figures.compute.flop / figures.rate.clips,
-        "memory": _memory_json(figures.memory),
+        **measured.rate.to_dict(),
+        **measured.compute.to_dict(),
+        "flop_per_clip": measured.compute.flop / measured.rate.clips,
+        "memory": _memory_json(measured.memory),
         "model": {
-            "model_type": figures.audio.model.config.model_type,
+            "model_type": measured.audio.model.config.model_type,
             "parameters": sum(parameter.numel() for parameter in parameters),
             "learning": sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
-            "max_length_seconds": figures.audio.frontend.max_samples / figures.audio.frontend.sampling_rate_hz,
+            "max_length_seconds": measured.audio.frontend.max_samples / measured.audio.frontend.sampling_rate_hz,
         },
     }
 
 
-def _model_rows(figures: TrainFigures | InferFigures) -> Rows:
-    return [*_rate_rows(figures.rate), *_compute_rows(figures.compute, figures.rate), *_memory_rows(figures.memory)]
+def _model_rows(measured: TrainMeasurements | InferMeasurements) -> Rows:
+    return [*_rate_rows(measured.rate), *_compute_rows(measured.compute, measured.rate), *_memory_rows(measured.memory)]
 
 
 def _rate_rows(rate: Rate) -> Rows:

@@ -24,7 +24,7 @@ from earmark.settings.bench_flags import BenchOptions
 
 
 @dataclass(frozen=True)
-class InferFigures:
+class InferMeasurements:
     """Speed of inference.
 
     Attributes:
@@ -40,7 +40,7 @@ class InferFigures:
     memory: Memory
 
 
-def bench_infer(options: BenchOptions, clips: BenchClips, device: torch.device) -> InferFigures:
+def bench_infer(options: BenchOptions, clips: BenchClips, device: torch.device) -> InferMeasurements:
     """Score one batch to warm up, then time the scoring of all clips.
 
     Raises:
@@ -77,7 +77,7 @@ def bench_infer(options: BenchOptions, clips: BenchClips, device: torch.device) 
         return flop_of_clip(audio, {"samples": torch.zeros(1, width)}, device, dtype, backward=False)
 
     flop, peak = shapes.flop(flop_of_width), matmul_peak(device, dtype)
-    return InferFigures(
+    return InferMeasurements(
         audio=audio,
         rate=Rate(options.passes * len(clips), options.passes * float(clips.lengths_s.sum()), seconds),
         compute=Compute(flop, shapes.useful_share, seconds, peak, dtype),

@@ -31,7 +31,7 @@ _WARM_UP_BATCHES = 8
 
 
 @dataclass(frozen=True)
-class DataFigures:
+class DataMeasurements:
     """Speed of the data pipeline.
 
     Attributes:
@@ -51,7 +51,7 @@ class DataFigures:
     to_device: Rate | None
 
 
-def bench_data(options: BenchOptions, table: ClipTable, store_dir: Path, device: torch.device) -> DataFigures:
+def bench_data(options: BenchOptions, table: ClipTable, store_dir: Path, device: torch.device) -> DataMeasurements:
     """Build the store and measure all ways to make batches.
 
     Args:
@@ -81,7 +81,7 @@ def bench_data(options: BenchOptions, table: ClipTable, store_dir: Path, device:
 
     pinned = through(0, pin_memory=device.type != "cpu")
     copied = ({name: value.to(device, non_blocking=True) for name, value in batch.items()} for batch in pinned)
-    return DataFigures(
+    return DataMeasurements(
         clips=clips,
         build=build,
         in_process=_timed(map(stored.__getitems__, _Rows(options, stored))),

@@ -38,7 +38,7 @@ _LEARNING_RATE = 1e-5  # any value: the trained model is discarded
 
 
 @dataclass(frozen=True)
-class TrainFigures:
+class TrainMeasurements:
     """Speed of training.
 
     Attributes:
@@ -60,7 +60,7 @@ class TrainFigures:
     memory: Memory
 
 
-def bench_train(options: BenchOptions, clips: BenchClips, device: torch.device, folder: Path) -> TrainFigures:
+def bench_train(options: BenchOptions, clips: BenchClips, device: torch.device, folder: Path) -> TrainMeasurements:
     """Train for a number of steps and time them.
 
     Args:
@@ -96,7 +96,7 @@ def bench_train(options: BenchOptions, clips: BenchClips, device: torch.device, 
         memory = peak_memory(device)
         flop = timed.shapes.flop(lambda width: _flop_of_width(audio, kept, width, device))
     peak = matmul_peak(device, DTYPES[precision])
-    return TrainFigures(
+    return TrainMeasurements(
         audio=audio,
         frozen=frozen,
         kept=kept.stage if isinstance(kept, FrozenClips) else None,

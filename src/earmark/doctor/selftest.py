@@ -147,14 +147,14 @@ def _distance(reference: Path, other: Path) -> float | None:
 
 
 def _reference_row(reference: Probe) -> SelftestRow:
-    figures = reference.results["fp32"]
-    return _row("cpu", reference, "fp32", "reference", figures, passed=True)
+    values = reference.results["fp32"]
+    return _row("cpu", reference, "fp32", "reference", values, passed=True)
 
 
 def _row(
-    card: str, trained: Probe, precision: str, verdict: str, figures: dict[str, Any], *, passed: bool
+    card: str, trained: Probe, precision: str, verdict: str, values: dict[str, Any], *, passed: bool
 ) -> SelftestRow:
-    losses = figures.get("losses") or [None]
+    losses = values.get("losses") or [None]
     return SelftestRow(
         card,
         str(trained.results.get("name", "")),
@@ -163,35 +163,35 @@ def _row(
         passed,
         first_loss=losses[0],
         last_loss=losses[-1],
-        loss_difference=figures.get("loss_difference"),
-        weight_difference=figures.get("weight_difference"),
-        seconds=figures.get("seconds"),
+        loss_difference=values.get("loss_difference"),
+        weight_difference=values.get("weight_difference"),
+        seconds=values.get("seconds"),
     )
 
 
 def _card_rows(card: str, trained: Probe, reference: Probe, distance: float | None) -> list[SelftestRow]:
     rows = []
     for precision in ("fp32", "bf16", "fp16"):
-        figures = trained.results.get(precision)
-        if figures is not None:
-            rows.append(_judged(card, trained, precision, figures, reference, distance))
+        values = trained.results.get(precision)
+        if values is not None:
+            rows.append(_judged(card, trained, precision, values, reference, distance))
         elif not trained.finished and precision == trained.results.get("trying", "fp32"):
             rows.append(_row(card, trained, precision, f"failed: {trained.failure}", {}, passed=False))
     return rows
 
 
 def _judged(
-    card: str, trained: Probe, precision: str, figures: dict[str, Any], reference: Probe, distance: float | None
+    card: str, trained: Probe, precision: str, values: dict[str, Any], reference: Probe, distance: float | None
 ) -> SelftestRow:
-    if not figures["finite"]:
-        return _row(card, trained, precision, "NaN or infinite", figures, passed=False)
+    if not values["finite"]:
+        return _row(card, trained, precision, "NaN or infinite", values, passed=False)
     if precision != "fp32":
-        return _row(card, trained, precision, "finite", figures, passed=True)
-    pairs = zip(figures["losses"], reference.results["fp32"]["losses"], strict=True)
+        return _row(card, trained, precision, "finite", values, passed=True)
+    pairs = zip(values["losses"], reference.results["fp32"]["losses"], strict=True)
     difference = max(abs(a - b) for a, b in pairs)
     passed = difference <= LOSS_TOLERANCE and distance is not None and distance <= WEIGHT_TOLERANCE
-    figures = {**figures, "loss_difference": difference, "weight_difference": distance}
-    return _row(card, trained, precision, "as the CPU" if passed else "differs from the CPU", figures, passed=passed)
+    values = {**values, "loss_difference": difference, "weight_difference": distance}
+    return _row(card, trained, precision, "as the CPU" if passed else "differs from the CPU", values, passed=passed)
 
 
 def _notes(card: str, trained: Probe) -> list[str]:

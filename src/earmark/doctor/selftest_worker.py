@@ -166,9 +166,9 @@ def main(kind: str, folder: Path) -> None:
     device = select_device(kind)
     _full_float32(device.type)
     emit(device=str(device), name=describe_device(device))
-    figures, moved = train_once(device, "fp32", folder)
+    values, moved = train_once(device, "fp32", folder)
     np.savez(folder / "moved.npz", **moved)  # type: ignore[arg-type]  # the stub takes the names for its own flags
-    emit(fp32=figures)
+    emit(fp32=values)
     if device.type == "cpu":
         return
     halves = ["bf16"] if supports_bf16(device) else []

@@ -93,7 +93,7 @@ def calibrate(options: CalibrateOptions) -> CalibrateOutcome:
         logger.info("%s: replaced", folder.decision)
     write_json(folder.decision, fitted.decision.to_dict(audio.labels))
     summary = _summary(folder, fitted, audio.labels, len(clips.table), trained_on)
-    return CalibrateOutcome(folder.decision, fitted.decision, fitted.figures, summary)
+    return CalibrateOutcome(folder.decision, fitted.decision, fitted.metrics, summary)
 
 
 def _folder(options: CalibrateOptions) -> Path:
@@ -108,7 +108,7 @@ def _folder(options: CalibrateOptions) -> Path:
 def _summary(
     folder: RunFolder, fitted: Fitted, labels: list[str], num_clips: int, trained_on: np.ndarray | None
 ) -> str:
-    line = summary_line(fitted.decision, fitted.figures) or "temperature 1 and no threshold, so nothing changes"
+    line = summary_line(fitted.decision, fitted.metrics) or "temperature 1 and no threshold, so nothing changes"
     lines = [f"fitted on {counted(num_clips, 'clip')}: {line}", *fitted.decision.in_words(labels)]
     if trained_on is not None and trained_on.any():
         lines.append(

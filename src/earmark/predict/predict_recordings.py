@@ -192,7 +192,7 @@ def _check_results(counts: JobCounts, earlier: int, sink: Sink) -> None:
 
 
 def _record_names(options: PredictOptions, sources: list[str], ids: Mapping[str, str]) -> None:
-    """Write a table of the recordings' names if they differ from the paths, or warn without an output file."""
+    """Write a table of the recordings' names if they differ from the paths; if there is no output file, only warn."""
     changed = [source for source, name in ids.items() if name != os.path.splitext(source)[0]]
     if options.output is not None:
         Path(f"{options.output}{NAMES}").unlink(missing_ok=True)  # the table of a replaced output

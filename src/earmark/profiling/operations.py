@@ -75,7 +75,7 @@ def _forward_convolution(
 
 def _convolution_backward(shapes: Shapes, values: Values) -> int:
     grad, inputs, weight = shapes[:3]
-    wanted = values[10].strip("[]").split(", ")[:2]  # gradients of input and weight; the bias's is only a sum
+    wanted = values[10].strip("[]").split(", ")[:2]  # of input and weight; the gradient of the bias is only a sum
     return convolution_gradients(
         grad, inputs, weight, transposed=values[7] == "True", num_gradients=wanted.count("True")
     )

@@ -33,7 +33,7 @@ from earmark.text import counted
 
 logger = logging.getLogger(__name__)
 
-TRACE, TABLE, FIGURES = "trace.json.gz", "profile.txt", "profile.json"
+TRACE, TABLE, RESULTS = "trace.json.gz", "profile.txt", "profile.json"
 
 _DTYPES = {
     "float": ("fp32", torch.float32),
@@ -172,7 +172,7 @@ class ProfileSession:
         report = ProfileReport(self._title(profile), profile, self._peak(profile), self.request.advice, TRACE)
         with writing(folder / TABLE) as text:
             text.write(report.to_text())
-        write_json(folder / FIGURES, report.to_dict())
+        write_json(folder / RESULTS, report.to_dict())
         return report
 
     def _title(self, profile: StepProfile) -> str:

@@ -34,7 +34,7 @@ class Judged:
             and 1, float32 (N, C), or numbers float32 (N,).
         logits: float32 (N, C).
         labels: class names.
-        metrics: all figures.
+        metrics: all metrics of the task.
         extra: metrics of a local metric folder, by name.
         custom: metrics of metric functions, by name.
         decision: fitted temperature and thresholds; the temperature is already applied to the logits.

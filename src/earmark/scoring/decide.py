@@ -32,11 +32,11 @@ class Fitted:
 
     Attributes:
         decision: the decision. ``notes`` in its ``fitted`` list the targets that could not be reached.
-        figures: cross-fitted metrics: each half of the clips is evaluated with a decision fitted on the other half.
+        metrics: cross-fitted metrics: each half of the clips is evaluated with a decision fitted on the other half.
     """
 
     decision: Decision
-    figures: dict[str, Any]
+    metrics: dict[str, Any]
 
 
 def check_task_can_fit(settings: DecisionArguments, task: Task) -> None:
@@ -107,12 +107,12 @@ def fit_decision(
     # these may be all settings of a training run, which replace() would check again: keep only the decision settings
     settings = DecisionArguments(**{one.name: getattr(settings, one.name) for one in fields(DecisionArguments)})
     decision, notes = _fit(windows, targets, labels, settings)
-    figures = _cross_fitted(windows, targets, labels, settings)
-    note = _why_unused(decision.temperature, figures)
+    metrics = _cross_fitted(windows, targets, labels, settings)
+    note = _why_unused(decision.temperature, metrics)
     if note:
         settings = replace(settings, calibrate=False)
         decision, notes = _fit(windows, targets, labels, settings)
-        figures = _cross_fitted(windows, targets, labels, settings)
+        metrics = _cross_fitted(windows, targets, labels, settings)
         notes = [note, *notes]
     asked = ("target_precision", "reject_target_precision", "reject_false_accept_rate")
     fitted = {
@@ -121,24 +121,24 @@ def fit_decision(
         "clips": windows.num_clips,
         "recordings": fingerprint(data),
         **{name: getattr(settings, name) for name in asked if getattr(settings, name) is not None},
-        "cross_fitted": figures,
+        "cross_fitted": metrics,
         **({"notes": notes} if notes else {}),
     }
-    return Fitted(replace(decision, fitted=fitted), figures)
+    return Fitted(replace(decision, fitted=fitted), metrics)
 
 
-def _why_unused(temperature: float, figures: dict[str, Any]) -> str:
+def _why_unused(temperature: float, metrics: dict[str, Any]) -> str:
     """Return why a fitted temperature is not used; empty if it is used."""
     at_limit = f"the temperature stays 1, because the best one is not between {COLDEST:g} and {HOTTEST:g}"
     if temperature >= HOTTEST / _AT_THE_END:
         return f"{at_limit}: the model predicts these clips too badly"
     if temperature <= COLDEST * _AT_THE_END:
         return f"{at_limit}: the logits are too similar"
-    if temperature == 1.0 or not figures or figures["calibration_error"] < figures["calibration_error_before"]:
+    if temperature == 1.0 or not metrics or metrics["calibration_error"] < metrics["calibration_error_before"]:
         return ""
     return (
         f"the temperature stays 1, because the best one, {temperature:.3f}, does not lower the calibration error "
-        f"({figures['calibration_error_before']:.4f} before, {figures['calibration_error']:.4f} after)"
+        f"({metrics['calibration_error_before']:.4f} before, {metrics['calibration_error']:.4f} after)"
     )
 
 
@@ -148,33 +148,33 @@ def _short_name(origin: str) -> str:
     return f"{path.parent.name}/{path.name}" if path.name in _SPLIT_FOLDERS else path.name
 
 
-def summary_line(decision: Decision, figures: dict[str, object]) -> str:
+def summary_line(decision: Decision, metrics: dict[str, object]) -> str:
     """Return the most important metrics as one line of text."""
     parts: list[str] = []
-    if "micro_f1" in figures and decision.has_thresholds:
-        parts.append(f"labels at their thresholds: {_precision_and_recall(figures, '')}")
-        if "recall_before" in figures:
-            parts[-1] += f" (at 0.5: {_precision_and_recall(figures, '_before')})"
-    if decision.temperature != 1.0 and figures:
-        before = figures.get("calibration_error_before")
+    if "micro_f1" in metrics and decision.has_thresholds:
+        parts.append(f"labels at their thresholds: {_precision_and_recall(metrics, '')}")
+        if "recall_before" in metrics:
+            parts[-1] += f" (at 0.5: {_precision_and_recall(metrics, '_before')})"
+    if decision.temperature != 1.0 and metrics:
+        before = metrics.get("calibration_error_before")
         was = "" if before is None else f" (before: {before:.4f})"
         parts.append(
-            f"temperature {decision.temperature:.3f}, calibration error {figures['calibration_error']:.4f}{was}"
+            f"temperature {decision.temperature:.3f}, calibration error {metrics['calibration_error']:.4f}{was}"
         )
-    if "coverage" in figures:
-        precision = figures["precision"]
+    if "coverage" in metrics:
+        precision = metrics["precision"]
         of_these = "" if precision is None else f", {precision:.4f} of these correctly"
         rejected = f"the others are {decision.reject_label!r}"
-        parts.append(f"predicts a class for {figures['coverage']:.4f} of the clips{of_these}; {rejected}")
-        if "false_accept_rate" in figures:
+        parts.append(f"predicts a class for {metrics['coverage']:.4f} of the clips{of_these}; {rejected}")
+        if "false_accept_rate" in metrics:
             name = decision.reject_label
-            parts.append(f"predicts another class for {figures['false_accept_rate']:.4f} of the {name!r} clips")
-    judged = figures.get("judged")
+            parts.append(f"predicts another class for {metrics['false_accept_rate']:.4f} of the {name!r} clips")
+    judged = metrics.get("judged")
     return "; ".join(parts) + (f"; {judged}" if parts and judged else "")
 
 
-def _precision_and_recall(figures: dict[str, object], which: str) -> str:
-    precision, recall = figures[f"precision{which}"], figures[f"recall{which}"]
+def _precision_and_recall(metrics: dict[str, object], which: str) -> str:
+    precision, recall = metrics[f"precision{which}"], metrics[f"recall{which}"]
     given = "no label predicted" if precision is None else f"precision {precision:.4f}"
     return f"{given}, recall {recall or 0:.4f}"
 

@@ -89,10 +89,10 @@ class ExtraMetrics:
         inputs = {name: values.copy() for name, values in inputs.items()}
         for values in inputs.values():
             values.flags.writeable = False  # a function that sorts in place would change what is saved
-        figures: dict[str, float] = {}
+        metrics: dict[str, float] = {}
         for name, function in self.functions.items():
-            figures |= _figures(name, _call(name, function, inputs))
-        return figures
+            metrics |= _numbers(name, _call(name, function, inputs))
+        return metrics
 
 
 def named_functions(metrics: Metrics) -> dict[str, MetricFunction]:
@@ -154,8 +154,8 @@ def _call(name: str, function: MetricFunction, inputs: Mapping[str, np.ndarray])
         ) from exc
 
 
-def _figures(name: str, result: Any) -> dict[str, float]:
-    figures: dict[str, float] = {}
+def _numbers(name: str, result: Any) -> dict[str, float]:
+    metrics: dict[str, float] = {}
     for key, value in (result if isinstance(result, Mapping) else {name: result}).items():
         try:
             number = float(value)
@@ -164,7 +164,7 @@ def _figures(name: str, result: Any) -> dict[str, float]:
                 f"metric {name}: returned {type(value).__name__}. Return a number, or a dict of numbers."
             ) from exc
         if math.isfinite(number):
-            figures[str(key)] = number
+            metrics[str(key)] = number
         else:
             logger.warning("metric %s: %s is left out, because it is %s", name, key, number)
-    return figures
+    return metrics

@@ -46,13 +46,13 @@ def run_metric_folder(folder: str, predictions: np.ndarray, references: np.ndarr
         raise UsageError(
             f"--metric {folder}: the metric returned {type(result).__name__}. Return a dict of numbers from it."
         )
-    figures: dict[str, float] = {}
+    metrics: dict[str, float] = {}
     for name, value in result.items():
         if isinstance(value, (int, float, np.number)) and math.isfinite(value):
-            figures[name] = float(value)
+            metrics[name] = float(value)
         else:
             logger.warning("--metric %s: %s is left out, because it is not a finite number: %s", folder, name, value)
-    return figures
+    return metrics
 
 
 def _offline() -> object:

@@ -24,7 +24,7 @@ from earmark.settings.model_flags import TASK
 
 DEFAULT_LONGEST_S = 20.0  # default maximum clip length in training, as in Transformers' example
 
-# One path, several, or none. A single path stays text, also in run_config.yaml.
+# One path, several, or none. A single path stays text, in run_config.yaml too.
 Paths = list[str] | str | None
 
 _SPLIT = Scope.RESULT | Scope.SPLITS

@@ -10,10 +10,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from earmark.tasks.reported_task import ShownFigure
+from earmark.tasks.reported_task import ShownMetric
 from earmark.tasks.task import Task
 
-MACRO_F1 = ShownFigure("macro_f1", "Macro-F1", curve="macro-F1")
+MACRO_F1 = ShownMetric("macro_f1", "Macro-F1", curve="macro-F1")
 
 
 def class_metrics(*best_high: str) -> dict[str, bool]:

@@ -63,8 +63,8 @@ class FittedHead:
 
     def to_dict(self) -> dict[str, float | str | None]:
         """Return the values for ``metrics.json``."""
-        figure = {f"cross_validated_{self.metric}": self.cross_validated}
-        return {"clips": self.clips, "penalty_c": self.penalty_c, "precision": self.precision, **figure}
+        metric = {f"cross_validated_{self.metric}": self.cross_validated}
+        return {"clips": self.clips, "penalty_c": self.penalty_c, "precision": self.precision, **metric}
 
 
 def fit_classes(
@@ -110,16 +110,16 @@ def _choose_strength(
     if fewest < 2:
         return _WITHOUT_FOLDS, None
     folds = StratifiedKFold(min(_FOLDS, fewest), shuffle=True, random_state=seed)
-    figures = {}
+    results = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         for one in _STRENGTHS:
             tried = cross_validate(
                 _regression(one, balanced), embeddings, targets, cv=folds, scoring=("neg_log_loss", "accuracy")
             )
-            figures[one] = tried["test_neg_log_loss"].mean(), float(tried["test_accuracy"].mean())
-    best = max(_STRENGTHS, key=lambda one: figures[one][0])
-    return best, figures[best][1]
+            results[one] = tried["test_neg_log_loss"].mean(), float(tried["test_accuracy"].mean())
+    best = max(_STRENGTHS, key=lambda one: results[one][0])
+    return best, results[best][1]
 
 
 def fit_labels(
@@ -151,12 +151,12 @@ def fit_labels(
     names = [str(i) for i in np.flatnonzero(judged)]
 
     def judge(logits: np.ndarray, there: np.ndarray) -> tuple[float, float]:
-        figures = compute_multi_label(logits[:, judged], there[:, judged], names, intervals=False)
-        return figures.loss, figures.mean_average_precision
+        metrics = compute_multi_label(logits[:, judged], there[:, judged], names, intervals=False)
+        return metrics.loss, metrics.mean_average_precision
 
-    strength, figure = _across_folds(solve, judge, embeddings, there, folds) if names else (_WITHOUT_FOLDS, None)
+    strength, metric = _across_folds(solve, judge, embeddings, there, folds) if names else (_WITHOUT_FOLDS, None)
     fitted = FittedHead(
-        len(there), strength, figure, "a logistic regression for each label", "mean_average_precision", "mAP"
+        len(there), strength, metric, "a logistic regression for each label", "mean_average_precision", "mAP"
     )
     return *_solve_raw(solve, embeddings, there, strength), fitted
 
@@ -193,8 +193,8 @@ def fit_number(
         return float((errors**2).mean()), float(np.abs(errors).mean())
 
     column = numbers.astype(np.float64)[:, None]
-    strength, figure = _across_folds(_solve_number, judge, embeddings, column, folds)
-    fitted = FittedHead(len(column), strength, figure, "ridge regression", "mae", "MAE")
+    strength, metric = _across_folds(_solve_number, judge, embeddings, column, folds)
+    fitted = FittedHead(len(column), strength, metric, "ridge regression", "mae", "MAE")
     return *_solve_raw(_solve_number, embeddings, column, strength), fitted
 
 
@@ -207,16 +207,16 @@ def _across_folds(
     names = np.unique(fold)
     if len(names) < 2:
         return _WITHOUT_FOLDS, None
-    figures = {}
+    results = {}
     for strength in _STRENGTHS:
         logits = np.empty(targets.shape)
         for name in names:
             held = fold == name
             weights, bias = _solve_raw(solve, embeddings[~held], targets[~held], strength)
             logits[held] = embeddings[held] @ weights.T + bias
-        figures[strength] = judge(logits, targets)
-    best = min(_STRENGTHS, key=lambda strength: figures[strength][0])
-    return best, figures[best][1]
+        results[strength] = judge(logits, targets)
+    best = min(_STRENGTHS, key=lambda strength: results[strength][0])
+    return best, results[best][1]
 
 
 def _solve_raw(

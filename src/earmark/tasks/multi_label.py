@@ -11,7 +11,7 @@ import numpy as np
 from earmark.label_lists import join_labels, split_labels
 from earmark.tasks.class_task import MACRO_F1, ClassTask, class_metrics
 from earmark.tasks.pooling import sigmoid
-from earmark.tasks.reported_task import ShownFigure
+from earmark.tasks.reported_task import ShownMetric
 from earmark.tasks.task import ALL_FIGURES, FigureOptions, Label, LabelText, LinearProblem, LossSettings
 from earmark.text import counted
 
@@ -39,11 +39,11 @@ class MultiLabel(ClassTask):
     problem_type = "multi_label_classification"
     has_several = True
     score_function = "sigmoid"
-    shown_figures = (
-        ShownFigure("mean_average_precision", "mAP", curve="mAP", trivial="mean prevalence"),
+    shown_metrics = (
+        ShownMetric("mean_average_precision", "mAP", curve="mAP", trivial="mean prevalence"),
         MACRO_F1,
-        ShownFigure("exact_match", "All labels right"),
-        ShownFigure("mean_prevalence", "Mean prevalence"),
+        ShownMetric("exact_match", "All labels right"),
+        ShownMetric("mean_prevalence", "Mean prevalence"),
     )
     report_template = "multi_label.html"
     better = "has all right"

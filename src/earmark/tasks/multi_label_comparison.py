@@ -20,8 +20,8 @@ def compare_labels(
     """Compare models of several labels with the first one.
 
     :func:`earmark.stats.paired.hits_test` tests the clips for which only one of two models has all labels right. A
-    paired bootstrap gives intervals of mean average precision and macro-F1, also for each label: clips, or whole
-    groups, are drawn with replacement, the same ones for all models.
+    paired bootstrap gives intervals of mean average precision and macro-F1, and of each label's metrics: clips, or
+    whole groups, are drawn with replacement, the same ones for all models.
 
     Args:
         there: the true labels, bool (N, C).

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class ShownFigure:
+class ShownMetric:
     """A metric that tables of several runs show.
 
     Attributes:
@@ -44,7 +44,7 @@ class ReportedTask(ABC):
 
     Attributes:
         row_columns: columns of ``predictions_SPLIT.csv`` that identify the task.
-        shown_figures: columns of tables of several runs, the headline first, with all metrics of :meth:`compare`.
+        shown_metrics: columns of tables of several runs, the headline first, with all metrics of :meth:`compare`.
         report_template: file in :mod:`earmark.report` with the template of a split's report.
         better: end of the table heading "only RUN ...", which counts the clips where one run is better.
         digits: format of the values of metrics.
@@ -53,10 +53,10 @@ class ReportedTask(ABC):
     """
 
     row_columns: ClassVar[tuple[str, ...]] = ("error",)
-    shown_figures: ClassVar[tuple[ShownFigure, ...]] = (
-        ShownFigure("mae", "MAE", curve="MAE", trivial="MAE of always predicting the median"),
-        ShownFigure("rmse", "RMSE", curve="RMSE"),
-        ShownFigure("median_mae", "MAE of the median"),
+    shown_metrics: ClassVar[tuple[ShownMetric, ...]] = (
+        ShownMetric("mae", "MAE", curve="MAE", trivial="MAE of always predicting the median"),
+        ShownMetric("rmse", "RMSE", curve="RMSE"),
+        ShownMetric("median_mae", "MAE of the median"),
     )
     report_template: ClassVar[str] = "regression.html"
     better: ClassVar[str] = "is closer"
@@ -67,17 +67,17 @@ class ReportedTask(ABC):
     @property
     def titles(self) -> dict[str, str]:
         """Headings of metrics in tables, by metric."""
-        return {figure.name: figure.title for figure in self.shown_figures}
+        return {metric.name: metric.title for metric in self.shown_metrics}
 
     @property
     def curves(self) -> dict[str, str]:
         """Names of the metrics that have a training curve, by metric."""
-        return {figure.name: figure.curve for figure in self.shown_figures if figure.curve}
+        return {metric.name: metric.curve for metric in self.shown_metrics if metric.curve}
 
     @property
     def trivial_titles(self) -> dict[str, str]:
         """Names of the baselines of metrics, by metric."""
-        return {figure.name: figure.trivial for figure in self.shown_figures if figure.trivial}
+        return {metric.name: metric.trivial for metric in self.shown_metrics if metric.trivial}
 
     @abstractmethod
     def predictions(self, logits: np.ndarray, thresholds: np.ndarray | float | None = None) -> np.ndarray:

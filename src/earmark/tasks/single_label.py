@@ -9,7 +9,7 @@ import numpy as np
 
 from earmark.tasks.class_task import MACRO_F1, ClassTask, class_metrics
 from earmark.tasks.pooling import log_pool, log_softmax, softmax
-from earmark.tasks.reported_task import ShownFigure
+from earmark.tasks.reported_task import ShownMetric
 from earmark.tasks.task import ALL_FIGURES, FigureOptions, Label, LabelText, LinearProblem, LossSettings
 
 if TYPE_CHECKING:
@@ -33,10 +33,10 @@ class SingleLabel(ClassTask):
     problem_type = "single_label_classification"
     row_columns = ("score", "correct")
     score_function = "softmax"
-    shown_figures = (
-        ShownFigure("accuracy", "Accuracy", curve="accuracy", trivial="majority rate"),
+    shown_metrics = (
+        ShownMetric("accuracy", "Accuracy", curve="accuracy", trivial="majority rate"),
         MACRO_F1,
-        ShownFigure("majority_class_rate", "Majority rate"),
+        ShownMetric("majority_class_rate", "Majority rate"),
     )
     report_template = "report.html"
     better = "is right"

@@ -74,22 +74,22 @@ def class_decision_figures(clips: LabelledScores, predictions: np.ndarray, decis
     """
     targets, labels = clips.targets, clips.labels
     likelihood = np.maximum(clips.scores[np.arange(len(targets)), targets], np.finfo(np.float64).tiny)
-    figures: dict[str, Any] = {
+    metrics: dict[str, Any] = {
         "calibration_error": calibration_error(clips.scores, targets),
         "loss": float(-np.log(likelihood).mean()),
     }
     if not decision.rejects:
-        return figures
+        return metrics
     rejected = list(labels).index(decision.reject_label) if decision.reject_label in labels else REJECTED
     predicted = predictions != rejected
     right = predictions == targets
-    figures["coverage"] = float(predicted.mean())
-    figures["precision"] = float(right[predicted].mean()) if predicted.any() else None
-    figures["accuracy"] = float(right.mean())
+    metrics["coverage"] = float(predicted.mean())
+    metrics["precision"] = float(right[predicted].mean()) if predicted.any() else None
+    metrics["accuracy"] = float(right.mean())
     background = targets == rejected
     if background.any():
-        figures["false_accept_rate"] = float(predicted[background].mean())
-    return figures
+        metrics["false_accept_rate"] = float(predicted[background].mean())
+    return metrics
 
 
 class _MostLikely:

@@ -57,7 +57,7 @@ class EarlyStopping(TrainerCallback):
 
 
 def has_stopped_early(args: Any, state: TrainerState) -> bool:
-    """Return whether early stopping ends training after the evaluations in ``state``, also for a checkpoint's state."""
+    """Return whether early stopping ends training after the evaluations in ``state``, which may be a checkpoint's."""
     if not args.early_stopping_patience:
         return False
     metric, higher = args.metric_for_best_model, bool(args.greater_is_better)

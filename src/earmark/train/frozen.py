@@ -271,7 +271,7 @@ def _give_back(lock: BaseFileLock, folder: Path) -> None:
 
 
 def _remove_orphans(root: Path) -> None:
-    """Remove the folders of killed runs; running ones, also on other machines, hold their locks."""
+    """Remove the folders of killed runs. Running ones, even on other machines, hold their locks."""
     for path in root.glob(f"{_PREFIX}*{_LOCK}"):
         lock, folder = new_lock(path), path.with_suffix("")
         with suppress(Timeout):

@@ -47,7 +47,7 @@ def judge_splits(scorer: SplitScorer, prepared: PreparedData) -> dict[str, Judge
         for name, windows in scored.items()
     }
     for name, one in judged.items():
-        how = fitted.figures if name == "validation" else {"judged": "fitted on the validation clips", **one.decided}
+        how = fitted.metrics if name == "validation" else {"judged": "fitted on the validation clips", **one.decided}
         known = prepared.trained_on(name)
         judged[name] = replace(one, decided=how, trained_on=known, scored_s=scored_s[name])
     return judged

@@ -65,7 +65,7 @@ def mixed(
 
 
 def loss_of_clips(loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], logits: torch.Tensor, labels: Any) -> Any:
-    """Return the loss of each clip (B,), also for mixed clips.
+    """Return the loss of each clip (B,), mixed or not.
 
     Args:
         loss: returns the loss of each clip (B,) from logits and labels, 0 where the label is -100.

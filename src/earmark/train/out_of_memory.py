@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from earmark.errors import DeviceError
 
-# texts of torch's errors on accelerators and on the CPU; all of these are RuntimeErrors, also in torch_npu
+# texts of torch's errors on accelerators and on the CPU; all of these are RuntimeErrors, in torch_npu too
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory")
 
 

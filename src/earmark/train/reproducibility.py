@@ -34,7 +34,7 @@ def arithmetic_facts(device: torch.device) -> dict[str, object]:
         "transformers": transformers.__version__,
         "device": describe_device(device),
     }
-    if device.type == "cpu":  # where sums are split over the threads
+    if device.type == "cpu":  # sums are split over the threads, so their number changes the last bits
         facts["threads"] = watch.most_threads()
         facts |= {name: os.environ.get(name, "unset") for name in _VARIABLES}
     return facts
