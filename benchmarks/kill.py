@@ -114,7 +114,7 @@ def main() -> int:
     own, flags = (words[: words.index("--")], words[words.index("--") + 1 :]) if "--" in words else (words, [])
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=50, help="how often the run is killed (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the moments (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed for the times of the kills (default: %(default)s)")
     parser.add_argument("--steps", type=int, help="training steps of both runs (default: 200 for each kill)")
     parser.add_argument("--load", type=int, default=0, help="number of cores to keep busy (default: %(default)s)")
     parser.add_argument("--json", type=Path, help="file for all kills and the result")

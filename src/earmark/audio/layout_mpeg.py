@@ -339,7 +339,7 @@ def _confirmed(file: BinaryIO, data: bytes, origin: int, place: int, end: int, k
     if first is None:
         return None
     at, header = origin + place, first
-    # One following header is enough for the kind of the stream found before. Another kind needs several in a row.
+    # If the kind of the frames is already known from the stream, one more header confirms it. A new kind needs several.
     for _ in range(1 if first.kind == kind else _CONFIRMED):
         at += header.length
         if at >= end - 4:

@@ -17,7 +17,7 @@ _DC_OFFSET = 0.02
 
 
 class LevelCheck(NamedTuple):
-    """Clips with one fault of their level.
+    """The clips that have a certain fault, such as clipping.
 
     Attributes:
         kind: kind of the finding.

@@ -40,7 +40,7 @@ class ResultsRow:
         pretrained: name of the checkpoint, or ``"from scratch"``.
         recipe: name of the run folder; empty if the model does not come from a run.
         device: name and number of devices.
-        samples_per_second: clips trained per second over all devices, without evaluation; ``None`` if no clip was.
+        samples_per_second: clips trained per second over all devices, without evaluation; ``None`` without training.
         value: headline metric on ``split``: accuracy, mean average precision or mean absolute error; ``None`` if there
             were no clips to evaluate on.
         baseline: the same metric of a constant prediction; for accuracy, the majority-class rate of ``split``.

@@ -21,7 +21,7 @@ from earmark.text import and_more, counted
 
 
 class SplitManifests(Source):
-    """Tables named after splits. Class folders next to them are used for training if no table is."""
+    """Tables named after splits. If none of them is for training, the class folders next to them are."""
 
     name = "a manifest for each split"
     because = "its tables have the names of splits"
