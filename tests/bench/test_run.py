@@ -1,4 +1,4 @@
-"""``earmark bench`` from the command line: figures that fit together, a table, and one line for every mistake."""
+"""``earmark bench`` from the command line: consistent measurements, a table, and one line for every mistake."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``--profile`` on real runs of tiny models: the files, figures that fit together, and one line for every mistake."""
+"""``--profile`` on real runs of tiny models: the files, consistent measurements, and one line for every mistake."""
 
 from __future__ import annotations
 

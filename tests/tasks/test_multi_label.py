@@ -131,8 +131,8 @@ def test_thresholds_reach_the_precision_on_other_clips() -> None:
     for i in range(2):  # of the third there are few clips
         precision = targets[2000:][answered[:, i], i].mean()
         assert precision == pytest.approx(0.8, abs=0.06)
-    assert fitted.figures["precision"] == pytest.approx(0.8, abs=0.04)
-    assert "judged" in fitted.figures
+    assert fitted.metrics["precision"] == pytest.approx(0.8, abs=0.04)
+    assert "judged" in fitted.metrics
 
 
 def test_a_label_without_clips_is_never_answered_and_a_line_says_so() -> None:

@@ -1,4 +1,4 @@
-"""Check that versions fit together: earmark's requirements, and torch, torch_npu, CANN and Python.
+"""Check that versions are compatible: earmark's requirements, and torch, torch_npu, CANN and Python.
 
 The table comes from COMPATIBILITY.en.md in Ascend/pytorch as of 2026-08-21. Versions are read from package metadata,
 without imports.
@@ -168,7 +168,7 @@ def _against_cann(torch: str, plugin: str, cann: Cann | None) -> Finding:
         why = "CANN's version is unknown" if row and wanted else "the source lists no CANN for this pair"
         return skipped("npu versions", seen, f"cannot be compared: {why} ({TABLE_SOURCE})")
     if _same(installed, wanted):
-        return ok("npu versions", f"{seen}: they fit together")
+        return ok("npu versions", f"{seen}: they are compatible")
     fitting = [release for release, for_cann in row.cann.items() if _same(installed, for_cann)]
     fix = f"pip install torch_npu=={fitting[-1]}" if fitting else f"install CANN {wanted} and source its set_env.sh"
     return warning(

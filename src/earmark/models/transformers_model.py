@@ -124,7 +124,7 @@ def random_weights(config: PreTrainedConfig, source: ModelSource) -> Any:
     """Return a classifier with random weights.
 
     Raises:
-        ModelError: the settings do not fit together.
+        ModelError: the settings contradict each other.
     """
     try:
         return AutoModelForAudioClassification.from_config(config, trust_remote_code=source.trust_remote_code)
