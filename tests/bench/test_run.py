@@ -22,7 +22,7 @@ TINY = ["--device", "cpu", "--batch_size", "4", "--model_type"]
 
 @pytest.fixture(autouse=True)
 def _short(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Little time for each figure, and temporary folders where they can be looked for."""
+    """Little time for each measurement, and temporary folders where they can be looked for."""
     monkeypatch.setattr(time_data, "_LEAST_S", 0.01)
     monkeypatch.setattr(matmul_peak, "_LEAST_RUN_S", 0.001)
     monkeypatch.setattr(matmul_peak, "_LONG_PRODUCT_S", 0.0)

@@ -64,7 +64,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def check_agreement(run: Path, *, evaluated: bool = True) -> None:
-    """See that the result files of a run have the figures of its ``metrics.json``."""
+    """See that the result files of a run have the metrics of its ``metrics.json``."""
     folder = RunFolder(run)
     train, metrics = read(folder.train_results), read(folder.metrics)
     assert train["epoch"] == metrics["train"]["epochs"]

@@ -146,7 +146,7 @@ def test_training_on_all_clips_without_validation(tmp_path: Path, refusal: Refus
     assert set(json.loads(RunFolder(tmp_path / "run").metrics.read_text())) == {"train"}
     assert main(["predict", str(tmp_path / "run"), str(tmp_path / "two" / "low" / "1.wav")]) == 0
     assert "1.wav" in capsys.readouterr().out
-    assert main(["results", str(tmp_path / "run")]) == 0  # how fast it trained; there is no other figure
+    assert main(["results", str(tmp_path / "run")]) == 0  # how fast it trained; there is no other metric
     (row,) = [line for line in capsys.readouterr().out.splitlines() if "tc_resnet" in line]
     *_, speed, accuracy, majority, split = (cell.strip() for cell in row.strip("|").split("|"))
     assert (float(speed.replace(",", "")) > 0, accuracy, majority, split) == (True, "", "", "none")

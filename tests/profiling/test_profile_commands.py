@@ -46,7 +46,7 @@ def model(tmp_path: Path) -> Path:
 
 
 def figures_in(folder: Path) -> dict[str, Any]:
-    """The figures of a profile, whose files are complete and agree with each other."""
+    """The measurements of a profile, whose files are complete and agree with each other."""
     assert sorted(path.name for path in folder.iterdir()) == FILES
     figures: dict[str, Any] = json.loads((folder / "profile.json").read_text(encoding="utf-8"))
     with gzip.open(folder / figures["trace"], "rt", encoding="utf-8") as stream:

@@ -27,7 +27,7 @@ def of_speakers(root: Path, times: int = 1) -> list[str]:
 
 
 def intervals(found: Comparison) -> list[Interval | None]:
-    """Of all figures, and of all differences."""
+    """Return the intervals of all metrics and all differences."""
     figures = [of.interval for run in found.runs for of in run.figures.values()]
     return figures + [of.interval for pair in found.pairs for of in pair.differences.values()]
 
@@ -38,7 +38,7 @@ def same(one: list[Interval | None], other: list[Interval | None]) -> bool:
 
 
 def own_intervals(run: str, found: Comparison, name: str) -> tuple[list[float], list[float]]:
-    """Of a figure what the run itself wrote, and what the comparison says."""
+    """Return a metric as the run wrote it, and as the comparison prints it."""
     within = next(one for one in found.runs if one.name == Path(run).name).figures[name].interval
     assert within is not None
     return json.loads((Path(run) / "metrics.json").read_text())["test"][f"{name}_interval_95"], [

@@ -1,4 +1,4 @@
-"""Thresholds by hand, what cannot be reached, and figures that do not come from the clips they are of."""
+"""Thresholds set by hand, targets that cannot be reached, and metrics that are cross-fitted."""
 
 from __future__ import annotations
 

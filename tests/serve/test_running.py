@@ -1,4 +1,4 @@
-"""A server among many clients and at its end: full queues, tokens, draining, figures, logs."""
+"""A server among many clients and at its end: full queues, tokens, draining, metrics, logs."""
 
 from __future__ import annotations
 
@@ -219,8 +219,8 @@ def test_figures_count_what_happened(server: Server) -> None:
     classify(server, b"hello")
     httpx.get(f"{server.url}/{'a' * 50}")
     counted = [server.metric(name) - was for name, was in zip(names, before, strict=True)]
-    assert counted == pytest.approx([3, 1, 1, 1.5, 3, 5 + len(names)])  # the last: and those for these figures
-    assert server.metric("earmark_in_flight") == 1  # the request for this figure
+    assert counted == pytest.approx([3, 1, 1, 1.5, 3, 5 + len(names)])  # the last: and those for these metrics
+    assert server.metric("earmark_in_flight") == 1  # the request for this metric
 
 
 def test_logs_tell_a_request_and_nothing_of_what_is_in_it(server: Server) -> None:

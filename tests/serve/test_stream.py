@@ -80,7 +80,7 @@ def test_streams_that_go_wrong_are_told_why(server: Server) -> None:
         assert refused(server, query)[0] == 400
     assert refused(server, "sample_rate=8000")[1].endswith("Did you mean sampling_rate?")
     assert httpx.get(f"{server.url}/readyz").status_code == 200
-    assert server.metric("earmark_in_flight") == 1  # the request for this figure
+    assert server.metric("earmark_in_flight") == 1  # the request for this metric
 
 
 def test_broken_handshakes_are_answered_in_json_too(server: Server) -> None:

@@ -1,4 +1,4 @@
-"""Figures of several labels, held to scikit-learn's, and thresholds of labels."""
+"""Metrics of several labels, compared with scikit-learn's, and thresholds of labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures of numbers, held to scikit-learn's."""
+"""Metrics of a regression, compared with scikit-learn's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures against hand counts."""
+"""Metrics, compared with counts by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folds and seeds from the command line: one run each, figures put together, nothing done twice."""
+"""Folds and seeds from the command line: one run each, metrics combined, nothing done twice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several labels and numbers through the whole way: loss, training, figures, files, prediction, export, going on."""
+"""Several labels and numbers through all stages: loss, training, metrics, files, prediction, export, resuming."""
 
 from __future__ import annotations
 

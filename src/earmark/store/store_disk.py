@@ -96,7 +96,7 @@ def check_kept_free(folder: Path) -> None:
     """Check, while writing, that enough of the disk stays free.
 
     Raises:
-        OSError: too little is free; the same error as for a full disk.
+        OSError: too little space is free; the error number is that of a full disk.
     """
     free = shutil.disk_usage(folder).free
     if free < kept_free_bytes(folder):
