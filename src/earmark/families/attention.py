@@ -38,7 +38,7 @@ def _is_for_products() -> bool:
 
 @cache
 def _has_fast_products() -> bool:
-    """Return whether this CPU multiplies bfloat16 without AMX, for which torch's kernel has code of its own."""
+    """Return whether this CPU multiplies bfloat16, but without AMX: torch's kernel has its own code for AMX."""
     checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     has_bf16, has_amx = (bool(getattr(torch.cpu, check, bool)()) for check in checks)
     return has_bf16 and not has_amx and torch.backends.mkldnn.is_available()
