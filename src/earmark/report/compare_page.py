@@ -21,7 +21,7 @@ from earmark.tasks.report_section import Side
 from earmark.text import counted
 
 _TEMPLATE = Path(__file__).with_name("compare.html")
-_HEARD = 16  # clips to play per pair for which only one of the runs is right
+_HEARD = 16  # clips to play for each pair of runs, all predicted correctly by only one of the two
 _MOST_HEARD = 160  # clips to play on the page
 
 
