@@ -13,6 +13,7 @@ from earmark.errors import UsageError
 from earmark.settings.config_files import resolved_config, save_config
 from earmark.settings.flags import Flag, Settings, declared_flags
 from earmark.settings.given_values import make_settings, read_line, read_values
+from earmark.settings.train_settings import from_keywords
 from earmark.settings.training_flags import TrainingArguments
 
 CLASSES = dict.fromkeys(cls for command in COMMANDS.values() for cls in command.settings)
@@ -59,6 +60,12 @@ def test_a_flag_with_the_setting_that_it_needs_is_accepted() -> None:
     with_value = {"lora": 8, "lora_alpha": 3.0, "push_to_hub": True, "hub_model_id": "me/x"}
     assert _given(TrainingArguments, {**with_value, "output_dir": "out"}).lora_alpha == 3.0
     assert _given(TrainingArguments, {"output_dir": "out", "hub_always_push": False}).hub_always_push is False
+
+
+def test_a_trial_of_a_search_is_refused_too() -> None:
+    settings = from_keywords({"output_dir": "out", "model_type": "tc_resnet"})
+    with pytest.raises(UsageError, match=r"^--lora_alpha has no effect without --lora"):
+        settings.changed(lora_alpha=3.0)
 
 
 def test_the_file_of_a_run_may_hold_flags_without_effect(tmp_path: Path) -> None:

@@ -70,13 +70,14 @@ class TrainSettings:
         """Return a copy of the settings with other values, by the names of their flags.
 
         Raises:
-            UsageError: a value is invalid.
+            UsageError: a value is invalid or has no effect.
         """
         names = ("data", "model", "run", "training")
         parts = {name: getattr(self, name) for name in names}
         for name, part in parts.items():
             own = {flag: values[flag] for flag in declared_flags(type(part)) if flag in values}
             parts[name] = replace(part, **own) if own else part
+            parts[name].reject_alone(own)
         return replace(self, **parts)
 
     def _check_without_validation(self) -> None:
