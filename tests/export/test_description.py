@@ -102,3 +102,14 @@ def test_exports_of_earlier_versions_have_the_limit_of_their_family(tmp_path: Pa
     assert limited == {"wav2vec2", "hubert", "unispeech", "unispeech-sat", "data2vec-audio", "wavlm"}
     values = description() | {"cpu_batch_s": None}  # no limit
     assert ExportedScorer(read_description(write(tmp_path, values)), OnCPU()).most_samples == math.inf
+
+
+def test_two_classes_with_one_label_are_refused(tmp_path: Path) -> None:
+    found = read(write(tmp_path, description() | {"labels": ["a", "a"]}))
+    assert found == f"{tmp_path / 'export.json'}: two classes have the label 'a'. Give each class its own label."
+
+
+def test_labels_may_be_renamed_in_an_editor_that_writes_a_byte_order_mark(tmp_path: Path) -> None:
+    write(tmp_path, description())
+    (tmp_path / "export.json").write_text(json.dumps(description() | {"labels": ["ä", "b"]}), encoding="utf-8-sig")
+    assert read_description(tmp_path).labels == ["ä", "b"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -150,7 +151,7 @@ def read_description(folder: Path) -> ExportDescription:
     """
     path = folder / FILE_NAME
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8-sig"))  # some editors write a mark when labels are renamed
         if not isinstance(values, dict):
             raise ValueError("not a JSON object")
         _refuse_newer(path, values)
@@ -161,6 +162,9 @@ def read_description(folder: Path) -> ExportDescription:
         description = ExportDescription(**values)
     except (OSError, ValueError, TypeError) as exc:
         raise ModelError(f"{path}: not a description of an export ({exc}). Export the model again.") from exc
+    twice = next((label for label, count in Counter(description.labels).items() if count > 1), None)
+    if twice is not None:
+        raise ModelError(f"{path}: two classes have the label {twice!r}. Give each class its own label.")
     if description.model_file != MODEL_FILES[description.format]:
         raise ModelError(
             f"{path}: the file of {with_article(description.format)} export is {MODEL_FILES[description.format]}, not "
