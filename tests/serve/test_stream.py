@@ -76,7 +76,15 @@ def test_streams_that_go_wrong_are_told_why(server: Server) -> None:
         assert code == 1009
         assert "larger than 1048576 bytes" in rows[-1]["error"]
     assert stream(server, "", ["end"]) == ([], 1000)
-    for query in ("sampling_rate=1", "encoding=mp3", "hop_seconds=9", "top_k=0", "sampling_rate=nan", "token=a"):
+    for query in (
+        "sampling_rate=1",
+        "sampling_rate=0",
+        "encoding=mp3",
+        "hop_seconds=9",
+        "top_k=0",
+        "sampling_rate=nan",
+        "token=a",
+    ):
         assert refused(server, query)[0] == 400
     assert refused(server, "sample_rate=8000")[1].endswith("Did you mean sampling_rate?")
     assert httpx.get(f"{server.url}/readyz").status_code == 200

@@ -153,7 +153,8 @@ class _Stream:
         question = Question(b"", single_settings(socket.query_params.multi_items()))
         question.refuse_unknown(STREAM_SETTINGS)
         encoding = socket.query_params.get("encoding", "s16le")
-        rate_hz = question.number("sampling_rate") or classifier.sampling_rate_hz
+        given_hz = question.number("sampling_rate")
+        rate_hz = classifier.sampling_rate_hz if given_hz is None else given_hz
         if encoding not in _ENCODINGS:
             raise HTTPException(400, f"encoding: unknown encoding. Use one of {', '.join(_ENCODINGS)}")
         if rate_hz != int(rate_hz) or not _RATES_HZ[0] <= rate_hz <= _RATES_HZ[1]:
