@@ -233,3 +233,16 @@ def test_unreadable_recordings_of_an_earlier_job_are_reported(
     err = capsys.readouterr().err
     assert "No recording was left to read. An earlier job finished 1 recording and could not read 1." in err
     assert "--resume does not retry the 1 recording that the earlier job could not read" in err
+
+
+def test_lock_files_of_a_job_that_was_killed_after_it_had_finished(tmp_path: Path) -> None:
+    recording, output = str(tmp_path / "a.wav"), tmp_path / "out.csv"
+    soundfile.write(recording, tone(440, 0.5), RATE_HZ)
+    with opened("file", output, [recording]) as sink:
+        sink.write("row\n")
+        sink.finish(recording)
+    for ending in (".lock", ".txt"):
+        Path(f"{output}.part{ending}").write_text("process 1 on another machine\n")
+    with opened("file", output, [recording], resume=True) as sink:
+        assert remaining(sink, [recording]) == []
+    assert not list(tmp_path.glob("out.csv.part*"))

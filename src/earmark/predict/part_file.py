@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 from earmark.clips.clip import Clip
 from earmark.errors import OutputError, UsageError
 from earmark.io.atomic import replace, replacing
+from earmark.io.locks import holder_file
 from earmark.predict.provenance import (
     Provenance,
     file_state,
@@ -97,10 +98,15 @@ class PartFile:
         self.is_complete = False
 
     def lock(self, *, overwrite: bool) -> AbstractContextManager[object]:
-        """Return a lock against other jobs. A complete output needs none, and its folder may be read-only."""
-        if self._path.exists() and not overwrite and not self._part.exists() and not self._list.exists():
+        """Return a lock against other jobs. A complete output needs none, and its folder may be read-only.
+
+        If a job was killed after it had completed the output, the lock removes the lock files that the job left.
+        """
+        lock = Path(f"{self._path}{LOCK}")
+        unfinished = (self._part, self._list, lock, holder_file(lock))
+        if self._path.exists() and not overwrite and not any(path.exists() for path in unfinished):
             return nullcontext()
-        return writing_alone(Path(f"{self._path}{LOCK}"), self._path, "file")
+        return writing_alone(lock, self._path, "file")
 
     def open(self, head: str, *, overwrite: bool, resume: bool) -> None:
         """Open the files, or raise; see :func:`open_part_file`."""
