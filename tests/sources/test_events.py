@@ -161,3 +161,42 @@ def test_a_label_track_of_audacity(point: str, tmp_path: Path) -> None:
         (f"{tmp_path}/rec.wav", 0.5, 0.75, "owl"),
         (f"{tmp_path}/rec.wav", 2.0, 0.5, "bat"),
     ]
+
+
+def test_a_label_track_may_have_a_label_before_the_recording(tmp_path: Path) -> None:
+    (tmp_path / "rec.wav").touch()
+    with pytest.raises(DataError, match=r"rec\.txt row 2: the start -0\.5 s is before the recording"):
+        table(tmp_path, "0.5\t1.25\towl\n-0.5\t2.5\tbat\n", "rec.txt")
+
+
+def test_selections_with_one_number_in_one_view_are_all_read(tmp_path: Path) -> None:
+    (tmp_path / "rec.wav").touch()
+    header = "Selection\tView\tChannel\tBegin Time (s)\tEnd Time (s)\tAnnotation"
+    rows = [f"1\tSpectrogram 1\t{channel}\t1.5\t2.0\t{name}" for channel, name in ((1, "owl"), (2, "bat"))]
+    with pytest.raises(DataError, match=r"several rows with different labels \(.*rec\.wav: bat, owl\)"):
+        table(tmp_path, "\n".join([header, *rows]), "rec.Table.1.selections.txt")
+
+
+@pytest.mark.parametrize("folder", ["/elsewhere/", "C:\\elsewhere\\"])
+def test_raven_without_begin_file_on_another_machine(folder: str, tmp_path: Path) -> None:
+    for name in ("a.wav", "site/b.wav"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    header = "Selection\tBegin Time (s)\tEnd Time (s)\tBegin Path\tFile Offset (s)\tAnnotation"
+    rows = [f"{n}\t{n}\t{n + 1}\t{folder}{name}\t0.5\towl" for n, name in enumerate(("a.wav", "b.wav"))]
+    clips = table(tmp_path, "\n".join([header, *rows]), "all.txt")
+    assert [(clip.path, *cut(clip)) for clip in clips] == [
+        (f"{tmp_path}/a.wav", 0.5, 1.0),
+        (f"{tmp_path}/site/b.wav", 0.5, 1.0),
+    ]
+
+
+def test_the_recording_beside_a_table_is_preferred_to_deeper_ones(tmp_path: Path) -> None:
+    (tmp_path / "site").mkdir()
+    for name in ("rec.wav", "site/rec.wav"):
+        (tmp_path / name).touch()
+    (clip,) = table(tmp_path, "0.5\t1.25\towl\n", "rec.txt")
+    assert clip.path == f"{tmp_path}/rec.wav"
+    (tmp_path / "rec.flac").touch()
+    with pytest.raises(DataError, match=r"rec could be .*rec\.flac or .*rec\.wav"):
+        table(tmp_path, "0.5\t1.25\towl\n", "rec.txt")

@@ -12,7 +12,7 @@ from earmark.formats.sheet import Sheet
 from earmark.formats.text_encoding import decoded_text
 
 _COLUMNS = ("start", "end", "label", "score")
-_NUMBER = r"\d+(?:[.,]\d+)?"
+_NUMBER = r"-?\d+(?:[.,]\d+)?"  # in a project, a label may be before 0 s
 # start, end and label; BirdNET-Analyzer appends its confidence
 _LINE = re.compile(rf"{_NUMBER}\t{_NUMBER}(?:\t[^\t]*(?:\t{_NUMBER})?)?")
 

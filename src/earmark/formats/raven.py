@@ -100,7 +100,7 @@ def is_selection_table(sheet: Sheet) -> bool:
 def interpret_selections(sheet: Sheet) -> None:
     """Make one row per selection, with its recording and with times in this recording.
 
-    Raven writes a selection once per view (waveform, spectrogram). If several recordings are open together, begin and
+    Raven writes a selection once per view (waveform, spectrogram), so only its rows for one view are kept. If several recordings are open together, begin and
     end count from the start of the first recording, but ``File Offset (s)`` counts from the start of the recording
     with the selection.
     """
@@ -118,6 +118,13 @@ def interpret_selections(sheet: Sheet) -> None:
     if paths is not None and all(map(os.path.exists, paths)):
         sheet.columns["path"] = paths
         sheet.explain(f"column `{_PATH}` was read as the recording because all its files exist")
+    elif _FILE not in sheet.columns and paths is not None and not any(map(is_missing, paths)):
+        # BirdNET-Analyzer writes no Begin File, and the table may have been made on another machine, also on Windows.
+        sheet.columns["path"] = [re.split(r"[/\\]", path)[-1] for path in paths]
+        sheet.explain(
+            f"the file names in column `{_PATH}` were read as the recordings because some of its files do not exist",
+            is_obvious=False,
+        )
     elif _FILE not in sheet.columns:
         name_recording(sheet, f"there is no column {_FILE}")
 
@@ -125,15 +132,16 @@ def interpret_selections(sheet: Sheet) -> None:
 def _keep_one_view(sheet: Sheet) -> None:
     if _VIEW not in sheet.columns:
         return
-    names = [_SELECTION, _BEGIN, _END, *(name for name in (_FILE,) if name in sheet.columns)]
-    first: dict[tuple[str, ...], int] = {}
-    for index, key in enumerate(zip(*(sheet.columns[name] for name in names), strict=True)):
-        first.setdefault(key, index)
-    if len(first) < len(sheet):
+    names = [_SELECTION, _BEGIN, _END, *(name for name in (_PATH, _FILE) if name in sheet.columns)]
+    views: dict[tuple[str, ...], str] = {}
+    keys = zip(*(sheet.columns[name] for name in names), strict=True)
+    rows = enumerate(zip(keys, sheet.columns[_VIEW], strict=True))
+    kept = [index for index, (key, view) in rows if views.setdefault(key, view) == view]
+    if len(kept) < len(sheet):
         sheet.explain(
-            f"{len(sheet):,} rows were read as {len(first):,} selections because Raven lists each once per {_VIEW}"
+            f"{len(sheet):,} rows were read as {len(kept):,} selections because Raven lists each once per {_VIEW}"
         )
-        sheet.keep(list(first.values()))
+        sheet.keep(kept)
 
 
 def _minus(first: str, second: str) -> str:

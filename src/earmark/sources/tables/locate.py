@@ -2,8 +2,9 @@
 
 earmark looks for a path in ``--audio_dir`` if given, in the folder of the table, and in the working directory. If the
 file is in none of them, earmark looks for a file whose path ends with this path, below ``--audio_dir`` if given, else
-below the folder of the table. There must be only one such file. This second step ignores letter case and Unicode form
-(NFC, NFD). A name without a suffix matches a recording with any suffix, as in RTTM.
+below the folder of the table. This second step ignores letter case and Unicode form (NFC, NFD). A name without a suffix
+matches a recording with any suffix, as in RTTM. There must be only one such file; but a file at this path from the
+folder of the table is preferred to files in deeper folders.
 """
 
 from __future__ import annotations
@@ -104,6 +105,8 @@ class Locator:
             return None
         for length in range(min(len(parts), self._deepest), shortest - 1, -1):
             matching = self._ending_in(tuple(parts[-length:]), path)
+            if len(matching) > 1 and self._audio_dir is None and length == len(parts):
+                matching = [there for there in matching if self._num_parts(there) == length] or matching
             if len(matching) > 1:
                 raise CellError(
                     f"{path} could be {' or '.join(heapq.nsmallest(2, matching))}",
@@ -113,6 +116,10 @@ class Locator:
             if matching:
                 return matching[0]
         return None
+
+    def _num_parts(self, there: str) -> int:
+        """Return the length of a recording's path below the folder: 1 beside the table."""
+        return len(_parts(os.path.relpath(there, self._below)))
 
     def _without_suffix(self, path: str) -> str | None:
         """Return the only recording whose path without its suffix is ``path``, absolute or in the working directory."""
