@@ -100,9 +100,9 @@ def is_selection_table(sheet: Sheet) -> bool:
 def interpret_selections(sheet: Sheet) -> None:
     """Make one row per selection, with its recording and with times in this recording.
 
-    Raven writes a selection once per view (waveform, spectrogram), so only its rows for one view are kept. If several recordings are open together, begin and
-    end count from the start of the first recording, but ``File Offset (s)`` counts from the start of the recording
-    with the selection.
+    Raven writes a selection once per view (waveform, spectrogram), so only its rows for one view are kept. If several
+    recordings are open together, begin and end count from the start of the first recording, but ``File Offset (s)``
+    counts from the start of the recording with the selection.
     """
     sheet.explain(f"read as a selection table of Raven because it has the columns {_SELECTION}, {_BEGIN}, {_END}")
     for name in (_BEGIN, _END, _OFFSET):
