@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,22 @@ def test_rttm_names_that_are_not_paths_are_in_a_table(
     assert "names in the results differ from the paths for 1 recording." in capsys.readouterr().err
     predict(model, "b_c.wav", "--output", output, "--overwrite", "--threshold", "0.01")
     assert not names.exists()  # of the output that was replaced
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_names_that_are_not_utf8_are_warned_about_unless_escaped(
+    suffix: str, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = os.fsdecode(b"caf\xe9.wav")
+    soundfile.write(tmp_path / "a.wav", tone(300, 0.6), RATE_HZ)
+    (tmp_path / "a.wav").rename(tmp_path / name)
+    predict(model, tmp_path, "--output", tmp_path / f"o{suffix}")
+    warned = (
+        "the paths of 1 recording are not UTF-8, so most programs cannot read the results" in capsys.readouterr().err
+    )
+    assert warned == (suffix == ".csv")
+    if not warned:
+        (tmp_path / f"o{suffix}").read_text(encoding="utf-8")
 
 
 def test_one_label_for_a_long_recording_is_noted(

@@ -157,6 +157,7 @@ class Writer:
         label: converts a class name to the format's text.
         ids: returns a unique ID for each recording; ``None`` if rows have paths.
         loses_path: returns whether a path cannot be written unchanged; ``None`` if every path can.
+        escapes_bytes: whether names that are not UTF-8 are escaped, so that the output is valid UTF-8.
         convert: creates the output file from the finished text, given both paths; ``None`` if the text is the output.
         package: optional package needed by ``convert``.
     """
@@ -171,6 +172,7 @@ class Writer:
     label: Callable[[str], str] = str
     ids: Callable[[Sequence[str]], dict[str, str]] | None = None
     loses_path: Callable[[str], bool] | None = None
+    escapes_bytes: bool = False
     convert: Callable[[Path, Path], None] | None = None
     package: str | None = None
 

@@ -95,5 +95,5 @@ JSON_LINES = Format(
     read=_read,
     recognises=has_predictions,
     interpret=take_predictions,
-    writer=Writer(JsonRows, suffix=".jsonl"),
+    writer=Writer(JsonRows, suffix=".jsonl", escapes_bytes=True),
 )

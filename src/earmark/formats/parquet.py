@@ -105,5 +105,5 @@ PARQUET = Format(
     name="parquet",
     suffixes=(".parquet",),
     read=read_parquet,
-    writer=Writer(csv_rows, suffix=".parquet", convert=csv_to_parquet, package="pyarrow"),
+    writer=Writer(csv_rows, suffix=".parquet", escapes_bytes=True, convert=csv_to_parquet, package="pyarrow"),
 )

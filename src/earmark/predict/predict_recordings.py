@@ -214,6 +214,24 @@ def _record_names(options: PredictOptions, sources: list[str], ids: Mapping[str,
             counted(len(lost), "recording"),
             and_more([repr(path) for path in lost]),
         )
+    writer = options.writer
+    odd = [source for source in sources if not _is_utf8(source)] if writer.has_path and not writer.escapes_bytes else []
+    if odd:
+        logger.warning(
+            "--format %s: the paths of %s are not UTF-8, so most programs cannot read the results: %s. Rename the "
+            "files, or use --format jsonl",
+            options.format,
+            counted(len(odd), "recording"),
+            and_more([repr(path) for path in odd]),
+        )
+
+
+def _is_utf8(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _listed(sink: Sink) -> str:
