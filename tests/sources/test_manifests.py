@@ -125,6 +125,10 @@ def test_labels_of_the_wrong_type(label, said, tmp_path):
         ('{"path": "a.wav", "label": "x"}\n{"path": \n', "row 2: not JSON"),
         ('{"path": "a.wav", "label": "x"}\n[1]\n', "row 2: contains a list"),
         ("3", "contains an int"),
+        (
+            '{"path": "a.wav", "label": "x", "label": "y"}\n{"path": "b.wav", "label": "x"}\n',
+            "an object has the key 'label' more than once, with 'x' and 'y'. Keep one of them",
+        ),
         ('{"path": "a.wav", "label": "x"}\n{"label": "x"}\n', "row 2: column 'path' has no path"),
     ],
 )

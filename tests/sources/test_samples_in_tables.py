@@ -1,8 +1,9 @@
-"""Samples in Parquet cells: types without a full scale and bad rates are reported with their row."""
+"""Parquet: samples without a full scale or rate are reported with their row, unusable files with their fault."""
 
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,14 @@ import pytest
 
 pytest.importorskip("datasets")
 import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from earmark.audio.decode import read_clip
 from earmark.clips.clip import Clip
 from earmark.errors import AudioError, DataError
 from earmark.formats.arrow_audio import EmbeddedSamples, recordings
+from earmark.sources.manifests import load_manifest
 
 
 def table(cells: list[Any]) -> Any:
@@ -73,3 +77,20 @@ def stream_error() -> Any:
             yield
 
     return failing()
+
+
+@pytest.mark.parametrize(
+    ("paths", "names", "said"),
+    [
+        ([], ["path", "label"], "has no rows, or contains a Parquet file without rows. Add rows"),
+        (["a.wav"], ["path", "label", "label"], "has two columns named 'label'. Rename one of them"),
+    ],
+)
+def test_parquet_without_rows_or_with_two_equal_columns(
+    paths: list[str], names: list[str], said: str, tmp_path: Path
+) -> None:
+    cells = [pa.array(paths, pa.string()) for _ in names]
+    pq.write_table(pa.Table.from_arrays(cells, names=names), tmp_path / "train.parquet")
+    with pytest.raises(DataError) as caught:
+        load_manifest(tmp_path / "train.parquet")
+    assert str(caught.value).startswith(f"{tmp_path / 'train.parquet'}: {said}")

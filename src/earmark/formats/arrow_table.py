@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -75,8 +76,7 @@ def dataset_errors(name: str) -> Iterator[None]:
     try:
         yield
     except exceptions.DatasetGenerationError as exc:
-        cause = exc.__cause__ or exc
-        raise DataError(f"{name}: its files cannot be read ({first_line(cause)}). Download or save it again") from exc
+        raise DataError(f"{name}: {_file_fault(first_line(exc.__cause__ or exc))}") from exc
     except ValueError as exc:
         said = " ".join(str(exc).split())
         has_no_rows = "corresponds to no data" in said
@@ -88,3 +88,12 @@ def dataset_errors(name: str) -> Iterator[None]:
         log.setLevel(level)
         if shows_bars:
             datasets.enable_progress_bars()
+
+
+def _file_fault(said: str) -> str:
+    """Return what is wrong with the files of a data set, given the message of pyarrow."""
+    if "BatchSize must be greater than 0" in said:
+        return "has no rows, or contains a Parquet file without rows. Add rows, or remove that file"
+    if repeated := re.search(r"Multiple matches for FieldRef\.Name\((.+?)\) in ", said):
+        return f"has two columns named {repeated.group(1)!r}. Rename one of them"
+    return f"its files cannot be read ({said}). Download or save it again"

@@ -128,9 +128,11 @@ def _parsed(text: str, where: str) -> object:
         DataError: Python cannot read the JSON.
     """
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_object_of_pairs)
     except json.JSONDecodeError:
         raise
+    except _RepeatedKeyError as exc:
+        raise DataError(f"{where}: {exc}. Keep one of them") from exc
     except RecursionError as exc:
         raise DataError(f"{where}: lists or objects are nested too deeply. Use {_FORMS}") from exc
     except ValueError as exc:  # Python refuses very long numbers because converting them takes hours
@@ -140,6 +142,19 @@ def _parsed(text: str, where: str) -> object:
             f"{where}{f' row {row}' if row else ''}: has a whole number with more digits than Python reads "
             f"({sys.get_int_max_str_digits():,}). Write it as text, or remove it"
         ) from exc
+
+
+class _RepeatedKeyError(Exception):
+    """A key occurs twice in a JSON object, so one of its values would be lost."""
+
+
+def _object_of_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    whole = dict(pairs)
+    if len(whole) < len(pairs):
+        name = next(name for index, (name, _) in enumerate(pairs) if name in dict(pairs[:index]))
+        values = " and ".join(f"{value!r:.40}" for key, value in pairs if key == name)
+        raise _RepeatedKeyError(f"an object has the key {name!r} more than once, with {values}")
+    return whole
 
 
 def _object(row: object, where: str) -> dict[str, object]:
