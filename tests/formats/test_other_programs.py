@@ -120,3 +120,21 @@ def test_rttm_of_other_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     Path("tables").mkdir()
     clips = table(Path("tables"), "SPEAKER site/rec 1 3.000 1.500 <NA> <NA> A\n", "a.rttm")
     assert rows(clips, tmp_path) == [("site/rec.wav", 3.0, 1.5, "A")]
+
+
+@pytest.mark.parametrize(
+    ("name", "header", "row"),
+    [
+        ("meta.csv", "INDIR,FOLDER,IN FILE,OFFSET,DURATION,TOP1MATCH", "{folder},{site},rec.wav,1.5,0.5,owl"),
+        (
+            "all.txt",
+            "Selection\tBegin Time (s)\tEnd Time (s)\tBegin Path\tBegin File\tAnnotation",
+            "1\t1.5\t2.0\t{folder}/{site}/rec.wav\trec.wav\towl",
+        ),
+    ],
+)
+def test_a_deleted_recording_does_not_change_the_others(name: str, header: str, row: str, tmp_path: Path) -> None:
+    (tmp_path / "tables").mkdir()
+    lines = [row.format(folder=tmp_path, site=site) for site in ("site", "deleted", "other")]
+    clips = table(tmp_path / "tables", "\n".join([header, *lines]), name)
+    assert [str(clip.path) for clip in clips] == [f"{tmp_path}/{site}/rec.wav" for site in ("site", "deleted", "other")]

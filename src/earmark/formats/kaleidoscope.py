@@ -41,11 +41,11 @@ def interpret_kaleidoscope(sheet: Sheet) -> None:
     sheet.explain(f"read as a table of Kaleidoscope because it has the columns {_ABOVE}, {_FOLDER}, {_FILE}, {_OFFSET}")
     above, folders, files = (sheet.columns[name] for name in (_ABOVE, _FOLDER, _FILE))
     whole = [os.path.join(*parts) for parts in zip(above, folders, files, strict=True)]
-    if all(map(os.path.exists, dict.fromkeys(whole))):
+    if any(map(os.path.exists, dict.fromkeys(whole))):  # a deleted recording must not change the others
         sheet.columns["path"] = whole
     else:  # the table was made on another machine
         sheet.columns["path"] = [os.path.join(*parts) for parts in zip(folders, files, strict=True)]
-        sheet.explain(f"column `{_ABOVE}` was not used because some recordings are not there")
+        sheet.explain(f"column `{_ABOVE}` was not used because none of the recordings is there")
     if "label" not in sheet.columns and (column := _label_column(sheet)) is not None:
         sheet.columns["label"] = sheet.columns[column]
 

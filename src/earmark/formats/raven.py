@@ -114,19 +114,20 @@ def interpret_selections(sheet: Sheet) -> None:
         sheet.columns[_BEGIN] = sheet.columns[_OFFSET]
         sheet.columns[_END] = [_minus(begin, f"-{n}") for begin, n in zip(sheet.columns[_BEGIN], lengths, strict=True)]
         sheet.explain(f"{_BEGIN} and {_END} count from the start of each recording because of {_OFFSET}")
-    paths = sheet.columns.get(_PATH)
-    if paths is not None and all(map(os.path.exists, paths)):
+    paths = sheet.columns.get(_PATH, [""])
+    if any(map(is_missing, paths)):
+        if _FILE not in sheet.columns:
+            name_recording(sheet, f"there is no column {_FILE}")
+    elif any(map(os.path.exists, dict.fromkeys(paths))):  # a deleted recording must not change the others
         sheet.columns["path"] = paths
-        sheet.explain(f"column `{_PATH}` was read as the recording because all its files exist")
-    elif _FILE not in sheet.columns and paths is not None and not any(map(is_missing, paths)):
+        sheet.explain(f"column `{_PATH}` was read as the recording because its files exist")
+    elif _FILE not in sheet.columns:
         # BirdNET-Analyzer writes no Begin File, and the table may have been made on another machine, also on Windows.
         sheet.columns["path"] = [re.split(r"[/\\]", path)[-1] for path in paths]
         sheet.explain(
-            f"the file names in column `{_PATH}` were read as the recordings because some of its files do not exist",
+            f"the file names in column `{_PATH}` were read as the recordings because its files do not exist",
             is_obvious=False,
         )
-    elif _FILE not in sheet.columns:
-        name_recording(sheet, f"there is no column {_FILE}")
 
 
 def _keep_one_view(sheet: Sheet) -> None:
