@@ -121,11 +121,10 @@ class Sew(Family):
 
         SEW-D divides by half of its position buckets, and its attention by the part that dropout leaves.
         """
-        if getattr(config, "position_buckets", 0) == 1:
-            return "position_buckets"
-        rates = ("activation_dropout", "attention_dropout") if config.model_type == "sew-d" else ()
-        complete = (name for name in rates if getattr(config, name) == 1)
-        return next(complete, None) or super().invalid_setting(config)
+        names = ("position_buckets", "activation_dropout", "attention_dropout")
+        is_sew_d = hasattr(config, "position_buckets")
+        invalid = next((name for name in names if is_sew_d and getattr(config, name) == 1), None)
+        return invalid or super().invalid_setting(config)
 
     def parts_behind_layers(self, config: PreTrainedConfig) -> tuple[str, ...]:
         """See the base class."""

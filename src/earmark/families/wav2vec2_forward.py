@@ -20,7 +20,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from earmark.families.attention import dot_product_attention
@@ -272,7 +271,7 @@ def _feed_forward(block: Any, hidden: torch.Tensor) -> torch.Tensor:
 def _attend(attention: object, hidden: torch.Tensor, bias: torch.Tensor | None, valid: object) -> torch.Tensor:
     """Apply self-attention to (B, F, D); ``bias`` bool (B, 1, 1, F) marks the valid keys."""
     query, key, value = (_heads(attention, name, hidden) for name in ("q_proj", "k_proj", "v_proj"))
-    return _merged(attention, _dot_product(query, key, value, bias, attention))
+    return _merged(attention, query, key, value, bias)
 
 
 def _attend_gated(attention: Any, hidden: torch.Tensor, bias: torch.Tensor, valid: Any) -> torch.Tensor:
@@ -284,7 +283,7 @@ def _attend_gated(attention: Any, hidden: torch.Tensor, bias: torch.Tensor, vali
     gated = (update * (reset * attention.gru_rel_pos_const - 1.0) + 2.0) * bias  # (B, H, F, F)
     if valid is not None:
         gated = gated.masked_fill(~valid[:, None, None], float("-inf"))
-    return _merged(attention, _dot_product(query, key, value, gated.to(query.dtype), attention))
+    return _merged(attention, query, key, value, gated.to(query.dtype))
 
 
 def _heads(attention: Any, name: str, hidden: torch.Tensor) -> torch.Tensor:
@@ -293,21 +292,10 @@ def _heads(attention: Any, name: str, hidden: torch.Tensor) -> torch.Tensor:
     return projected.view(*hidden.shape[:2], attention.num_heads, -1).transpose(1, 2)
 
 
-def _merged(attention: Any, heads: torch.Tensor) -> torch.Tensor:
-    return attention.out_proj(heads.transpose(1, 2).flatten(2))
-
-
-def _dot_product(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, bias: torch.Tensor | None, attention: Any
+def _merged(
+    attention: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, bias: torch.Tensor | None
 ) -> torch.Tensor:
-    """Return scaled dot-product attention (B, H, F, D / H), with dropout on the attention weights in training."""
+    """Return the output (B, F, D) of all heads, with dropout on the attention weights in training."""
     rate = attention.dropout if attention.training else 0.0
-    if rate == 0.0:
-        return dot_product_attention(query, key, value, bias)
-    if query.device.type != "cpu" or torch.compiler.is_compiling():
-        return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=rate)
-    # The same computation as torch on a CPU, with earmark's faster dropout.
-    scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
-    if bias is not None:
-        scores = scores.masked_fill(~bias, float("-inf")) if bias.dtype == torch.bool else scores + bias
-    return dropout(scores.softmax(dim=-1), rate, training=True) @ value
+    heads = dot_product_attention(query, key, value, bias, dropout_rate=rate)
+    return attention.out_proj(heads.transpose(1, 2).flatten(2))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -151,7 +152,7 @@ class _RepeatedKeyError(Exception):
 def _object_of_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     whole = dict(pairs)
     if len(whole) < len(pairs):
-        name = next(name for index, (name, _) in enumerate(pairs) if name in dict(pairs[:index]))
+        name = Counter(name for name, _ in pairs).most_common(1)[0][0]
         values = " and ".join(f"{value!r:.40}" for key, value in pairs if key == name)
         raise _RepeatedKeyError(f"an object has the key {name!r} more than once, with {values}")
     return whole

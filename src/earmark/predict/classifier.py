@@ -141,7 +141,7 @@ class Classifier(SavedModel):
             InputTypeError: the type is not supported; also a ``TypeError``.
             UsageError: samples have no sampling rate, or the model does not accept the window.
         """
-        top_k = _checked(top_k=top_k)["top_k"] if top_k != 1 else 1
+        top_k = _checked(top_k=top_k)["top_k"]
         windowing = self.windowing(window_seconds, hop_seconds)
         items, is_batch = split_batch(audio)
         rows = self._aggregated(self._recordings(items, sampling_rate), windowing, aggregate)

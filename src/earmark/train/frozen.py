@@ -302,8 +302,8 @@ def _compute(
     unbucketed.edges = None
     with ExitStack() as stack:
         progress = stack.enter_context(Progress(f"computing {stage}", len(clips)))
-        stack.enter_context(TorchScorer(audio.model, audio.frontend, device, half).session())  # packs the weights
-        stack.enter_context(scoring(audio.model, half))
+        stack.enter_context(TorchScorer(audio.model, audio.frontend, device, half).session())
+        stack.enter_context(audio.model.forward.sessions.computing(half))
         stack.enter_context(torch.inference_mode())
         for batch in batches[place::count]:
             watch.adjust()
