@@ -13,7 +13,7 @@ from earmark.errors import UsageError
 from earmark.settings.config_files import resolved_config, save_config
 from earmark.settings.flags import Flag, Settings, declared_flags
 from earmark.settings.given_values import make_settings, read_line, read_values
-from earmark.settings.train_settings import from_keywords
+from earmark.settings.train_settings import from_keywords, parse_example
 from earmark.settings.training_flags import TrainingArguments
 
 CLASSES = dict.fromkeys(cls for command in COMMANDS.values() for cls in command.settings)
@@ -79,3 +79,11 @@ def test_the_file_of_a_run_may_hold_flags_without_effect(tmp_path: Path) -> None
     (tmp_path / "own.yaml").write_text("output_dir: out\nhub_model_id: me/x\n", encoding="utf-8")
     with pytest.raises(UsageError, match=r"^--hub_model_id has no effect without --push_to_hub"):
         make_settings(TrainingArguments, read_line(["--config", str(tmp_path / "own.yaml")], flags))
+
+
+def test_the_example_notes_flags_of_transformers_without_effect() -> None:
+    words = ["--do_train", "--model_type", "tc_resnet", "--output_dir", "out"]
+    settings = parse_example([*words, "--hub_model_id", "me/x"])
+    assert "--hub_model_id has no effect without --push_to_hub" in settings.notes
+    with pytest.raises(UsageError, match=r"^--lora_alpha has no effect without --lora"):
+        parse_example([*words, "--lora_alpha", "3"])

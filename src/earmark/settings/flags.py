@@ -344,22 +344,31 @@ class Settings:
             if without and self.is_set(name) and getattr(self, name) is not None:
                 raise UsageError(reason(one))
 
-    def reject_alone(self, names: Collection[str]) -> None:
-        """Refuse flags that have no effect because the settings that they need are not set.
+    def alone(self, names: Collection[str]) -> dict[str, str]:
+        """Return the flags, by name, that have no effect because the settings that they need are not set.
 
         Args:
-            names: the flags to check.
+            names: the flags to check; values that are false have no effect anyway.
 
-        Raises:
-            UsageError: one of these flags has a value other than false.
+        Returns:
+            What each of these flags needs, in words.
         """
+        found = {}
         for name, one in declared_flags(type(self)).items():
             value = getattr(self, name)
-            if name not in names or not one.needs or value is None or value is False:
-                continue
-            if not any(self._meets(need) for need in one.needs):
-                flags = _as_flags(one.needs)
-                raise UsageError(f"--{name} has no effect without {flags}. Add {flags}, or leave --{name} out.")
+            is_checked = name in names and one.needs and value is not None and value is not False
+            if is_checked and not any(self._meets(need) for need in one.needs):
+                found[name] = _as_flags(one.needs)
+        return found
+
+    def reject_alone(self, names: Collection[str]) -> None:
+        """Refuse the flags that :meth:`alone` returns.
+
+        Raises:
+            UsageError: there is such a flag.
+        """
+        for name, needed in self.alone(names).items():
+            raise UsageError(f"--{name} has no effect without {needed}. Add {needed}, or leave --{name} out.")
 
     def _meets(self, need: str) -> bool:
         name, _, value = need.partition("=")

@@ -278,7 +278,7 @@ def read_values(values: Mapping[str, object], flags: Mapping[str, Flag]) -> Give
     return read
 
 
-def make_settings(cls: type[T], given: Given) -> T:
+def make_settings(cls: type[T], given: Given, *, noted: Collection[str] = ()) -> T:
     """Create a settings object from the given values of its class; the other settings get their defaults.
 
     A setting counts as given if it was typed, or if a file has a value other than the default: the file of a run
@@ -287,6 +287,11 @@ def make_settings(cls: type[T], given: Given) -> T:
     A setting without effect is refused. From a file it is refused only if none of the settings that it needs is given:
     the file of a run holds them all, and the command line may turn one of them off.
 
+    Args:
+        cls: the class.
+        given: the values.
+        noted: names of settings that are not refused if they have no effect, but noted in ``given``.
+
     Raises:
         UsageError: see :class:`earmark.settings.flags.Settings`; or a setting has no effect.
     """
@@ -294,9 +299,9 @@ def make_settings(cls: type[T], given: Given) -> T:
     own = {name: value for name, value in given.values.items() if name in flags}
     by_hand = {name for name, value in own.items() if name in given.typed or value != flags[name].default}
     settings = cls(**own, given=frozenset(by_hand))
-    settings.reject_alone(
-        {name for name in by_hand if name not in given.from_file or not _needed(flags[name]) & own.keys()}
-    )
+    to_check = {name for name in by_hand if name not in given.from_file or not _needed(flags[name]) & own.keys()}
+    settings.reject_alone(to_check - set(noted))
+    given.notes += [f"--{name} has no effect without {needed}" for name, needed in settings.alone(to_check).items()]
     return settings
 
 

@@ -18,6 +18,7 @@ from earmark.settings.given_values import Given, make_settings, read_line, read_
 from earmark.settings.model_flags import ModelArguments
 from earmark.settings.run_flags import RunArguments
 from earmark.settings.training_flags import TrainingArguments
+from earmark.settings.transformers_flags import TransformersFlags
 
 TRAIN_CLASSES = (DataArguments, ModelArguments, RunArguments, TrainingArguments)
 _EXAMPLES_MODEL = "facebook/wav2vec2-base"
@@ -198,7 +199,8 @@ def train_settings(given: Given, words: Sequence[str] = (), *, is_example: bool 
                 f"--{name} false: earmark train trains and evaluates. Use earmark evaluate to evaluate only."
             )
         values[name] = True
-    data, model, run, training = (make_settings(cls, given) for cls in TRAIN_CLASSES)
+    noted = declared_flags(TransformersFlags) if is_example else ()  # Transformers' example accepts them
+    data, model, run, training = (make_settings(cls, given, noted=noted) for cls in TRAIN_CLASSES)
     typed = frozenset(given.typed)
     return TrainSettings(data, model, run, training, given.notes, tuple(words), typed)  # type: ignore[arg-type]  # in order
 
