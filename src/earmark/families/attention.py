@@ -30,8 +30,8 @@ def dot_product_attention(
 
     Args:
         query: (B, H, F, D / H).
-        key: likewise.
-        value: likewise.
+        key: (B, H, F, D / H).
+        value: (B, H, F, D / H).
         bias: bool, true for the keys to use, or a number to add to each score; broadcast to (B, H, F, F).
         dropout_rate: fraction of the attention weights that are zeroed at random, for training.
     """

@@ -153,7 +153,7 @@ class Service:
             # Submit from this thread, because each hand-over to the event loop costs processor time.
             try:
                 self.batcher.submit_for(scored, prepare())
-            except Exception as exc:
+            except Exception as exc:  # any error is the answer to this request
                 settle([(scored, exc)])
 
         decoding = self._decoders.submit(work)

@@ -136,7 +136,7 @@ def flag(
             with them, and :meth:`Settings.reject_without` refuses the flag with other values.
         needs: settings of the same class without which the flag has no effect, separated by commas: ``check`` (it is
             true, or has a value) or ``engine=ray`` (it has this value). One of them is enough. The help text starts
-            with them, and :meth:`Settings.reject_alone` refuses the flag without them.
+            with them, and :meth:`Settings.reject_without_effect` refuses the flag without them.
         bare: value of a numeric flag that no number follows; empty if the number is required.
     """
     declared = {
@@ -344,7 +344,7 @@ class Settings:
             if without and self.is_set(name) and getattr(self, name) is not None:
                 raise UsageError(reason(one))
 
-    def alone(self, names: Collection[str]) -> dict[str, str]:
+    def without_effect(self, names: Collection[str]) -> dict[str, str]:
         """Return the flags, by name, that have no effect because the settings that they need are not set.
 
         Args:
@@ -361,13 +361,13 @@ class Settings:
                 found[name] = _as_flags(one.needs)
         return found
 
-    def reject_alone(self, names: Collection[str]) -> None:
-        """Refuse the flags that :meth:`alone` returns.
+    def reject_without_effect(self, names: Collection[str]) -> None:
+        """Refuse the flags that :meth:`without_effect` returns.
 
         Raises:
             UsageError: there is such a flag.
         """
-        for name, needed in self.alone(names).items():
+        for name, needed in self.without_effect(names).items():
             raise UsageError(f"--{name} has no effect without {needed}. Add {needed}, or leave --{name} out.")
 
     def _meets(self, need: str) -> bool:

@@ -300,8 +300,9 @@ def make_settings(cls: type[T], given: Given, *, noted: Collection[str] = ()) ->
     by_hand = {name for name, value in own.items() if name in given.typed or value != flags[name].default}
     settings = cls(**own, given=frozenset(by_hand))
     to_check = {name for name in by_hand if name not in given.from_file or not _needed(flags[name]) & own.keys()}
-    settings.reject_alone(to_check - set(noted))
-    given.notes += [f"--{name} has no effect without {needed}" for name, needed in settings.alone(to_check).items()]
+    settings.reject_without_effect(to_check - set(noted))
+    useless = settings.without_effect(to_check)
+    given.notes += [f"--{name} has no effect without {needed}" for name, needed in useless.items()]
     return settings
 
 

@@ -78,7 +78,7 @@ class TrainSettings:
         for name, part in parts.items():
             own = {flag: values[flag] for flag in declared_flags(type(part)) if flag in values}
             parts[name] = replace(part, **own) if own else part
-            parts[name].reject_alone(own)
+            parts[name].reject_without_effect(own)
         return replace(self, **parts)
 
     def _check_without_validation(self) -> None:

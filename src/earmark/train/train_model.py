@@ -182,7 +182,7 @@ def _finish(plan: Plan, trainer: AudioTrainer, training: FinishedTraining, prepa
         folder.decision.unlink(missing_ok=True)  # the file belongs to the replaced weights
         if not (folder.config.exists() and folder.splits.exists()):
             logger.warning(
-                "%s: its files were removed or moved during training, so settings, labels and splits are written again",
+                "%s: files of this run were removed during training. Writing settings, labels and splits again",
                 folder.path,
             )
             _write_facts(plan, trainer, prepared)
